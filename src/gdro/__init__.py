@@ -1,0 +1,49 @@
+"""gdro: RL post-training that spends its rollouts where learning happens."""
+
+from gdro.controller import Controller
+from gdro.difficulty import Belief, Difficulty
+from gdro.errors import (
+    BudgetError,
+    CheckpointError,
+    DivergenceError,
+    GdroError,
+    OutcomeError,
+    ProblemError,
+    RequestError,
+    StrategyError,
+    TicketError,
+)
+from gdro.groups import Groups
+from gdro.registry import list_strategies, make_strategy
+from gdro.runlog import RunLog
+from gdro.strategy import Draft, Strategy
+from gdro.types import UNSEEN, Outcome, Plan, Problem, Request, Weights
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UNSEEN",
+    "Belief",
+    "BudgetError",
+    "CheckpointError",
+    "Controller",
+    "Difficulty",
+    "DivergenceError",
+    "Draft",
+    "GdroError",
+    "Groups",
+    "Outcome",
+    "OutcomeError",
+    "Plan",
+    "Problem",
+    "ProblemError",
+    "Request",
+    "RequestError",
+    "RunLog",
+    "Strategy",
+    "StrategyError",
+    "TicketError",
+    "Weights",
+    "list_strategies",
+    "make_strategy",
+]

@@ -1,0 +1,87 @@
+"""One codec for every strategy's state: a dataclass of arrays and numbers <-> named arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.errors import CheckpointError
+
+Arrays = dict[str, npt.NDArray[Any]]
+T = TypeVar("T")
+
+
+def encode(state: Any, prefix: str) -> Arrays:
+    """Flatten a (nested) dataclass to arrays.
+
+    Args:
+        state: A dataclass instance whose fields are arrays, numbers or such dataclasses.
+        prefix: Put before each name.
+
+    Returns:
+        Copies by name, `prefix/field` or `prefix/field/field`.
+    """
+    arrays: Arrays = {}
+    for field in fields(state):
+        value, name = getattr(state, field.name), f"{prefix}/{field.name}"
+        if is_dataclass(value):
+            arrays.update(encode(value, name))
+        else:
+            arrays[name] = np.array(value)
+    return arrays
+
+
+def decode(
+    template: T,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    prefix: str,
+    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
+) -> T:
+    """Rebuild a state from arrays.
+
+    Args:
+        template: A state of the same class, from `Strategy.init`.
+        arrays: As `encode` gave them.
+        prefix: As for `encode`.
+        remap: For arrays with one row a prompt (names ending in `_N`): (saved, fresh) -> array for
+            the new pool.
+
+    Returns:
+        A new state.
+
+    Raises:
+        CheckpointError: A field is missing or has another shape.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(template):  # pyright: ignore[reportArgumentType]  # a dataclass instance
+        own, name = getattr(template, field.name), f"{prefix}/{field.name}"
+        if is_dataclass(own):
+            values[field.name] = decode(own, arrays, name, remap)
+        else:
+            values[field.name] = _value(own, arrays, name, remap)
+    return type(template)(**values)
+
+
+def _value(
+    own: Any,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    name: str,
+    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]] | None,
+) -> Any:
+    if name not in arrays:
+        raise CheckpointError(f"the checkpoint lacks {name!r}; it was written by another version")
+    saved = arrays[name]
+    if not isinstance(own, np.ndarray):
+        return type(own)(saved.item())
+    if remap is not None and name.endswith("_N"):
+        saved = remap(saved, own)
+    if saved.shape != own.shape or saved.dtype.kind != own.dtype.kind:
+        raise CheckpointError(
+            f"{name!r} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, this "
+            f"controller needs {own.shape} {own.dtype}; use the options it was written with"
+        )
+    return saved.astype(own.dtype)

@@ -1,0 +1,402 @@
+"""The controller: one training step, from plan to closed ticket. It alone mutates state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gdro import checkpoint, record
+from gdro.codec import Arrays, decode, encode
+from gdro.difficulty import Belief, Difficulty, DifficultyTracker
+from gdro.errors import BudgetError, CheckpointError, RequestError, TicketError
+from gdro.groups import group
+from gdro.ledger import Ledger
+from gdro.numerics.budget import even_split
+from gdro.pool import KeyMatch, match_keys
+from gdro.runlog import RunLog
+from gdro.strategy import Draft, Strategy
+from gdro.types import (
+    UNSEEN,
+    FloatArray,
+    IntArray,
+    Outcome,
+    Plan,
+    Problem,
+    Request,
+    Weights,
+    frozen,
+)
+
+
+@dataclass
+class _Pending:
+    """A plan in flight, with the weights it was given so far."""
+
+    plan: Plan
+    weight_P: FloatArray | None = None
+    discarded: int = 0
+
+
+class Controller:
+    """Drive a strategy through training steps: plan, weigh, observe.
+
+    Plans may be closed late and out of order; each plan's randomness comes from the seed and its
+    ticket alone, so the same seed gives the same plans on every rank and after every resume.
+
+    Args:
+        strategy: What decides, from `make_strategy`.
+        problem: The pool of prompts.
+        seed: Seed of all randomness.
+        difficulty: How difficulty is estimated and binned.
+        apply: False is shadow mode: the strategy plans, weighs and is logged, but the plan that is
+            returned is uniform and the weights are one.
+        log: Where to record closed plans.
+        max_pending: Most plans in flight.
+
+    >>> from gdro import Problem, Request, make_strategy
+    >>> c = Controller(make_strategy("uniform"), Problem(prompt_keys=["a", "b", "c"]), seed=0)
+    >>> c.plan(Request(num_prompts=2, num_rollouts=8)).rollouts_P.tolist()
+    [4, 4]
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy[Any],
+        problem: Problem,
+        *,
+        seed: int = 0,
+        difficulty: Difficulty | None = None,
+        apply: bool = True,
+        log: RunLog | None = None,
+        max_pending: int = 1024,
+    ) -> None:
+        self.strategy = strategy
+        self.problem = problem
+        self.seed = int(seed)
+        self.difficulty = difficulty or Difficulty()
+        self.apply = apply
+        self.log = log
+        self.max_pending = max_pending
+        self.ledger = Ledger()
+        self._tracker = DifficultyTracker(self.difficulty, problem)
+        self.belief = Belief(self._tracker)
+        self._state = strategy.init(problem.num_prompts, self.difficulty.num_bins)
+        self._next_ticket = 0
+        self._pending: dict[int, _Pending] = {}
+        self._shadow: dict[int, IntArray] = {}
+        self._metrics: dict[str, float] = {}
+
+    @property
+    def selects(self) -> bool:
+        """Whether plans should be requested without `offered_P`."""
+        return self.apply and self.strategy.selects
+
+    @property
+    def open_tickets(self) -> list[int]:
+        """Tickets of plans in flight, oldest first."""
+        return sorted(self._pending)
+
+    def plan(self, request: Request) -> Plan:
+        """Decide which prompts get how many rollouts.
+
+        Args:
+            request: Number of prompts and rollouts, and the prompts if the trainer chose them.
+
+        Returns:
+            A plan whose rollouts sum exactly to the request.
+
+        Raises:
+            RequestError: More prompts than the pool has, or an index outside it.
+            BudgetError: The strategy cannot spend exactly that many rollouts.
+            TicketError: Too many plans are in flight.
+        """
+        self._check_request(request)
+        ticket = self._next_ticket
+        rng = np.random.default_rng([self.seed, ticket])
+        prompt_P = self._select(request, rng)
+        bin_P = frozen(self._tracker.bin_N[prompt_P], np.int64)
+        draft = Draft(prompt_P, bin_P, request.num_rollouts)
+        rollouts_P = self.strategy.allocate(self._state, self.belief, draft, rng)
+        self._check_rollouts(rollouts_P, request)
+        if not self.apply:
+            self._shadow[ticket] = rollouts_P
+            rollouts_P = even_split(request.num_prompts, request.num_rollouts)
+        plan = Plan(ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P)
+        self._pending[ticket] = _Pending(plan)
+        self._next_ticket += 1
+        self.ledger.plans += 1
+        self.ledger.planned += request.num_rollouts
+        return plan
+
+    def weigh(self, outcome: Outcome) -> Weights:
+        """Weights of an outcome's rows, from the state before this visit.
+
+        Args:
+            outcome: Scored rollouts of an open plan.
+
+        Returns:
+            Weights aligned with the outcome's rows; ones in shadow mode.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+            OutcomeError: Rows do not fit the plan.
+        """
+        pending = self._open(outcome.ticket)
+        groups = group(pending.plan, outcome)
+        weights = self.strategy.weigh(self._state, self.belief, groups)
+        received_P = np.maximum(groups.received_P, 1)
+        total_P = np.bincount(groups.position_R, weights.weight_R, len(received_P))
+        pending.weight_P = np.where(groups.received_P > 0, total_P / received_P, 1.0)
+        pending.discarded = int((~weights.keep_R).sum())
+        if not self.apply:
+            return groups.expand(np.ones(len(received_P)))
+        return weights
+
+    def observe(
+        self,
+        outcome: Outcome,
+        loss_R: FloatArray | None = None,
+        *,
+        extra: Mapping[str, float] | None = None,
+    ) -> None:
+        """Close a plan: beliefs and the strategy's state move, the step is logged.
+
+        Args:
+            outcome: Scored rollouts of an open plan.
+            loss_R: Loss of each row after the update, aligned with the outcome, shape (R,).
+            extra: Further scalars for the run log, e.g. the trainer's global step.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+            OutcomeError: Rows do not fit the plan, or the strategy needs `loss_R`.
+        """
+        pending = self._open(outcome.ticket)
+        loss = None if loss_R is None else np.asarray(loss_R, np.float64)
+        groups = group(pending.plan, outcome, loss)
+        # The strategy first: it sees beliefs from before the visit, and may refuse the outcome
+        # while nothing has moved yet.
+        state = self.strategy.update(self._state, self.belief, groups)
+        scored_P = groups.scored_P
+        self._tracker.record(
+            pending.plan.prompt_P[scored_P], groups.successes_P[scored_P], groups.trials_P[scored_P]
+        )
+        self._state = state
+        del self._pending[outcome.ticket]
+        ledger, rows = self.ledger, len(outcome.prompt_R)
+        ledger.closed += 1
+        ledger.rollouts += rows
+        ledger.missing += int(pending.plan.rollouts_P.sum()) - rows
+        ledger.unscored += int((~outcome.valid_mask_R).sum())
+        ledger.discarded += pending.discarded
+        ledger.tokens += int(groups.tokens_P.sum())
+        weight_P = pending.weight_P
+        if weight_P is None:
+            weight_P = np.ones(len(pending.plan.prompt_P))
+        shadow = self._shadow.pop(outcome.ticket, None)
+        self._metrics = record.summary(groups, weight_P) | self.strategy.metrics(state)
+        if self.log is not None:
+            step: dict[str, Any] = {
+                "ticket": outcome.ticket,
+                **dict(extra or {}),
+                "metrics": self._metrics,
+                "bins": record.bins(groups, weight_P, self.difficulty.num_bins),
+                "strategy": {k: v.tolist() for k, v in self.strategy.by_bin(state).items()},
+                "ledger": ledger.as_dict(),
+                "applied": self.apply,
+            }
+            if shadow is not None:
+                step["shadow_rollouts"] = shadow.tolist()
+            self.log.append(step, record.group_records(groups, weight_P, self.problem.prompt_keys))
+
+    def abandon(self, ticket: int) -> None:
+        """Close a plan that will never have an outcome.
+
+        Args:
+            ticket: An open ticket.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+        """
+        plan = self._open(ticket).plan
+        del self._pending[ticket]
+        self._shadow.pop(ticket, None)
+        self.ledger.abandoned += 1
+        self.ledger.missing += int(plan.rollouts_P.sum())
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars of the last closed plan and of the ledger, names starting with `gdro/`."""
+        totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
+        return {f"gdro/{k}": v for k, v in (self._metrics | totals).items()}
+
+    def digest(self) -> str:
+        """A hash of the whole state, equal on ranks that agree."""
+        return checkpoint.digest(*self._snapshot())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
+        header, arrays = self._snapshot()
+        return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to one file, atomically."""
+        header, arrays = self._snapshot()
+        checkpoint.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
+
+    def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
+        """Take over the state of a file, and rewind the run log to it.
+
+        Args:
+            path: A file from `save`.
+            keys: `exact` demands the same pool in the same order; `match` follows the keys into a
+                changed pool (new prompts start unseen, plans in flight are abandoned).
+
+        Returns:
+            How many keys matched, were added and were removed.
+
+        Raises:
+            CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
+        """
+        header, arrays = checkpoint.read(path)
+        return self.load_state_dict({"header": header, "arrays": arrays}, keys=keys)
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
+    ) -> KeyMatch:
+        """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
+        header, arrays = state["header"], dict(state["arrays"])
+        own, template = self._snapshot()
+        checkpoint.check_header(header, own)
+        saved_hash = arrays.pop("key_hash_N", self.problem.key_hash_N)
+        match = match_keys(saved_hash, self.problem.key_hash_N, keys)
+        fresh = DifficultyTracker(self.difficulty, self.problem)
+        tracker = {
+            name: match.remap(_array(arrays, f"difficulty/{name}"), own_array)
+            if "_N" in name
+            else _array(arrays, f"difficulty/{name}")
+            for name, own_array in fresh.arrays().items()
+        }
+        for name, own_array in fresh.arrays().items():
+            if tracker[name].shape != own_array.shape or tracker[name].dtype != own_array.dtype:
+                raise CheckpointError(f"difficulty/{name} has another shape or type")
+        strategy_state = decode(
+            self.strategy.init(self.problem.num_prompts, self.difficulty.num_bins),
+            arrays,
+            "strategy",
+            match.remap,
+        )
+        pending = _decode_pending(header["pending"], arrays) if match.same else {}
+        fresh.load_arrays(tracker)
+        self._tracker, self._state, self._pending = fresh, strategy_state, pending
+        self.belief = Belief(fresh)
+        self._shadow = {}
+        self._next_ticket = int(header["next_ticket"])
+        self.ledger = Ledger(**header["ledger"])
+        self._metrics = dict(header["metrics"])
+        if not match.same:
+            self.ledger.abandoned += len(header["pending"])
+        if self.log is not None:
+            open_then = set(header["pending"])
+            self.log.rewind(lambda t: t < self._next_ticket and t not in open_then)
+        return match
+
+    def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
+        header = {
+            "schema": checkpoint.SCHEMA,
+            "strategy": self.strategy.name,
+            "config": self.strategy.config(),
+            "difficulty": asdict(self.difficulty),
+            "seed": self.seed,
+            "next_ticket": self._next_ticket,
+            "pending": self.open_tickets,
+            "ledger": self.ledger.as_dict(),
+            "metrics": self._metrics,
+        }
+        arrays = encode(self._state, "strategy")
+        arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
+        for ticket, pending in sorted(self._pending.items()):
+            arrays |= _encode_pending(ticket, pending)
+        return header, arrays
+
+    def _open(self, ticket: int) -> _Pending:
+        pending = self._pending.get(ticket)
+        if pending is None:
+            why = "was closed already" if 0 <= ticket < self._next_ticket else "was never given out"
+            raise TicketError(
+                f"ticket {ticket} {why}; open tickets: {self.open_tickets[:8]}. Pass the ticket of "
+                "the plan that the rollouts were generated for, once"
+            )
+        return pending
+
+    def _check_request(self, request: Request) -> None:
+        num = self.problem.num_prompts
+        if request.num_prompts > num:
+            raise RequestError(
+                f"num_prompts is {request.num_prompts}, the pool has {num}; ask for at most {num}"
+            )
+        offered = request.offered_P
+        if offered is not None and (int(offered.min()) < 0 or int(offered.max()) >= num):
+            raise RequestError(
+                f"offered_P spans {offered.min()}..{offered.max()}; dataset indices are 0..{num - 1}"
+            )
+        if len(self._pending) >= self.max_pending:
+            raise TicketError(
+                f"{len(self._pending)} plans are in flight, max_pending is {self.max_pending}; close "
+                "them with observe, or abandon those that will never return"
+            )
+
+    def _select(self, request: Request, rng: np.random.Generator) -> IntArray:
+        if request.offered_P is not None:
+            return request.offered_P
+        selector = self.strategy if self.apply else Strategy[Any]()
+        prompt_P = frozen(selector.select(self._state, self.belief, request, rng), np.int64)
+        # Checks the strategy's choice as strictly as a trainer's.
+        self._check_request(Request(request.num_prompts, request.num_rollouts, prompt_P))
+        return prompt_P
+
+    def _check_rollouts(self, rollouts_P: IntArray, request: Request) -> None:
+        spent = int(rollouts_P.sum())
+        if rollouts_P.shape != (request.num_prompts,) or spent != request.num_rollouts:
+            raise BudgetError(
+                f"{self.strategy.name} allocated {spent} rollouts to {rollouts_P.shape} prompts, asked "
+                f"for {request.num_rollouts} to {request.num_prompts}; its allocate() must be exact"
+            )
+        if int(rollouts_P.min()) < 1:
+            raise BudgetError(f"{self.strategy.name} gave a prompt {rollouts_P.min()} rollouts")
+
+
+def _array(arrays: Arrays, name: str) -> Any:
+    if name not in arrays:
+        raise CheckpointError(f"the checkpoint lacks {name!r}; it was written by another version")
+    return arrays[name]
+
+
+def _encode_pending(ticket: int, pending: _Pending) -> Arrays:
+    plan, prefix = pending.plan, f"pending/{ticket}"
+    weight_P = np.zeros(0) if pending.weight_P is None else pending.weight_P
+    return {
+        f"{prefix}/prompt_P": plan.prompt_P,
+        f"{prefix}/rollouts_P": plan.rollouts_P,
+        f"{prefix}/bin_P": plan.bin_P,
+        f"{prefix}/weight_P": weight_P,
+        f"{prefix}/discarded": np.array(pending.discarded),
+    }
+
+
+def _decode_pending(tickets: list[int], arrays: Arrays) -> dict[int, _Pending]:
+    pending: dict[int, _Pending] = {}
+    for ticket in tickets:
+        get = {
+            name: _array(arrays, f"pending/{ticket}/{name}")
+            for name in ("prompt_P", "rollouts_P", "bin_P", "weight_P", "discarded")
+        }
+        plan = Plan(ticket, *(frozen(get[n], np.int64) for n in ("prompt_P", "rollouts_P", "bin_P")))
+        weight_P = get["weight_P"] if len(get["weight_P"]) else None
+        pending[ticket] = _Pending(plan, weight_P, int(get["discarded"]))
+    return pending
+
+
+__all__ = ["UNSEEN", "Controller"]

@@ -1,0 +1,228 @@
+"""Online difficulty: what is known of each prompt, and the bin it falls in (eq. 10-11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.counts import Counts, DecayedCounts, WindowedCounts
+from gdro.errors import StrategyError
+from gdro.numerics.passk import passk_posterior, passk_unbiased
+from gdro.types import UNSEEN, FloatArray, IntArray, Problem
+
+PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How difficulty is estimated and binned (METHOD section 3).
+
+    Args:
+        tracker: `decayed` Beta counts (a few bytes a prompt) or a `windowed` record of visits.
+        estimator: pass@k by `bayes` (posterior mean at a fixed k), `unbiased` (the same where fewer
+            than k trials are known), or `any` (share of visits with a success, the paper's, which
+            moves with the number of rollouts).
+        k: Rollouts of the pass@k that is binned.
+        edges: Increasing bin edges in (0, 1); B = len(edges) + 1 bins, bin 0 the hardest.
+        hysteresis: delta; an estimate must pass an edge by it before the bin changes.
+        decay: Factor on the counts at each visit (`decayed`).
+        window: H, visits remembered (`windowed`).
+        prior_strength: Pseudo-rollouts of the prior.
+        prior_decay: Factor a visit on the pool's running mean pass rate, the prior mean.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    tracker: Literal["decayed", "windowed"] = "decayed"
+    estimator: Literal["bayes", "unbiased", "any"] = "bayes"
+    k: int = 8
+    edges: tuple[float, ...] = PAPER_EDGES
+    hysteresis: float = 0.03
+    decay: float = 0.7
+    window: int = 50
+    prior_strength: float = 1.0
+    prior_decay: float = 0.995
+
+    def __post_init__(self) -> None:
+        edges = tuple(float(e) for e in self.edges)
+        object.__setattr__(self, "edges", edges)
+        if not edges or any(b <= a for a, b in zip((0.0, *edges), (*edges, 1.0), strict=True)):
+            raise StrategyError(f"edges are {edges}; they must increase strictly inside (0, 1)")
+        room = min(edges[0], 1.0 - edges[-1])
+        ranges = {
+            "tracker": self.tracker in ("decayed", "windowed"),
+            "estimator": self.estimator in ("bayes", "unbiased", "any"),
+            "k": self.k >= 1,
+            "hysteresis": 0.0 <= self.hysteresis < room,
+            "decay": 0.0 <= self.decay <= 1.0,
+            "window": 1 <= self.window <= 65535,
+            "prior_strength": self.prior_strength > 0.0,
+            "prior_decay": 0.0 <= self.prior_decay < 1.0,
+        }
+        bad = [name for name, fine in ranges.items() if not fine]
+        if bad:
+            raise StrategyError(
+                f"difficulty option {bad[0]} is {getattr(self, bad[0])!r}; allowed: tracker decayed or "
+                f"windowed; estimator bayes, unbiased or any; k >= 1; 0 <= hysteresis < {room:.3g} (the "
+                "distance of the outer edges from 0 and 1); 0 <= decay <= 1; 1 <= window <= 65535; "
+                "prior_strength > 0; 0 <= prior_decay < 1"
+            )
+
+    @property
+    def num_bins(self) -> int:
+        """B."""
+        return len(self.edges) + 1
+
+
+def rebin(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> IntArray:
+    """Bins with hysteresis: a rising estimate must pass an edge by delta, so must a falling one.
+
+    Args:
+        value: Estimates, shape (P,).
+        old: Bins so far (-1: none yet), shape (P,).
+        edges: Increasing, shape (B-1,).
+        delta: Hysteresis.
+
+    Returns:
+        Bins 0..B-1, shape (P,). Several bins may be crossed at once.
+    """
+    risen = np.searchsorted(edges + delta, value, side="right")
+    fallen = np.searchsorted(edges - delta, value, side="left")
+    moved = np.minimum(np.maximum(old, risen), np.maximum(fallen, risen))
+    return np.where(old == UNSEEN, np.searchsorted(edges, value, side="right"), moved)
+
+
+class DifficultyTracker:
+    """Counts, prior and bins of every prompt. Owned and mutated by the controller alone.
+
+    Args:
+        config: Options.
+        problem: The pool.
+    """
+
+    def __init__(self, config: Difficulty, problem: Problem) -> None:
+        self.config = config
+        num = problem.num_prompts
+        self._edges = np.array(config.edges)
+        self._prior_N = problem.prior_N
+        self.counts: Counts = (
+            DecayedCounts(num, config.decay)
+            if config.tracker == "decayed"
+            else WindowedCounts(num, config.window)
+        )
+        self.visits_N = np.zeros(num, np.int32)
+        self.bin_N = np.full(num, UNSEEN, np.int8 if config.num_bins < 127 else np.int16)
+        self.prior_mean = 0.5
+        self.prior_visits = 0
+        if self._prior_N is not None:
+            known_P = np.flatnonzero(~np.isnan(self._prior_N))
+            self.bin_N[known_P] = self._binned(known_P)
+
+    def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Beta posterior of the pass rate: (alpha, beta), each shape (P,)."""
+        success_P, failure_P = self.counts.totals(prompt_P)
+        mean_P = np.full(len(prompt_P), self.prior_mean)
+        if self._prior_N is not None:
+            own_P = self._prior_N[prompt_P]
+            mean_P = np.where(np.isnan(own_P), mean_P, own_P)
+        # A prior of exactly zero or one could never be moved by its own strength.
+        mean_P = np.clip(mean_P, 0.05, 0.95)
+        strength = self.config.prior_strength
+        return success_P + strength * mean_P, failure_P + strength * (1.0 - mean_P)
+
+    def passk(self, prompt_P: IntArray) -> FloatArray:
+        """Estimated pass@k by the configured estimator, shape (P,)."""
+        k = self.config.k
+        alpha_P, beta_P = self.posterior(prompt_P)
+        posterior_P = passk_posterior(alpha_P, beta_P, k)
+        if self.config.estimator == "bayes":
+            return posterior_P
+        if self.config.estimator == "any":
+            hit_P, visit_P = self.counts.hits(prompt_P)
+            return np.where(visit_P > 0, hit_P / np.maximum(visit_P, 1e-12), posterior_P)
+        success_P, failure_P = self.counts.totals(prompt_P)
+        trials_P = success_P + failure_P
+        enough_P = trials_P >= k
+        safe_P = np.where(enough_P, trials_P, float(k))
+        return np.where(enough_P, passk_unbiased(success_P, safe_P, k), posterior_P)
+
+    def record(self, prompt_P: IntArray, successes_P: IntArray, trials_P: IntArray) -> None:
+        """Add one visit of distinct prompts with at least one trial each, and move their bins."""
+        if not len(prompt_P):
+            return
+        self.counts.record(prompt_P, self.visits_N[prompt_P], successes_P, trials_P)
+        self.visits_N[prompt_P] += 1
+        keep = self.config.prior_decay ** len(prompt_P) if self.prior_visits else 0.0
+        batch_mean = float((successes_P / trials_P).mean())
+        self.prior_mean = keep * self.prior_mean + (1.0 - keep) * batch_mean
+        self.prior_visits += len(prompt_P)
+        self.bin_N[prompt_P] = self._binned(prompt_P)
+
+    def _binned(self, prompt_P: IntArray) -> IntArray:
+        old_P = self.bin_N[prompt_P].astype(np.int64)
+        return rebin(self.passk(prompt_P), old_P, self._edges, self.config.hysteresis)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """State as named arrays; names that end in _N or _NH have one row a prompt."""
+        return {
+            "visits_N": self.visits_N,
+            "bin_N": self.bin_N,
+            "prior": np.array([self.prior_mean, float(self.prior_visits)]),
+            **self.counts.arrays(),
+        }
+
+    def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take over arrays of the shapes and types that `arrays()` gives."""
+        self.prior_mean, self.prior_visits = float(arrays["prior"][0]), int(arrays["prior"][1])
+        for name, own in self.arrays().items():
+            if name != "prior":
+                own[...] = arrays[name]
+
+
+class Belief:
+    """Read-only view of a tracker, handed to strategies."""
+
+    def __init__(self, tracker: DifficultyTracker) -> None:
+        self._tracker = tracker
+
+    @property
+    def num_prompts(self) -> int:
+        """N."""
+        return len(self._tracker.bin_N)
+
+    @property
+    def num_bins(self) -> int:
+        """B."""
+        return self._tracker.config.num_bins
+
+    @property
+    def bin_N(self) -> IntArray:
+        """Current bin of every prompt (-1: unseen), shape (N,), read-only."""
+        view = self._tracker.bin_N.view()
+        view.flags.writeable = False
+        return view  # pyright: ignore[reportReturnType]  # int8, smaller than declared
+
+    @property
+    def visits_N(self) -> IntArray:
+        """Visits of every prompt, shape (N,), read-only."""
+        view = self._tracker.visits_N.view()
+        view.flags.writeable = False
+        return view  # pyright: ignore[reportReturnType]  # int32, smaller than declared
+
+    def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Beta posterior of the pass rate of some prompts: (alpha, beta), each shape (P,)."""
+        return self._tracker.posterior(prompt_P)
+
+    def pass_rate(self, prompt_P: IntArray) -> FloatArray:
+        """Posterior mean pass rate of some prompts, shape (P,)."""
+        alpha_P, beta_P = self._tracker.posterior(prompt_P)
+        return alpha_P / (alpha_P + beta_P)
+
+    def passk(self, prompt_P: IntArray) -> FloatArray:
+        """Estimated pass@k of some prompts, shape (P,)."""
+        return self._tracker.passk(prompt_P)

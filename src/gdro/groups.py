@@ -1,0 +1,134 @@
+"""An outcome seen by rollout group: one row a planned prompt, independent of row order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gdro.errors import OutcomeError
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The rollout groups of a plan with what came back for them.
+
+    Attributes:
+        plan: The plan.
+        outcome: Its outcome.
+        position_R: Position in the plan of each row's prompt, shape (R,).
+        loss_R: Loss of each row after the update where the trainer gives it, shape (R,).
+    """
+
+    plan: Plan
+    outcome: Outcome
+    position_R: IntArray
+    loss_R: FloatArray | None = None
+
+    @cached_property
+    def received_P(self) -> IntArray:
+        """Rows that came back, scored or not, shape (P,)."""
+        return np.bincount(self.position_R, minlength=len(self.plan.prompt_P))
+
+    @cached_property
+    def trials_P(self) -> IntArray:
+        """Scored rollouts, shape (P,)."""
+        return self._count(self.outcome.valid_mask_R)
+
+    @cached_property
+    def successes_P(self) -> IntArray:
+        """Right rollouts, shape (P,)."""
+        return self._count(self.outcome.valid_mask_R & self.outcome.correct_R)
+
+    @property
+    def scored_P(self) -> BoolArray:
+        """Groups with at least one scored rollout, shape (P,)."""
+        return self.trials_P > 0
+
+    @property
+    def mixed_P(self) -> BoolArray:
+        """Groups with both right and wrong rollouts: those with a gradient, shape (P,)."""
+        return (self.successes_P > 0) & (self.successes_P < self.trials_P)
+
+    @property
+    def failure_P(self) -> FloatArray:
+        """Failure rate, NaN where nothing was scored, shape (P,)."""
+        return 1.0 - self._ratio(self.successes_P.astype(np.float64))
+
+    @cached_property
+    def reward_P(self) -> FloatArray:
+        """Mean reward, NaN where nothing was scored, shape (P,)."""
+        return self._ratio(self._sum(self.outcome.reward_R))
+
+    @cached_property
+    def loss_P(self) -> FloatArray | None:
+        """Mean loss after the update, NaN where nothing was scored, shape (P,)."""
+        return None if self.loss_R is None else self._ratio(self._sum(self.loss_R))
+
+    @cached_property
+    def tokens_P(self) -> IntArray:
+        """Generated tokens, zero where the trainer does not count them, shape (P,)."""
+        tokens = self.outcome.tokens_R
+        num = len(self.plan.prompt_P)
+        if tokens is None:
+            return np.zeros(num, np.int64)
+        return np.bincount(self.position_R, tokens, num).astype(np.int64)
+
+    def expand(self, weight_P: FloatArray) -> Weights:
+        """Give each row its prompt's weight; rows without a reward are dropped."""
+        weight_R = np.asarray(weight_P, np.float64)[self.position_R]
+        return Weights(weight_R, self.outcome.valid_mask_R.copy())
+
+    def _count(self, mask_R: BoolArray) -> IntArray:
+        return np.bincount(self.position_R[mask_R], minlength=len(self.plan.prompt_P))
+
+    def _sum(self, value_R: FloatArray) -> FloatArray:
+        # Floating sums depend on their order; sorting makes them independent of the row order.
+        order = np.lexsort((value_R, self.position_R))
+        order = order[self.outcome.valid_mask_R[order]]
+        return np.bincount(self.position_R[order], value_R[order], len(self.plan.prompt_P))
+
+    def _ratio(self, value_P: FloatArray) -> FloatArray:
+        safe_P = np.maximum(self.trials_P, 1)
+        return np.where(self.scored_P, value_P / safe_P, np.nan)
+
+
+def group(plan: Plan, outcome: Outcome, loss_R: FloatArray | None = None) -> Groups:
+    """Assign an outcome's rows to the prompts of its plan.
+
+    Args:
+        plan: The plan that the outcome's ticket names.
+        outcome: Scored rollouts.
+        loss_R: Optional loss of each row, aligned with the outcome, shape (R,).
+
+    Returns:
+        The groups.
+
+    Raises:
+        OutcomeError: A row's prompt is not in the plan, a prompt has more rows than planned, or
+            `loss_R` is malformed.
+    """
+    order = np.argsort(plan.prompt_P, kind="stable")
+    sorted_P = plan.prompt_P[order]
+    slot_R = np.minimum(np.searchsorted(sorted_P, outcome.prompt_R), len(sorted_P) - 1)
+    wrong_R = sorted_P[slot_R] != outcome.prompt_R
+    if bool(wrong_R.any()):
+        raise OutcomeError(
+            f"outcome of ticket {plan.ticket} has a row of prompt {outcome.prompt_R[wrong_R][0]}, "
+            "which its plan does not hold; rows must carry the dataset index of a planned prompt"
+        )
+    groups = Groups(plan, outcome, order[slot_R], loss_R)
+    extra_P = groups.received_P > plan.rollouts_P
+    if bool(extra_P.any()):
+        p = int(np.flatnonzero(extra_P)[0])
+        raise OutcomeError(
+            f"prompt {plan.prompt_P[p]} of ticket {plan.ticket} has {groups.received_P[p]} rows, "
+            f"{plan.rollouts_P[p]} were planned; pass each rollout once"
+        )
+    if loss_R is not None and (loss_R.shape != outcome.prompt_R.shape or np.isnan(loss_R).any()):
+        raise OutcomeError(
+            f"loss_R has shape {loss_R.shape} or holds NaN; needs {outcome.prompt_R.shape}, finite"
+        )
+    return groups

@@ -1,0 +1,36 @@
+"""The budget ledger: everything that was planned, generated and thrown away."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Ledger:
+    """Counts since the start of the run.
+
+    Attributes:
+        plans: Plans made.
+        closed: Plans closed by an outcome.
+        abandoned: Plans closed without one.
+        planned: Rollouts planned.
+        rollouts: Rollouts that came back.
+        missing: Rollouts planned that did not come back.
+        unscored: Rollouts without a reward.
+        discarded: Rollouts dropped from the loss.
+        tokens: Tokens generated, discarded ones too (0 where the trainer does not count).
+    """
+
+    plans: int = 0
+    closed: int = 0
+    abandoned: int = 0
+    planned: int = 0
+    rollouts: int = 0
+    missing: int = 0
+    unscored: int = 0
+    discarded: int = 0
+    tokens: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)

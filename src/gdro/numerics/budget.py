@@ -1,0 +1,177 @@
+"""Exact budgets: allocations that spend a total to the last rollout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gdro.errors import BudgetError
+from gdro.types import FloatArray, IntArray
+
+
+def check_feasible(num_prompts: int, total: int, n_min: int, n_max: int) -> None:
+    """Raise unless `total` rollouts fit `num_prompts` prompts within the bounds.
+
+    Args:
+        num_prompts: P.
+        total: Rollouts to spend.
+        n_min: Fewest rollouts of a prompt.
+        n_max: Most rollouts of a prompt.
+
+    Raises:
+        BudgetError: The total lies outside [P n_min, P n_max].
+    """
+    if not n_min * num_prompts <= total <= n_max * num_prompts:
+        raise BudgetError(
+            f"{total} rollouts for {num_prompts} prompts (mean {total / num_prompts:.3g}) do not fit "
+            f"arms {n_min}..{n_max}: allowed totals are {n_min * num_prompts}..{n_max * num_prompts}; "
+            "change num_generations, n_min or n_max"
+        )
+
+
+def even_split(num_prompts: int, total: int) -> IntArray:
+    """Spread `total` over prompts as evenly as integers allow, the first ones getting the rest.
+
+    Args:
+        num_prompts: P.
+        total: Rollouts to spend.
+
+    Returns:
+        Shape (P,), sums to `total`.
+
+    >>> even_split(3, 8).tolist()
+    [3, 3, 2]
+    """
+    base, rest = divmod(total, num_prompts)
+    return base + (np.arange(num_prompts) < rest).astype(np.int64)
+
+
+def greedy(value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | None = None) -> IntArray:
+    """Spend a total where the next rollout is worth most; exact for concave utilities.
+
+    With counts, row b stands for `count_P[b]` prompts of one bin; the last bin served may be split
+    between two adjacent arms. Equal marginal values go level by level, then by position.
+
+    Args:
+        value_PA: Utility of n_min, n_min+1, ... rollouts, concave in n, shape (P, A).
+        total: Rollouts to spend; feasible by `check_feasible`.
+        n_min: First arm.
+        count_P: Prompts behind each row, shape (P,). Default: one each.
+
+    Returns:
+        Rollouts bought in all by each row, shape (P,), `sum == total`. For rows of several prompts
+        divide them by `even_split`.
+    """
+    count = np.ones(len(value_PA), np.int64) if count_P is None else count_P
+    gain_PA = np.diff(value_PA, axis=1)
+    # Rounding may break the monotony of the gains by an ulp, which would buy steps out of order.
+    gain_PA = np.minimum.accumulate(gain_PA, axis=1)
+    left = total - n_min * int(count.sum())
+    if count_P is None:
+        return n_min + _top_steps(gain_PA, left)
+    order = np.argsort(-gain_PA.T, axis=None, kind="stable")
+    size = np.broadcast_to(count, gain_PA.T.shape).ravel()[order]
+    bought = np.clip(left - (np.cumsum(size) - size), 0, size)
+    rows = order % len(count)
+    return n_min * count + np.bincount(rows, bought, len(count)).astype(np.int64)
+
+
+def _top_steps(gain_PA: FloatArray, steps: int) -> IntArray:
+    """Take the `steps` largest gains of rows that fall: a threshold, then ties level by level."""
+    num_prompts, num_steps = gain_PA.shape
+    if steps == 0 or num_steps == 0:
+        return np.zeros(num_prompts, np.int64)
+    flat = gain_PA.ravel()
+    threshold = -np.partition(-flat, steps - 1)[steps - 1]
+    above_P = (gain_PA > threshold).sum(axis=1)
+    tie_PA = gain_PA == threshold
+    # Column-major order: every tied prompt gets one more before any gets two more.
+    prompt_T = np.nonzero(tie_PA.T)[1][: steps - int(above_P.sum())]
+    return above_P + np.bincount(prompt_T, minlength=num_prompts)
+
+
+def choose_arms(
+    value_BA: FloatArray, count_B: IntArray, total: int, n_min: int, split: bool = True
+) -> IntArray:
+    """One arm a bin: maximise sum_b count_b value_b(n_b) with sum_b count_b n_b = total.
+
+    Dynamic programming over reachable totals; values need not be concave. Ties go to the smaller
+    arm. With `split`, when no choice of whole bins meets the total, one bin's prompts take two
+    adjacent arms, chosen among the best whole choices that fall short of it.
+
+    Args:
+        value_BA: Value of each arm a prompt, shape (B, A).
+        count_B: Prompts of each bin, positive, shape (B,).
+        total: Rollouts to spend.
+        n_min: First arm; the arms are n_min..n_min+A-1.
+        split: Allow one split bin.
+
+    Returns:
+        Rollouts of each bin in all, shape (B,), `sum == total`.
+
+    Raises:
+        BudgetError: No choice meets the total; names the nearest totals that can be met.
+    """
+    budget = total - n_min * int(count_B.sum())
+    best, arm_BT = _forward(value_BA, count_B, budget)
+    if np.isfinite(best[budget]):
+        steps_B = _backtrack(arm_BT, count_B, np.array([budget]))[0]
+        return count_B * (n_min + steps_B)
+    if not split:
+        reach = np.flatnonzero(np.isfinite(best)) + total - budget
+        raise BudgetError(
+            f"bins of {count_B.tolist()} prompts cannot spend exactly {total} rollouts with one arm "
+            f"each (nearest below: {reach[-1] if len(reach) else 'none'}); use split=True"
+        )
+    return _complete(value_BA, count_B, budget, best, arm_BT) + n_min * count_B
+
+
+def _forward(
+    value_BA: FloatArray, count_B: IntArray, budget: int
+) -> tuple[FloatArray, IntArray]:
+    """Best value of every total 0..budget, and the arm that each bin takes there."""
+    num_bins, num_arms = value_BA.shape
+    best = np.full(budget + 1, -np.inf)
+    best[0] = 0.0
+    arm_BT = np.zeros((num_bins, budget + 1), np.int64)
+    for b in range(num_bins):
+        candidate_AT = np.full((num_arms, budget + 1), -np.inf)
+        for a in range(num_arms):
+            cost = a * int(count_B[b])
+            if cost > budget:
+                break
+            candidate_AT[a, cost:] = best[: budget + 1 - cost] + count_B[b] * value_BA[b, a]
+        arm_BT[b] = candidate_AT.argmax(axis=0)
+        best = candidate_AT.max(axis=0)
+    return best, arm_BT
+
+
+def _backtrack(arm_BT: IntArray, count_B: IntArray, total_C: IntArray) -> IntArray:
+    """Steps above n_min of each bin for several totals at once, shape (C, B)."""
+    left_C = total_C.copy()
+    steps_CB = np.zeros((len(total_C), len(count_B)), np.int64)
+    for b in range(len(count_B) - 1, -1, -1):
+        steps_CB[:, b] = arm_BT[b, left_C]
+        left_C = left_C - steps_CB[:, b] * count_B[b]
+    return steps_CB
+
+
+def _complete(
+    value_BA: FloatArray, count_B: IntArray, budget: int, best: FloatArray, arm_BT: IntArray
+) -> IntArray:
+    """Meet a total that whole bins miss: lift some prompts of one bin by one arm."""
+    low = max(0, budget - int(count_B.max()) + 1)
+    total_C = low + np.flatnonzero(np.isfinite(best[low:budget]))
+    steps_CB = _backtrack(arm_BT, count_B, total_C)
+    rest_C = budget - total_C
+    top = value_BA.shape[1] - 1
+    rows = np.arange(len(count_B))
+    gain_CB = value_BA[rows, np.minimum(steps_CB + 1, top)] - value_BA[rows, steps_CB]
+    allowed_CB = (steps_CB < top) & (rest_C[:, None] < count_B)
+    score_CB = np.where(allowed_CB, best[total_C][:, None] + rest_C[:, None] * gain_CB, -np.inf)
+    if not np.isfinite(score_CB.max(initial=-np.inf)):
+        # No best choice below leaves room in one bin: fill bins in order, which always ends exactly.
+        return greedy(np.zeros_like(value_BA), budget, 0, count_B)
+    c, b = np.unravel_index(int(score_CB.argmax()), score_CB.shape)
+    rollouts_B = count_B * steps_CB[c]
+    rollouts_B[b] += rest_C[c]
+    return rollouts_B

@@ -1,0 +1,107 @@
+"""pass@k from counts: unbiased, and under a Beta posterior; utilities of more rollouts."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.types import FloatArray, IntArray
+
+Utility = Literal["discovery", "failure", "mixed", "hit", "variance"]
+UTILITIES: tuple[str, ...] = get_args(Utility)
+
+_FAILURE_OFFSET = 1.05  # `failure` gives a prompt rollouts in proportion to 1.05 - p
+
+
+def passk_unbiased(
+    successes: npt.ArrayLike, trials: npt.ArrayLike, k: int
+) -> FloatArray:
+    """Unbiased pass@k, 1 - C(n-s, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
+
+    Args:
+        successes: s, any shape; may be fractional (decayed counts).
+        trials: n >= k, same shape.
+        k: Size of the subset.
+
+    Returns:
+        Values in [0, 1], same shape.
+
+    >>> float(passk_unbiased(1, 4, 2))
+    0.5
+    """
+    n = np.asarray(trials, np.float64)
+    failures = n - np.asarray(successes, np.float64)
+    i = np.arange(k, dtype=np.float64)
+    factors = np.maximum(failures[..., None] - i, 0.0) / (n[..., None] - i)
+    return 1.0 - np.prod(factors, axis=-1)
+
+
+def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatArray:
+    """E[(1-p)^n] for n = 0..n_max under p ~ Beta(alpha, beta).
+
+    A running product of (beta+i)/(alpha+beta+i): exact to rounding at any size of the counts, where
+    differences of log-gammas lose digits.
+
+    Args:
+        alpha: Successes plus prior, shape (...,), positive.
+        beta: Failures plus prior, shape (...,), positive.
+        n_max: Largest n.
+
+    Returns:
+        Shape (..., n_max + 1).
+
+    >>> miss_curve(1.0, 1.0, 2).round(4).tolist()
+    [1.0, 0.5, 0.3333]
+    """
+    a = np.asarray(alpha, np.float64)[..., None]
+    b = np.asarray(beta, np.float64)[..., None]
+    i = np.arange(n_max, dtype=np.float64)
+    ratios = (b + i) / (a + b + i)
+    return np.concatenate([np.ones_like(b), np.cumprod(ratios, axis=-1)], axis=-1)
+
+
+def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatArray:
+    """Posterior mean of pass@k, 1 - E[(1-p)^k] (METHOD section 3).
+
+    Args:
+        alpha: Successes plus prior, shape (...,), positive.
+        beta: Failures plus prior, shape (...,), positive.
+        k: Rollouts.
+
+    Returns:
+        Values in [0, 1], shape (...,).
+    """
+    return 1.0 - miss_curve(alpha, beta, k)[..., k]
+
+
+def utilities(kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: IntArray) -> FloatArray:
+    """Expected utility of n rollouts under the Beta posterior of the pass rate.
+
+    discovery: E[(1-p)(1-(1-p)^n)]; mixed: 1 - E p^n - E(1-p)^n; hit: 1 - E(1-p)^n;
+    variance: -E[p(1-p)]/n, the square-root law (Theorem 4.2); failure: (1.05 - E p) log n, whose
+    optimum gives rollouts in proportion to 1.05 - E p. All are concave in n.
+
+    Args:
+        kind: Which utility.
+        alpha_P: Successes plus prior, shape (P,).
+        beta_P: Failures plus prior, shape (P,).
+        arm_A: Rollout counts, consecutive and increasing, shape (A,).
+
+    Returns:
+        Shape (P, A).
+    """
+    n_max = int(arm_A[-1])
+    total_P = alpha_P + beta_P
+    if kind == "variance":
+        variance_P = alpha_P * beta_P / (total_P * (total_P + 1.0))
+        return -variance_P[:, None] / arm_A
+    if kind == "failure":
+        return (_FAILURE_OFFSET - alpha_P / total_P)[:, None] * np.log(arm_A)
+    miss = miss_curve(alpha_P, beta_P, n_max + 1)
+    if kind == "hit":
+        return 1.0 - miss[:, arm_A]
+    if kind == "mixed":
+        return 1.0 - miss[:, arm_A] - miss_curve(beta_P, alpha_P, n_max)[:, arm_A]
+    return miss[:, 1:2] - miss[:, arm_A + 1]

@@ -1,0 +1,40 @@
+"""Drawing prompts by bin, without replacement."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gdro.types import FloatArray, IntArray
+
+
+def draw_by_bin(
+    bin_N: IntArray, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator
+) -> IntArray:
+    """Draw distinct prompts: a bin by inverse CDF, then uniformly inside it (METHOD section 4).
+
+    A bin that runs out passes the rest of its draws to the others in proportion to their mass.
+
+    Args:
+        bin_N: Bin of every prompt (-1: unseen), shape (N,).
+        mass_C: Probability of unseen prompts (first), then of each bin, shape (1 + B,).
+        num_prompts: P <= N.
+        rng: Source of randomness.
+
+    Returns:
+        Dataset indices, shape (P,), in random order.
+    """
+    size_C = np.bincount(bin_N.astype(np.int64) + 1, minlength=len(mass_C))
+    take_C = np.zeros(len(mass_C), np.int64)
+    while (left := num_prompts - int(take_C.sum())) > 0:
+        room_C = size_C - take_C
+        mass = np.where(room_C > 0, mass_C, 0.0)
+        # Bins of no mass serve only when nothing else is left.
+        mass = mass if mass.sum() > 0 else room_C.astype(np.float64)
+        cdf = np.cumsum(mass) / mass.sum()
+        drawn = np.minimum(np.searchsorted(cdf, rng.random(left), side="right"), len(cdf) - 1)
+        take_C += np.minimum(np.bincount(drawn, minlength=len(cdf)), room_C)
+    parts = [
+        rng.choice(np.flatnonzero(bin_N == c - 1), take_C[c], replace=False)
+        for c in np.flatnonzero(take_C)
+    ]
+    return rng.permutation(np.concatenate(parts))

@@ -1,0 +1,75 @@
+"""Following prompts by key from a checkpoint's pool into today's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.errors import CheckpointError
+from gdro.types import IntArray
+
+
+@dataclass(frozen=True)
+class KeyMatch:
+    """How a checkpoint's pool relates to this one.
+
+    Attributes:
+        saved_M: Rows of the checkpoint that live on, shape (M,).
+        own_M: Their rows in this pool, shape (M,).
+        added: Prompts of this pool that the checkpoint does not know.
+        removed: Prompts of the checkpoint that this pool does not have.
+        same: The pools are equal, in the same order.
+    """
+
+    saved_M: IntArray
+    own_M: IntArray
+    added: int
+    removed: int
+    same: bool
+
+    @property
+    def matched(self) -> int:
+        """Prompts in both pools."""
+        return len(self.own_M)
+
+    def remap(self, saved: npt.NDArray[Any], fresh: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Rows of `saved` at their places in this pool, rows of `fresh` elsewhere."""
+        if self.same:
+            return saved
+        moved = fresh.copy()
+        moved[self.own_M] = saved[self.saved_M]
+        return moved
+
+
+def match_keys(
+    saved_hash: npt.NDArray[np.uint64],
+    own_hash: npt.NDArray[np.uint64],
+    keys: Literal["exact", "match"],
+) -> KeyMatch:
+    """Match two pools by the hashes of their keys.
+
+    Args:
+        saved_hash: The checkpoint's, shape (N',).
+        own_hash: This pool's, shape (N,).
+        keys: `exact` refuses pools that differ.
+
+    Returns:
+        The match.
+
+    Raises:
+        CheckpointError: The pools differ and `keys` is `exact`, or nothing matches.
+    """
+    same = np.array_equal(saved_hash, own_hash)
+    _, saved_M, own_M = np.intersect1d(saved_hash, own_hash, return_indices=True)
+    added, removed = len(own_hash) - len(own_M), len(saved_hash) - len(own_M)
+    if not same and (keys == "exact" or not len(own_M)):
+        raise CheckpointError(
+            f"the checkpoint's pool has {len(saved_hash)} prompts, this one {len(own_hash)}; "
+            f"{len(own_M)} keys match, {added} are new, {removed} are gone"
+            + ("" if added or removed else ", in another order")
+            + ". Pass keys='match' to follow the keys, or load the dataset of the checkpoint"
+        )
+    return KeyMatch(saved_M, own_M, added, removed, same)

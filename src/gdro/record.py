@@ -1,0 +1,98 @@
+"""What the controller writes down of a closed plan: a step record and its group records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gdro.groups import Groups
+from gdro.types import FloatArray
+
+
+def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
+    """Scalars of one step.
+
+    Args:
+        groups: The closed plan's groups.
+        weight_P: Weight of each prompt, shape (P,).
+
+    Returns:
+        Metrics by name; means over prompts, so that allocation does not bias them.
+    """
+    scored_P = groups.scored_P
+    rollouts_P = groups.plan.rollouts_P
+    successes, trials = groups.successes_P[scored_P], groups.trials_P[scored_P]
+    num = max(1, int(scored_P.sum()))
+    return {
+        "pass_rate": float((successes / trials).sum() / num),
+        "reward": float(groups.reward_P[scored_P].sum() / num),
+        "all_right": float((successes == trials).sum() / num),
+        "all_wrong": float((successes == 0).sum() / num),
+        "mixed": float(groups.mixed_P.sum() / num),
+        "unscored_groups": float((~scored_P).sum()),
+        "unseen": float((groups.plan.bin_P < 0).mean()),
+        "rollouts_mean": float(rollouts_P.mean()),
+        "rollouts_min": float(rollouts_P.min()),
+        "rollouts_max": float(rollouts_P.max()),
+        "weight_mean": float(weight_P.mean()),
+        "weight_max": float(weight_P.max()),
+    }
+
+
+def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[float | None]]:
+    """Per-bin values of one step; the first entry is the unseen prompts, then bins 0..B-1.
+
+    Args:
+        groups: The closed plan's groups.
+        weight_P: Weight of each prompt, shape (P,).
+        num_bins: B.
+
+    Returns:
+        Lists of length 1 + B: prompts, and the means of rollouts, weight and pass rate (None where
+        a bin is absent).
+    """
+    bin_P = groups.plan.bin_P + 1
+    count = np.bincount(bin_P, minlength=num_bins + 1)
+    pass_P = np.where(groups.scored_P, groups.successes_P / np.maximum(groups.trials_P, 1), 0.0)
+    scored = np.bincount(bin_P, groups.scored_P, num_bins + 1)
+
+    def mean(value_P: FloatArray, over: Any) -> list[float | None]:
+        total = np.bincount(bin_P, value_P, num_bins + 1)
+        return [float(t / c) if c else None for t, c in zip(total, over, strict=True)]
+
+    return {
+        "prompts": [float(c) for c in count],
+        "rollouts": mean(groups.plan.rollouts_P.astype(np.float64), count),
+        "weight": mean(weight_P, count),
+        "pass_rate": mean(pass_P, scored),
+    }
+
+
+def group_records(
+    groups: Groups, weight_P: FloatArray, keys: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """One record a rollout group.
+
+    Args:
+        groups: The closed plan's groups.
+        weight_P: Weight of each prompt, shape (P,).
+        keys: Keys of the pool, N.
+
+    Yields:
+        ticket, key, bin, n, successes, weight, reward, tokens.
+    """
+    plan = groups.plan
+    for p in range(len(plan.prompt_P)):
+        reward = float(groups.reward_P[p])
+        yield {
+            "ticket": plan.ticket,
+            "key": keys[int(plan.prompt_P[p])],
+            "bin": int(plan.bin_P[p]),
+            "n": int(groups.trials_P[p]),
+            "successes": int(groups.successes_P[p]),
+            "weight": float(weight_P[p]),
+            "reward": reward if np.isfinite(reward) else None,
+            "tokens": int(groups.tokens_P[p]),
+        }

@@ -1,0 +1,1 @@
+"""One file a strategy. Make them with `gdro.make_strategy(name, **options)`."""

@@ -1,0 +1,210 @@
+"""Rollout-GDRO: reallocate rollouts over difficulty bins at an exact budget (eq. 17-21)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from gdro.difficulty import Belief
+from gdro.errors import OutcomeError
+from gdro.groups import Groups
+from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
+from gdro.numerics.passk import Utility, utilities
+from gdro.numerics.price import ascend, demand
+from gdro.numerics.simplex import mix, softmax
+from gdro.strategy import Draft, Strategy, require
+from gdro.types import FloatArray, IntArray
+
+AnyUtility = Literal[Utility, "loss"]
+
+
+@dataclass(frozen=True)
+class PriceState:
+    """Shadow price, and for `exp3p` the score of each bin and arm, shape (B, A)."""
+
+    price: float
+    demand: float
+    score_BA: FloatArray
+
+
+@dataclass(frozen=True)
+class RolloutGDRO(Strategy[PriceState]):
+    """Give rollouts where the next one is worth most, the total held exactly (METHOD section 5).
+
+    Args:
+        n_min: Fewest rollouts of a prompt (a group of one has no advantage, so at least 2).
+        n_max: Most rollouts of a prompt.
+        solver: `exact` (utilities in closed form under the posterior) or `exp3p` (the paper's arm
+            distributions, learned from bandit feedback).
+        utility: Of n rollouts: `discovery`, `failure`, `mixed`, `hit`, `variance`; `loss` belongs to
+            `exp3p`.
+        per: One arm a `bin` (the paper) or a `prompt`.
+        split: Let one bin's prompts take two adjacent arms, so that the total is met.
+        eta: Step size on arm scores (`exp3p`).
+        gamma: Share of the uniform distribution over arms (`exp3p`).
+        arm_ema: Weight of the newest feedback in an arm's score (`exp3p`).
+        alpha_mu: Step size of the price. With `exact` it is relative: one step moves the price by
+            alpha_mu times the marginal utility at the mean budget times the relative excess demand.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "rollout-gdro"
+    changes: ClassVar[str] = "rollouts of each prompt, total constant"
+    source: ClassVar[str] = "arXiv 2601.19280, eq. 17-21"
+
+    n_min: int = 2
+    n_max: int = 12
+    solver: Literal["exact", "exp3p"] = "exact"
+    utility: AnyUtility = "discovery"
+    per: Literal["bin", "prompt"] = "bin"
+    split: bool = True
+    eta: float = 0.65
+    gamma: float = 0.01
+    arm_ema: float = 0.4
+    alpha_mu: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.solver == "exp3p" and self.utility == "discovery":
+            object.__setattr__(self, "utility", "loss")
+        exact = get_args(Utility)
+        allowed = exact if self.solver == "exact" else ("loss",)
+        checks = {
+            "n_min": (self.n_min >= 2, self.n_min, "2 or more (one rollout has no advantage)"),
+            "n_max": (self.n_max >= self.n_min, self.n_max, f"n_min={self.n_min} or more"),
+            "solver": (self.solver in ("exact", "exp3p"), self.solver, "exact, exp3p"),
+            "utility": (
+                self.utility in allowed,
+                self.utility,
+                f"{', '.join(allowed)} with solver={self.solver!r}",
+            ),
+            "per": (
+                self.per == "bin" or (self.per == "prompt" and self.solver == "exact"),
+                self.per,
+                "bin, or prompt with solver='exact'",
+            ),
+            "eta": (self.eta >= 0, self.eta, "0 or more"),
+            "gamma": (0 < self.gamma <= 1, self.gamma, "above 0, at most 1"),
+            "arm_ema": (0 < self.arm_ema <= 1, self.arm_ema, "above 0, at most 1"),
+            "alpha_mu": (self.alpha_mu > 0, self.alpha_mu, "above 0"),
+        }
+        require(self.name, checks)
+
+    @property
+    def arm_A(self) -> IntArray:
+        """Rollout counts to choose from, shape (A,)."""
+        return np.arange(self.n_min, self.n_max + 1)
+
+    @property
+    def needs_loss(self) -> bool:
+        """False: the bandit's loss is minus the mean reward, known when rollouts are scored."""
+        return False
+
+    def init(self, num_prompts: int, num_bins: int) -> PriceState:
+        """Price zero; no arm is better than another."""
+        arms = len(self.arm_A) if self.solver == "exp3p" else 0
+        return PriceState(0.0, 0.0, np.zeros((num_bins, arms)))
+
+    def allocate(
+        self, state: PriceState, belief: Belief, draft: Draft, rng: np.random.Generator
+    ) -> IntArray:
+        """Exact allocation; unseen prompts get the mean budget (METHOD section 3)."""
+        check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
+        rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
+        seen_P = np.flatnonzero(draft.bin_P >= 0)
+        if not len(seen_P):
+            return rollouts_P
+        total = int(rollouts_P[seen_P].sum())
+        prompt_P, bin_P = draft.prompt_P[seen_P], draft.bin_P[seen_P]
+        if self.per == "prompt":
+            rollouts_P[seen_P] = greedy(self._values(belief, prompt_P), total, self.n_min)
+        else:
+            rollouts_P[seen_P] = self._by_bin(state, belief, prompt_P, bin_P, total)
+        return rollouts_P
+
+    def update(self, state: PriceState, belief: Belief, groups: Groups) -> PriceState:
+        """Drive the price by demand, and with `exp3p` score the arms that were played."""
+        plan = groups.plan
+        seen_P = np.flatnonzero((plan.bin_P >= 0) & groups.scored_P)
+        if not len(seen_P):
+            return state
+        if self.solver == "exp3p":
+            return self._bandit_update(state, groups, seen_P)
+        value_BA, share_B = self._bin_values(belief, plan.prompt_P[seen_P], plan.bin_P[seen_P])
+        mean = float(plan.rollouts_P.mean())
+        wanted = demand(value_BA, share_B, self.arm_A, state.price)
+        step = self.alpha_mu * self._scale(value_BA, share_B, mean) / mean
+        return PriceState(ascend(state.price, wanted - mean, step), wanted, state.score_BA)
+
+    def metrics(self, state: PriceState) -> dict[str, float]:
+        """The shadow price (utility of one more rollout) and the demand at it."""
+        return {"price": state.price, "demand": state.demand}
+
+    def _values(self, belief: Belief, prompt_P: IntArray) -> FloatArray:
+        alpha_P, beta_P = belief.posterior(prompt_P)
+        assert self.utility != "loss"
+        return utilities(self.utility, alpha_P, beta_P, self.arm_A)
+
+    def _bin_values(
+        self, belief: Belief, prompt_P: IntArray, bin_P: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Mean utility of the plan's prompts in each bin present, and the bin's share."""
+        value_PA = self._values(belief, prompt_P)
+        if self.per == "prompt":
+            return value_PA, np.full(len(prompt_P), 1.0 / len(prompt_P))
+        _, row_P, count_B = np.unique(bin_P, return_inverse=True, return_counts=True)
+        member_BP = row_P == np.arange(len(count_B))[:, None]
+        return (member_BP @ value_PA) / count_B[:, None], count_B / len(prompt_P)
+
+    def _by_bin(
+        self, state: PriceState, belief: Belief, prompt_P: IntArray, bin_P: IntArray, total: int
+    ) -> IntArray:
+        bin_B, row_P, count_B = np.unique(bin_P, return_inverse=True, return_counts=True)
+        if self.solver == "exp3p":
+            arms_BA = np.log(self._policy(state))[bin_B]
+            spent_B = choose_arms(arms_BA, count_B, total, self.n_min, self.split)
+        else:
+            value_BA, _ = self._bin_values(belief, prompt_P, bin_P)
+            spent_B = (
+                greedy(value_BA, total, self.n_min, count_B)
+                if self.split
+                else choose_arms(value_BA, count_B, total, self.n_min, split=False)
+            )
+        rollouts_P = np.zeros(len(bin_P), np.int64)
+        for b in range(len(bin_B)):
+            rollouts_P[row_P == b] = even_split(int(count_B[b]), int(spent_B[b]))
+        return rollouts_P
+
+    def _scale(self, value_BA: FloatArray, share_B: FloatArray, mean: float) -> float:
+        """Marginal utility at the mean budget, which gives the price step its unit."""
+        gain_BA = np.diff(value_BA, axis=1)
+        if not gain_BA.shape[1]:
+            return 0.0
+        at = min(max(int(mean) - self.n_min, 0), gain_BA.shape[1] - 1)
+        return float(share_B @ gain_BA[:, at])
+
+    def _policy(self, state: PriceState) -> FloatArray:
+        """Arm distributions pi_b, shape (B, A)."""
+        return mix(softmax(self.eta * state.score_BA), self.gamma)
+
+    def _bandit_update(self, state: PriceState, groups: Groups, seen_P: IntArray) -> PriceState:
+        """Score the played arms with the bin's loss less the price of the arm (eq. 19-21)."""
+        bin_P, played_P = groups.plan.bin_P[seen_P], groups.plan.rollouts_P[seen_P]
+        loss_P = -groups.reward_P[seen_P] if groups.loss_P is None else groups.loss_P[seen_P]
+        if not np.isfinite(loss_P).all():
+            raise OutcomeError("rollout-gdro got a loss that is not finite; check loss_R")
+        score_BA = state.score_BA.copy()
+        for b in np.unique(bin_P):
+            in_bin = bin_P == b
+            arms = np.unique(played_P[in_bin])
+            payoff = float(loss_P[in_bin].mean()) - state.price * arms
+            cell = score_BA[b, arms - self.n_min]
+            score_BA[b, arms - self.n_min] = cell + self.arm_ema * (payoff - cell)
+        policy_BA = self._policy(PriceState(state.price, 0.0, score_BA))
+        wanted = float((policy_BA[bin_P] @ self.arm_A).mean())
+        # Softmax demand: the price may take either sign (METHOD section 5).
+        price = state.price + self.alpha_mu * (wanted - float(groups.plan.rollouts_P.mean()))
+        return PriceState(price, wanted, score_BA)

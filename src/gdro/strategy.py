@@ -1,0 +1,133 @@
+"""Strategy: what decides in a training step. The base class is uniform GRPO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from gdro.difficulty import Belief
+from gdro.errors import RequestError, StrategyError
+from gdro.groups import Groups
+from gdro.numerics.budget import even_split
+from gdro.types import FloatArray, IntArray, Request, Weights
+
+
+@dataclass(frozen=True)
+class NoState:
+    """State of a strategy that remembers nothing."""
+
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A plan without rollout counts yet.
+
+    Attributes:
+        prompt_P: Chosen prompts, shape (P,).
+        bin_P: Their bins (-1: unseen), shape (P,).
+        num_rollouts: Total to spend exactly.
+    """
+
+    prompt_P: IntArray
+    bin_P: IntArray
+    num_rollouts: int
+
+    @property
+    def mean(self) -> float:
+        """n_bar, the mean rollouts of a prompt."""
+        return self.num_rollouts / len(self.prompt_P)
+
+
+@dataclass(frozen=True)
+class Strategy(Generic[S]):
+    """Base of all strategies; unchanged it is uniform GRPO.
+
+    A strategy is a frozen dataclass whose fields are its options. Its methods are pure: state goes
+    in and comes out, nothing is mutated, randomness comes from `rng` alone. The state is a frozen
+    dataclass of arrays and numbers (arrays with one row a prompt have names that end in `_N`), so
+    that one codec saves every strategy.
+
+    Override only what changes: `select`, `allocate`, `weigh`, `update`.
+    """
+
+    name: ClassVar[str] = "strategy"
+    changes: ClassVar[str] = "nothing"
+    source: ClassVar[str] = ""
+
+    @property
+    def selects(self) -> bool:
+        """Whether the strategy chooses prompts, so that a trainer should not offer its own."""
+        return False
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether `update` needs the loss of each row after the optimiser's step."""
+        return False
+
+    def init(self, num_prompts: int, num_bins: int) -> S:
+        """Initial state for a pool of N prompts and B bins."""
+        return NoState()  # pyright: ignore[reportReturnType]  # S is NoState unless overridden
+
+    def select(
+        self, state: S, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """Choose `request.num_prompts` distinct dataset indices, shape (P,)."""
+        return rng.choice(belief.num_prompts, request.num_prompts, replace=False)
+
+    def allocate(
+        self, state: S, belief: Belief, draft: Draft, rng: np.random.Generator
+    ) -> IntArray:
+        """Rollouts of each chosen prompt, shape (P,), at least 1, summing to the total."""
+        if draft.num_rollouts < len(draft.prompt_P):
+            raise RequestError(
+                f"{draft.num_rollouts} rollouts for {len(draft.prompt_P)} prompts leave prompts "
+                "without any; ask for at least one each"
+            )
+        return even_split(len(draft.prompt_P), draft.num_rollouts)
+
+    def weigh(self, state: S, belief: Belief, groups: Groups) -> Weights:
+        """Weights of the outcome's rows, from beliefs before the visit."""
+        return groups.expand(np.ones(len(groups.plan.prompt_P)))
+
+    def update(self, state: S, belief: Belief, groups: Groups) -> S:
+        """The next state, from beliefs before the visit."""
+        return state
+
+    def metrics(self, state: S) -> dict[str, float]:
+        """Scalars worth logging."""
+        return {}
+
+    def by_bin(self, state: S) -> dict[str, FloatArray]:
+        """Per-bin values worth logging, each shape (B,)."""
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """The options as plain data, enough to make the strategy again."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Strategy):
+        part: Strategy[Any] = value
+        return {"name": part.name, **part.config()}
+    return value
+
+
+def require(strategy: str, checks: Mapping[str, tuple[bool, Any, str]]) -> None:
+    """Raise for the first option that is out of range.
+
+    Args:
+        strategy: The strategy's name.
+        checks: By option: whether it is fine, what was got, what is allowed.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+    for option, (fine, got, allowed) in checks.items():
+        if not fine:
+            raise StrategyError(f"{strategy}: {option} is {got!r}; allowed: {allowed}")

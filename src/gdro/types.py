@@ -1,0 +1,241 @@
+"""Records that pass between a trainer, the controller and a strategy: frozen, validated, numpy.
+
+The last letters of a name say its axes: N prompts in the dataset, P prompts in a plan,
+R rollouts of a plan (flat, ragged), B difficulty bins, A arms (rollout counts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.errors import OutcomeError, ProblemError, RequestError
+from gdro.keys import hash_keys
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+UNSEEN = -1
+"""Bin of a prompt that was never scored."""
+
+
+def frozen(values: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a read-only copy of `values` as `dtype`."""
+    array = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _integers(values: Any, name: str, error: type[Exception]) -> IntArray:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise error(
+            f"{name} must be a 1-D array of integers, got shape {array.shape} and dtype "
+            f"{array.dtype}; pass dataset indices, e.g. np.array([4, 0, 7])"
+        )
+    return frozen(array, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The pool of prompts that a controller serves.
+
+    Args:
+        prompt_keys: N stable, distinct strings. They identify a prompt across runs, so take a
+            dataset column or a hash of the text, never a position.
+        prior_N: Known pass rate of each prompt in [0, 1] (NaN: unknown), shape (N,), for instance
+            from an earlier run. Prompts with a prior start in a bin instead of as unseen.
+
+    Raises:
+        ProblemError: Keys are missing, not strings or not distinct, or a prior is out of range.
+    """
+
+    prompt_keys: Sequence[str]
+    prior_N: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        keys = tuple(self.prompt_keys)
+        if not keys:
+            raise ProblemError("prompt_keys is empty; a pool needs at least one prompt")
+        bad = next(((i, k) for i, k in enumerate(keys) if type(k) is not str or not k), None)
+        if bad is not None:
+            raise ProblemError(
+                f"prompt_keys[{bad[0]}] is {bad[1]!r}; every key must be a non-empty string "
+                "(convert numbers with str, and fill missing values)"
+            )
+        if len(set(keys)) != len(keys):
+            seen: set[str] = set()
+            twice = next(k for k in keys if k in seen or seen.add(k))
+            raise ProblemError(
+                f"prompt key {twice!r} appears more than once in {len(keys)} keys; keys must be "
+                "distinct, so drop duplicate rows or choose another id column"
+            )
+        object.__setattr__(self, "prompt_keys", keys)
+        if self.prior_N is not None:
+            object.__setattr__(self, "prior_N", _checked_prior(self.prior_N, len(keys)))
+
+    @property
+    def num_prompts(self) -> int:
+        """N, the number of prompts in the pool."""
+        return len(self.prompt_keys)
+
+    @cached_property
+    def key_hash_N(self) -> npt.NDArray[np.uint64]:
+        """64-bit hashes of the keys, shape (N,), stable across processes and versions."""
+        return hash_keys(self.prompt_keys)
+
+
+def _checked_prior(prior: Any, num_prompts: int) -> FloatArray:
+    prior_N: FloatArray = frozen(prior, np.float64)
+    if prior_N.shape != (num_prompts,):
+        raise ProblemError(f"prior_N has shape {prior_N.shape}, needs ({num_prompts},)")
+    if bool(np.any((prior_N < 0) | (prior_N > 1))):
+        raise ProblemError("prior_N must lie in [0, 1] (NaN where unknown); pass rates, not counts")
+    return prior_N
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a trainer asks for: how many prompts and how many rollouts in total.
+
+    Args:
+        num_prompts: P, the prompts of the plan.
+        num_rollouts: Total rollouts of the plan; it is met exactly.
+        offered_P: Dataset indices that the trainer already chose, shape (P,), each at most once.
+            Without it the strategy selects.
+
+    Raises:
+        RequestError: Counts are not positive, or `offered_P` is malformed.
+    """
+
+    num_prompts: int
+    num_rollouts: int
+    offered_P: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_prompts", "num_rollouts"):
+            if int(getattr(self, name)) < 1:
+                raise RequestError(f"{name} is {getattr(self, name)}, must be at least 1")
+        if self.offered_P is None:
+            return
+        offered_P = _integers(self.offered_P, "offered_P", RequestError)
+        if len(offered_P) != self.num_prompts:
+            raise RequestError(
+                f"offered_P has {len(offered_P)} prompts, num_prompts is {self.num_prompts}; "
+                "they must agree"
+            )
+        values, counts = np.unique(offered_P, return_counts=True)
+        if bool(np.any(counts > 1)):
+            raise RequestError(
+                f"offered_P holds prompt {values[counts > 1][0]} more than once; a plan takes each "
+                "prompt at most once, so merge the duplicates first"
+            )
+        object.__setattr__(self, "offered_P", offered_P)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which prompts, and how many rollouts each.
+
+    Attributes:
+        ticket: Number of the plan; an `Outcome` refers to it.
+        prompt_P: Dataset indices, shape (P,), each once.
+        rollouts_P: Rollouts of each prompt, shape (P,); the sum is the requested total.
+        bin_P: Difficulty bin of each prompt when the plan was made (-1: unseen), shape (P,).
+    """
+
+    ticket: int
+    prompt_P: IntArray
+    rollouts_P: IntArray
+    bin_P: IntArray
+
+    @property
+    def prompt_R(self) -> IntArray:
+        """Dataset index of each rollout, shape (R,): the prompts repeated in plan order."""
+        return np.repeat(self.prompt_P, self.rollouts_P)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Scored rollouts of one plan, rows in any order.
+
+    Args:
+        ticket: The plan's ticket.
+        prompt_R: Dataset index of each row, shape (R,).
+        reward_R: Reward of each row, shape (R,), finite wherever `valid_R`.
+        correct_R: Whether each row is right, shape (R,), booleans (or 0 and 1).
+        tokens_R: Generated tokens of each row, shape (R,); for the ledger.
+        valid_R: False where no reward could be given (shape (R,)). Such rows are counted as spent
+            and otherwise ignored. Default: all valid.
+
+    Raises:
+        OutcomeError: Lengths differ, a valid reward is NaN or infinite, correctness is not boolean.
+    """
+
+    ticket: int
+    prompt_R: IntArray
+    reward_R: FloatArray
+    correct_R: BoolArray
+    tokens_R: IntArray | None = None
+    valid_R: BoolArray | None = None
+
+    def __post_init__(self) -> None:
+        prompt_R = _integers(self.prompt_R, "prompt_R", OutcomeError)
+        valid = np.ones(len(prompt_R), bool) if self.valid_R is None else self.valid_R
+        tokens = None if self.tokens_R is None else _integers(self.tokens_R, "tokens_R", OutcomeError)
+        fields = {
+            "prompt_R": prompt_R,
+            "reward_R": frozen(self.reward_R, np.float64),
+            "correct_R": _booleans(self.correct_R, "correct_R"),
+            "tokens_R": tokens,
+            "valid_R": _booleans(valid, "valid_R"),
+        }
+        for name, array in fields.items():
+            if array is not None and array.shape != prompt_R.shape:
+                raise OutcomeError(
+                    f"{name} has shape {array.shape}, prompt_R has {prompt_R.shape}; "
+                    "every row needs one value of each"
+                )
+            object.__setattr__(self, name, array)
+        bad_R = ~np.isfinite(self.reward_R) & self.valid_mask_R
+        if bool(bad_R.any()):
+            row = int(np.flatnonzero(bad_R)[0])
+            raise OutcomeError(
+                f"reward_R[{row}] of prompt {prompt_R[row]} is {self.reward_R[row]}; rewards must be "
+                "finite (mark rows without a reward in valid_R)"
+            )
+
+    @property
+    def valid_mask_R(self) -> BoolArray:
+        """`valid_R`, never None."""
+        assert self.valid_R is not None
+        return self.valid_R
+
+
+def _booleans(values: Any, name: str) -> BoolArray:
+    array = np.asarray(values)
+    if array.dtype != np.bool_ and not bool(np.isin(array, (0, 1)).all()):
+        raise OutcomeError(
+            f"{name} holds {array[~np.isin(array, (0, 1))].flat[0]!r}; it must be boolean "
+            "(threshold the reward, e.g. reward > 0.5)"
+        )
+    return frozen(array, np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What to do with each row of an outcome.
+
+    Attributes:
+        weight_R: Factor on the row's advantage, shape (R,), aligned with the outcome's rows.
+        keep_R: False drops the row from the loss, shape (R,).
+    """
+
+    weight_R: FloatArray
+    keep_R: BoolArray
