@@ -33,6 +33,15 @@ class RunLog:
         self._write(GROUPS, groups)
         self._write(STEPS, [step])
 
+    def set_aside(self) -> None:
+        """Start empty: records of an earlier run are kept as `steps.1.jsonl` and so on."""
+        used = [p for p in (self.directory / n for n in (STEPS, GROUPS)) if p.exists()]
+        number = 1
+        while any(p.with_suffix(f".{number}.jsonl").exists() for p in used):
+            number += 1
+        for path in used:
+            os.replace(path, path.with_suffix(f".{number}.jsonl"))
+
     def rewind(self, closed: Callable[[int], bool]) -> None:
         """Keep only records of closed tickets.
 

@@ -187,11 +187,13 @@ class RolloutGDRO(Strategy[PriceState]):
         return float(share_B @ gain_BA[:, at])
 
     def _policy(self, state: PriceState) -> FloatArray:
-        """Arm distributions pi_b, shape (B, A)."""
-        return mix(softmax(self.eta * state.score_BA), self.gamma)
+        """Arm distributions pi_b at the current price, shape (B, A)."""
+        # The price is subtracted here, not stored in the scores of the arms that happened to be
+        # played: else arms never played look ever better as the price rises.
+        return mix(softmax(self.eta * (state.score_BA - state.price * self.arm_A)), self.gamma)
 
     def _bandit_update(self, state: PriceState, groups: Groups, seen_P: IntArray) -> PriceState:
-        """Score the played arms with the bin's loss less the price of the arm (eq. 19-21)."""
+        """Score the played arms with the bin's loss; the price follows softmax demand (eq. 19-21)."""
         bin_P, played_P = groups.plan.bin_P[seen_P], groups.plan.rollouts_P[seen_P]
         loss_P = -groups.reward_P[seen_P] if groups.loss_P is None else groups.loss_P[seen_P]
         if not np.isfinite(loss_P).all():
@@ -200,7 +202,7 @@ class RolloutGDRO(Strategy[PriceState]):
         for b in np.unique(bin_P):
             in_bin = bin_P == b
             arms = np.unique(played_P[in_bin])
-            payoff = float(loss_P[in_bin].mean()) - state.price * arms
+            payoff = float(loss_P[in_bin].mean())
             cell = score_BA[b, arms - self.n_min]
             score_BA[b, arms - self.n_min] = cell + self.arm_ema * (payoff - cell)
         policy_BA = self._policy(PriceState(state.price, 0.0, score_BA))

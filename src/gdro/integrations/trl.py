@@ -1,0 +1,298 @@
+"""Prompt-GDRO, Rollout-GDRO and every other strategy in TRL's GRPOTrainer.
+
+The adapter wraps two methods of GRPOTrainer and copies none: rows are replaced by the plan's,
+advantages are computed over groups of unequal size and multiplied by the controller's weights. The
+number of rows never changes, so every loss type, buffering and splitting work as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+
+from gdro.controller import Controller
+from gdro.difficulty import Difficulty
+from gdro.errors import DivergenceError, ProblemError, StrategyError
+from gdro.integrations.pool import DatasetPool, dataset_pool
+from gdro.integrations.trl_advantages import Ragged, advantages
+from gdro.integrations.trl_losses import ADVANTAGE, ROW, LossCollector
+from gdro.integrations.trl_support import check_arguments, check_config, resolve_correct
+from gdro.registry import make_strategy
+from gdro.runlog import RunLog
+from gdro.strategy import Strategy
+from gdro.types import Outcome, Plan, Request
+
+STATE_FILE = "gdro.npz"
+LOG_FOLDER = "gdro"
+
+
+class GDROMixin:
+    """Adds a controller to a GRPOTrainer; put it before the trainer class.
+
+    >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
+
+    Args:
+        *args: Positional arguments of the trainer.
+        strategy: Strategy, or its name.
+        strategy_options: Options, when `strategy` is a name.
+        controller: A ready controller instead of `strategy`; its pool must be the dataset's.
+        difficulty: How difficulty is estimated and binned.
+        apply: False is shadow mode: plan, weigh and log, change nothing.
+        id_column: Dataset column of distinct ids; default: a hash of prompt and answer.
+        prior_column: Dataset column of known pass rates.
+        correct: Reward function, or (function, threshold), that says whether a rollout is right;
+            default: the only reward function, above .5.
+        prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
+            weigh more in a loss that averages over rows.
+        **kwargs: Keyword arguments of the trainer.
+
+    Raises:
+        UnsupportedError: A feature of the trainer cannot work with planned rollouts.
+        ProblemError: Prompt ids are missing or repeat.
+        StrategyError: A strategy or option is unknown.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        strategy: Strategy[Any] | str | None = None,
+        strategy_options: Mapping[str, Any] | None = None,
+        controller: Controller | None = None,
+        difficulty: Difficulty | None = None,
+        apply: bool = True,
+        id_column: str | None = None,
+        prior_column: str | None = None,
+        correct: str | tuple[str, float] | None = None,
+        prompt_equal: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
+        check_arguments(dataset, kwargs)
+        self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column)
+        self._gdro_rewards: torch.Tensor | None = None
+        self._gdro_planning = False
+        self._gdro_losses: tuple[Outcome, LossCollector] | None = None
+        self._gdro_logps: torch.Tensor | None = None
+        self.prompt_equal = prompt_equal
+        self.last_plan: Plan | None = None
+        super().__init__(*args, **kwargs)
+        check_config(self.args)
+        self._correct = resolve_correct(correct, self.reward_func_names)
+        if controller is None:
+            made = _made(strategy, strategy_options)
+            controller = Controller(
+                made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
+            )
+        elif strategy is not None or strategy_options or difficulty is not None or not apply:
+            raise StrategyError(
+                "controller= was given together with strategy=, difficulty= or apply=; pass those to "
+                "the Controller"
+            )
+        if tuple(controller.problem.prompt_keys) != tuple(self._pool.problem.prompt_keys):
+            raise ProblemError(
+                f"the controller's pool ({controller.problem.num_prompts} prompts) is not the "
+                f"dataset's ({self._pool.problem.num_prompts}); make it from the same keys, e.g. "
+                "dataset_pool(train_dataset, id_column).problem"
+            )
+        self.controller = controller
+
+    # -- the step -----------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        self._gdro_close()
+        self._gdro_open_log()
+        mean, local, rank = self.num_generations, len(inputs), self.accelerator.process_index
+        plan = self._gdro_plan(inputs)
+        rows = self._gdro_rows(inputs, plan.prompt_R[rank * local : (rank + 1) * local])
+        try:
+            # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
+            # server for prompts[::n]. The advantages it computes are replaced below.
+            self.num_generations, self._gdro_planning = 1, True
+            output = super()._generate_and_score_completions(rows)
+        finally:
+            self.num_generations, self._gdro_planning = mean, False
+        advantage_R, base_R, outcome = self._gdro_score(plan, output)
+        mine = slice(rank * local, (rank + 1) * local)
+        output["advantages"] = advantage_R[mine].to(output["advantages"].dtype)
+        self.last_plan = plan
+        if self.controller.strategy.needs_loss:
+            output[ROW] = torch.arange(len(advantage_R), device=advantage_R.device)[mine]
+            output[ADVANTAGE] = base_R[mine]
+            collector = LossCollector(len(advantage_R), advantage_R.device)
+            self._gdro_losses = (outcome, collector)
+        else:
+            self._gdro_observe(outcome, None)
+        return output
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # noqa: ANN001
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self._gdro_planning:
+            self._gdro_rewards = rewards  # gathered: the same on every rank
+        return rewards
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._gdro_logps = result[0]
+        return result
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        loss = super()._compute_loss(model, inputs)
+        if self._gdro_losses is not None and ROW in inputs and self._gdro_logps is not None:
+            self._gdro_losses[1].add(self._gdro_logps, inputs, self.args)
+        self._gdro_logps = None
+        return loss
+
+    # -- checkpoints --------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._gdro_close()
+        folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
+            self.controller.save(Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._gdro_open_log(resumed=True)
+            self.controller.load(Path(checkpoint) / STATE_FILE)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As the trainer's; closes the last plan, whose losses came after the last update."""
+        result = super().train(*args, **kwargs)
+        self._gdro_close()
+        return result
+
+    # -- pieces -------------------------------------------------------------------------------
+
+    def _gdro_open_log(self, resumed: bool = False) -> None:
+        if self.controller.log is not None or not self.accelerator.is_main_process:
+            return
+        self.controller.log = RunLog(Path(self.args.output_dir) / LOG_FOLDER)
+        if not resumed:
+            self.controller.log.set_aside()
+
+    def _gdro_plan(self, inputs: list[dict[str, Any]]) -> Plan:
+        """Plan as late as possible: beliefs hold every group scored so far."""
+        offered_R = gather_object(self._pool.indices(inputs))
+        if self.controller.selects:
+            request = Request(len(offered_R) // self.num_generations, len(offered_R))
+        else:
+            # Duplicate texts share a prompt; merged, their rollouts stay in the budget.
+            offered_P = list(dict.fromkeys(offered_R[:: self.num_generations]))
+            request = Request(len(offered_P), len(offered_R), np.array(offered_P))
+        return self.controller.plan(request)
+
+    def _gdro_rows(self, inputs: list[dict[str, Any]], prompt_R: Any) -> list[dict[str, Any]]:
+        """The dataset rows of the plan's rollouts on this rank."""
+        known = dict(zip(self._pool.indices(inputs), inputs, strict=True))
+        for index in {int(i) for i in prompt_R} - set(known):
+            known[index] = self.train_dataset[self._pool.row_N[index]]
+        return [dict(known[int(i)]) for i in prompt_R]
+
+    def _gdro_score(
+        self, plan: Plan, output: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor, Outcome]:
+        """Advantages of all ranks' rows with and without weights, and the outcome."""
+        rewards_RK = self._gdro_rewards
+        assert rewards_RK is not None  # set by _calculate_rewards within the super() call
+        self._gdro_rewards = None
+        size_P = torch.as_tensor(plan.rollouts_P.copy(), device=rewards_RK.device)
+        layout = Ragged.of(size_P)
+        base_R, total_R, zero_R = advantages(
+            rewards_RK, layout, self.reward_weights, self.scale_rewards,
+            self.multi_objective_aggregation,
+        )  # fmt: skip
+        outcome = self._gdro_outcome(plan, rewards_RK, total_R, output)
+        weights = self.controller.weigh(outcome)
+        factor = torch.as_tensor(weights.weight_R * weights.keep_R, device=base_R.device)
+        if self.prompt_equal:
+            factor = factor * (size_P.double().mean() / size_P)[layout.group_R]
+        advantage_R = base_R * factor.to(base_R.dtype)
+        self._gdro_patch_logs(advantage_R, zero_R)
+        return advantage_R, base_R, outcome
+
+    def _gdro_outcome(
+        self, plan: Plan, rewards_RK: torch.Tensor, total_R: torch.Tensor, output: dict[str, Any]
+    ) -> Outcome:
+        tokens_R = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
+        judged_R = rewards_RK[:, self._correct.column]
+        # A reward of None from the function that judges leaves nothing to learn difficulty from.
+        valid_R = ~torch.isnan(total_R) & ~torch.isnan(judged_R)
+        return Outcome(
+            ticket=plan.ticket,
+            prompt_R=plan.prompt_R,
+            reward_R=total_R.double().cpu().numpy(),
+            correct_R=(judged_R > self._correct.threshold).cpu().numpy(),
+            tokens_R=tokens_R.cpu().numpy().astype(np.int64),
+            valid_R=valid_R.cpu().numpy(),
+        )
+
+    def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
+        extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
+        self.controller.observe(outcome, loss_R, extra=extra)
+        for name, value in self.controller.metrics().items():
+            self._metrics["train"][name].append(value)
+        if self.accelerator.num_processes > 1:
+            self._gdro_compare_ranks()
+
+    def _gdro_close(self) -> None:
+        """Close the plan whose losses were collected since the last generation."""
+        if self._gdro_losses is None:
+            return
+        (outcome, collector), self._gdro_losses = self._gdro_losses, None
+        loss_R = collector.loss_R
+        if self.accelerator.num_processes > 1:
+            loss_RW = self.accelerator.gather(loss_R.unsqueeze(0))
+            loss_R = torch.nansum(loss_RW, dim=0).masked_fill(loss_RW.isnan().all(0), torch.nan)
+        if bool(loss_R.isnan().any()):
+            # Training stopped inside the generation batch: some rollouts were never used.
+            self.controller.abandon(outcome.ticket)
+            return
+        self._gdro_observe(outcome, loss_R.cpu().numpy())
+
+    def _gdro_patch_logs(self, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:
+        """Replace what TRL logged from groups of one."""
+        self._metrics["train"]["frac_reward_zero_std"][-1] = zero_R.float().mean().item()
+        logged = self._logs["advantages"]
+        for _ in range(min(len(advantage_R), len(logged))):
+            logged.pop()
+        logged.extend(advantage_R.tolist())
+
+    def _gdro_compare_ranks(self) -> None:
+        digests = gather_object([self.controller.digest()])
+        if len(set(digests)) > 1:
+            raise DivergenceError(
+                f"controllers differ between ranks at step {self.state.global_step}: "
+                f"{', '.join(digests)}; they must see the same rewards, so check that reward "
+                "functions and datasets do not depend on the rank"
+            )
+
+
+class GDROTrainer(GDROMixin, GRPOTrainer):
+    """GRPOTrainer with a controller. Arguments as `GDROMixin` and `trl.GRPOTrainer`."""
+
+
+def _made(
+    strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None
+) -> Strategy[Any]:
+    if strategy is None:
+        raise StrategyError(
+            "no strategy given; pass strategy='rollout-gdro' (or another name of "
+            "gdro.list_strategies()), or controller="
+        )
+    if isinstance(strategy, str):
+        return make_strategy(strategy, **dict(options or {}))
+    if options:
+        raise StrategyError("strategy_options go with a strategy's name, not with an object")
+    return strategy

@@ -1,0 +1,108 @@
+"""What the TRL adapter takes, and what it refuses before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import IterableDataset
+
+from gdro.errors import GdroError
+
+
+class UnsupportedError(GdroError):
+    """A GRPOTrainer feature that cannot work with planned rollouts."""
+
+
+_REFUSED = {
+    "tools": "tool loops generate a number of turns that a plan cannot count",
+    "environment_factory": "environments own their prompts, so no plan can name them",
+    "rollout_func": "a rollout function generates for rows that it chooses itself",
+}
+
+
+def check_arguments(train_dataset: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse what cannot work, with the reason.
+
+    Args:
+        train_dataset: The trainer's dataset.
+        arguments: Keyword arguments of the trainer.
+
+    Raises:
+        UnsupportedError: A refused feature is used.
+    """
+    if train_dataset is None:
+        raise UnsupportedError("train_dataset is missing; gdro plans over its rows")
+    if isinstance(train_dataset, IterableDataset):
+        raise UnsupportedError(
+            "train_dataset is an IterableDataset; plans need rows by index, so pass a map-style "
+            "datasets.Dataset (e.g. Dataset.from_generator)"
+        )
+    for name, why in _REFUSED.items():
+        if arguments.get(name):
+            raise UnsupportedError(f"{name} is not supported: {why}; use GRPOTrainer for this run")
+    images = {"image", "images"} & set(train_dataset.column_names)
+    if images:
+        raise UnsupportedError(
+            f"column {sorted(images)[0]!r} is not supported: image prompts are untested with groups of "
+            "unequal size; remove the column or use GRPOTrainer"
+        )
+
+
+def check_config(args: Any) -> None:
+    """Refuse trainer options that would silently break plans.
+
+    Args:
+        args: The GRPOConfig.
+
+    Raises:
+        UnsupportedError: An option cannot work.
+    """
+    if args.remove_unused_columns:
+        raise UnsupportedError(
+            "remove_unused_columns=True drops the columns that identify prompts; leave it False, "
+            "GRPOConfig's default"
+        )
+
+
+@dataclass(frozen=True)
+class Correct:
+    """Which reward says that a rollout is right: function number and threshold.
+
+    Attributes:
+        column: Index of the reward function.
+        threshold: A reward above it is right.
+    """
+
+    column: int
+    threshold: float
+
+
+def resolve_correct(correct: str | tuple[str, float] | None, names: list[str]) -> Correct:
+    """Find the reward function that measures correctness.
+
+    Args:
+        correct: Name of a reward function, or (name, threshold); the threshold defaults to .5.
+        names: Names of the trainer's reward functions.
+
+    Returns:
+        Where to look.
+
+    Raises:
+        UnsupportedError: Several functions and no choice, or an unknown name.
+    """
+    if correct is None:
+        if len(names) != 1:
+            raise UnsupportedError(
+                f"there are {len(names)} reward functions ({', '.join(names)}) and `correct` does not "
+                f"say which one measures correctness; pass correct={names[0]!r} or "
+                f"correct=({names[0]!r}, 0.5)"
+            )
+        return Correct(0, 0.5)
+    name, threshold = (correct, 0.5) if isinstance(correct, str) else correct
+    if name not in names:
+        raise UnsupportedError(
+            f"correct names the reward function {name!r}; the trainer has {', '.join(names)}"
+        )
+    return Correct(names.index(name), float(threshold))
