@@ -393,7 +393,9 @@ def _decode_pending(tickets: list[int], arrays: Arrays) -> dict[int, _Pending]:
             name: _array(arrays, f"pending/{ticket}/{name}")
             for name in ("prompt_P", "rollouts_P", "bin_P", "weight_P", "discarded")
         }
-        plan = Plan(ticket, *(frozen(get[n], np.int64) for n in ("prompt_P", "rollouts_P", "bin_P")))
+        plan = Plan(
+            ticket, *(frozen(get[n], np.int64) for n in ("prompt_P", "rollouts_P", "bin_P"))
+        )
         weight_P = get["weight_P"] if len(get["weight_P"]) else None
         pending[ticket] = _Pending(plan, weight_P, int(get["discarded"]))
     return pending

@@ -188,7 +188,9 @@ class Outcome:
     def __post_init__(self) -> None:
         prompt_R = _integers(self.prompt_R, "prompt_R", OutcomeError)
         valid = np.ones(len(prompt_R), bool) if self.valid_R is None else self.valid_R
-        tokens = None if self.tokens_R is None else _integers(self.tokens_R, "tokens_R", OutcomeError)
+        tokens = (
+            None if self.tokens_R is None else _integers(self.tokens_R, "tokens_R", OutcomeError)
+        )
         fields = {
             "prompt_R": prompt_R,
             "reward_R": frozen(self.reward_R, np.float64),

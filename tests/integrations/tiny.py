@@ -40,7 +40,11 @@ def dataset(num: int = 24, conversational: bool = False) -> Dataset:
     if conversational:
         prompts = [[{"role": "user", "content": p}] for p in prompts]
     return Dataset.from_dict(
-        {"prompt": prompts, "answer": [str(i) for i in range(num)], "id": [f"p{i}" for i in range(num)]}
+        {
+            "prompt": prompts,
+            "answer": [str(i) for i in range(num)],
+            "id": [f"p{i}" for i in range(num)],
+        }
     )
 
 

@@ -133,7 +133,7 @@ class GDROMixin:
             self._gdro_observe(outcome, None)
         return output
 
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):  # noqa: ANN001
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self._gdro_planning:
             self._gdro_rewards = rewards  # gathered: the same on every rank
@@ -283,9 +283,7 @@ class GDROTrainer(GDROMixin, GRPOTrainer):
     """GRPOTrainer with a controller. Arguments as `GDROMixin` and `trl.GRPOTrainer`."""
 
 
-def _made(
-    strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None
-) -> Strategy[Any]:
+def _made(strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None) -> Strategy[Any]:
     if strategy is None:
         raise StrategyError(
             "no strategy given; pass strategy='rollout-gdro' (or another name of "

@@ -45,7 +45,9 @@ def even_split(num_prompts: int, total: int) -> IntArray:
     return base + (np.arange(num_prompts) < rest).astype(np.int64)
 
 
-def greedy(value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | None = None) -> IntArray:
+def greedy(
+    value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | None = None
+) -> IntArray:
     """Spend a total where the next rollout is worth most; exact for concave utilities.
 
     With counts, row b stands for `count_P[b]` prompts of one bin; the last bin served may be split
@@ -125,9 +127,7 @@ def choose_arms(
     return _complete(value_BA, count_B, budget, best, arm_BT) + n_min * count_B
 
 
-def _forward(
-    value_BA: FloatArray, count_B: IntArray, budget: int
-) -> tuple[FloatArray, IntArray]:
+def _forward(value_BA: FloatArray, count_B: IntArray, budget: int) -> tuple[FloatArray, IntArray]:
     """Best value of every total 0..budget, and the arm that each bin takes there."""
     num_bins, num_arms = value_BA.shape
     best = np.full(budget + 1, -np.inf)

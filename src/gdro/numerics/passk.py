@@ -15,9 +15,7 @@ UTILITIES: tuple[str, ...] = get_args(Utility)
 _FAILURE_OFFSET = 1.05  # `failure` gives a prompt rollouts in proportion to 1.05 - p
 
 
-def passk_unbiased(
-    successes: npt.ArrayLike, trials: npt.ArrayLike, k: int
-) -> FloatArray:
+def passk_unbiased(successes: npt.ArrayLike, trials: npt.ArrayLike, k: int) -> FloatArray:
     """Unbiased pass@k, 1 - C(n-s, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
 
     Args:
@@ -76,7 +74,9 @@ def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatA
     return 1.0 - miss_curve(alpha, beta, k)[..., k]
 
 
-def utilities(kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: IntArray) -> FloatArray:
+def utilities(
+    kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: IntArray
+) -> FloatArray:
     """Expected utility of n rollouts under the Beta posterior of the pass rate.
 
     discovery: E[(1-p)(1-(1-p)^n)]; mixed: 1 - E p^n - E(1-p)^n; hit: 1 - E(1-p)^n;

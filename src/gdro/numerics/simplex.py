@@ -36,9 +36,7 @@ def mix(q: FloatArray, gamma: float) -> FloatArray:
     return (1.0 - gamma) * q + gamma / q.shape[-1]
 
 
-def mean_one(
-    weight: FloatArray, cap: float, share: FloatArray | None = None
-) -> FloatArray:
+def mean_one(weight: FloatArray, cap: float, share: FloatArray | None = None) -> FloatArray:
     """Scale positive weights to a (share-weighted) mean of one with none above `cap`.
 
     Capping lowers the mean and rescaling raises capped weights, so both are repeated: entries that

@@ -101,9 +101,7 @@ class Joint(Strategy[JointState]):
 
     def metrics(self, state: JointState) -> dict[str, float]:
         """The parts' metrics."""
-        return {
-            k: v for r in _ROLES for k, v in self._part(r).metrics(getattr(state, r)).items()
-        }
+        return {k: v for r in _ROLES for k, v in self._part(r).metrics(getattr(state, r)).items()}
 
     def by_bin(self, state: JointState) -> dict[str, FloatArray]:
         """The parts' values by bin."""

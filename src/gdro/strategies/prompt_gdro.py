@@ -197,9 +197,7 @@ class PromptGDRO(Strategy[AdversaryState]):
         mean = float(omega_B[known_B].mean()) if known_B.any() else 1.0
         return np.where(known_B, omega_B, mean)
 
-    def _normalised(
-        self, state: AdversaryState, bin_P: IntArray, mixed_P: BoolArray
-    ) -> FloatArray:
+    def _normalised(self, state: AdversaryState, bin_P: IntArray, mixed_P: BoolArray) -> FloatArray:
         if self.normalise == "raw":
             score_B = state.score_B
             if self.score == "ema":
@@ -224,9 +222,7 @@ class PromptGDRO(Strategy[AdversaryState]):
         q_B = self.probabilities(state, size[1:] > 0)
         return np.concatenate([[unseen], (1.0 - unseen) * q_B])
 
-    def _importance(
-        self, state: AdversaryState, belief: Belief, bin_P: IntArray
-    ) -> FloatArray:
+    def _importance(self, state: AdversaryState, belief: Belief, bin_P: IntArray) -> FloatArray:
         if not self.importance_weight:
             return np.ones(len(bin_P))
         mass = self._bin_mass(state, belief)[bin_P + 1]

@@ -1,0 +1,187 @@
+"""The command line: `gdro train | eval | report | strategies`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gdro import __version__
+from gdro.errors import GdroError
+from gdro.registry import list_strategies, strategy_class
+
+_EPILOG = """\
+examples:
+  gdro train --recipe quickstart                         three arms on a CPU, in minutes
+  gdro train --recipe quickstart --strategy joint        one arm with another strategy
+  gdro train --recipe quickstart trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2
+  gdro train --recipe quickstart --resume                go on after a crash
+  gdro report runs/quickstart                            draw the page again
+  gdro strategies rollout-gdro                           options and their meaning
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments; default: the process's.
+
+    Returns:
+        Exit status: 0, or 2 on bad input.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except GdroError as error:
+        print(f"gdro: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        extra = "report" if arguments.command == "report" else "trl"
+        print(f"gdro: {error}; pip install 'gdro[{extra}]'", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gdro",
+        description="RL post-training that spends its rollouts where learning happens.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gdro {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_eval(commands)
+    report = commands.add_parser("report", help="draw the page that explains a run")
+    report.add_argument("runs", nargs="+", type=Path, help="run folder(s), e.g. runs/quickstart")
+    report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
+    report.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
+    report.set_defaults(run=_report)
+    show = commands.add_parser("strategies", help="list strategies, or explain one")
+    show.add_argument("name", nargs="?", help="explain this strategy and its options")
+    show.set_defaults(run=_strategies)
+    return parser
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recipe", default="quickstart", help="shipped name or YAML file (%(default)s)"
+    )
+    parser.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="override the recipe: seed=1, trl.max_steps=50 (any GRPOConfig option), "
+        "difficulty.k=4, arms.NAME.options.eta=2",
+    )
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train the arms of a recipe, evaluate and compare them",
+        description="Train the arms of a recipe from the same start with the same number of rollouts, "
+        "evaluate each on held-out prompts, and write summary.json and report.html.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_recipe(train)
+    train.add_argument(
+        "--strategy", metavar="NAME", help="train one arm with this strategy instead"
+    )
+    train.add_argument(
+        "--shadow", action="store_true", help="plan and log only; train as plain GRPO"
+    )
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.set_defaults(run=_train)
+
+
+def _add_eval(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "eval", help="evaluate a model on a recipe's held-out prompts (unbiased pass@k)"
+    )
+    _add_recipe(evaluate)
+    evaluate.add_argument("--model", required=True, help="folder, e.g. runs/quickstart/grpo/model")
+    evaluate.set_defaults(run=_eval)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    # Heavy imports wait until a command needs them: `gdro --help` stays instant.
+    from gdro.recipes import Arm, load_recipe
+    from gdro.report import write_report
+    from gdro.tables import print_summary
+    from gdro.training import run
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    if arguments.strategy:
+        strategy_class(arguments.strategy)
+        known = {arm.strategy: arm for arm in recipe.arms.values()}
+        arm = known.get(arguments.strategy, Arm(strategy=arguments.strategy))
+        recipe.arms = {arguments.strategy: arm}
+    for arm in recipe.arms.values():
+        arm.apply = arm.apply and not arguments.shadow
+    output = arguments.output or Path("runs") / recipe.name
+    summary = run(recipe, output, resume=arguments.resume)
+    page = write_report([output], output / "report.html", output / "figures")
+    print_summary(summary)
+    print(f"\nsummary: {output / 'summary.json'}\nreport:  {page}")
+    return 0
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    import json
+
+    from transformers import AutoModelForCausalLM
+
+    from gdro.recipes import load_recipe
+    from gdro.training import evaluate_model, load_task
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    if not Path(arguments.model).is_dir():
+        raise GdroError(f"no model folder {arguments.model!r}; pass one that save_pretrained wrote")
+    task = load_task(recipe)
+    model = AutoModelForCausalLM.from_pretrained(arguments.model)
+    result, _ = evaluate_model(recipe, task, model, None)
+    # Slices are by base difficulty, which a lone model does not have.
+    result.pop("slices")
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from gdro.report import write_report
+
+    page = write_report(
+        arguments.runs, arguments.output or arguments.runs[0] / "report.html", arguments.png
+    )
+    print(page)
+    return 0
+
+
+def _strategies(arguments: argparse.Namespace) -> int:
+    if arguments.name is None:
+        names = list_strategies()
+        width = max(map(len, names))
+        for name in names:
+            cls = strategy_class(name)
+            print(f"{name:{width}}  {cls.changes:48}  {cls.source}")
+        print("\ngdro strategies NAME shows the options of one.")
+        return 0
+    cls = strategy_class(arguments.name)
+    print(f"{arguments.name}: {(cls.__doc__ or '').strip()}\n\ndefaults:")
+    for f in fields(cls):
+        print(f"  {f.name} = {f.default!r}")
+    example = " ".join(
+        f"arms.{arguments.name}.options.{f.name}={f.default}" for f in fields(cls)[:1]
+    )
+    print(f"\nexample:\n  gdro train --strategy {arguments.name} {example}".rstrip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

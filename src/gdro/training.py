@@ -1,0 +1,189 @@
+"""Run a recipe: train each arm from the same start, evaluate it, and sum up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig
+
+from gdro.difficulty import Difficulty
+from gdro.errors import CheckpointError
+from gdro.evaluate import by_slice, count_successes, metrics
+from gdro.integrations.trl import STATE_FILE, GDROTrainer
+from gdro.recipes import Arm, Recipe, RecipeError
+
+SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
+
+
+def run(recipe: Recipe, output: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train and evaluate every arm.
+
+    Args:
+        recipe: The job.
+        output: Folder; each arm has one of its own inside.
+        resume: Keep finished arms, and go on from the last checkpoint of an unfinished one.
+
+    Returns:
+        The summary, also written to `summary.json`.
+
+    Raises:
+        RecipeError: The task or an option is unknown.
+        CheckpointError: The folder holds another run and `resume` is off.
+    """
+    trl_config(recipe, output)  # a wrong option is an error now, not after the base evaluation
+    done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
+    if done and not resume:
+        raise CheckpointError(
+            f"{output} already holds finished arms ({', '.join(done)}); pass --resume to keep them, or "
+            "--output for another folder"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    base_N = _base(recipe, output)
+    for name, arm in recipe.arms.items():
+        if not (output / name / EVAL).exists():
+            _train_arm(recipe, arm, output / name, base_N, resume)
+    return summarise(recipe, output, base_N)
+
+
+def load_task(recipe: Recipe) -> Any:
+    """Data, reward functions and a fresh model of a recipe's task.
+
+    Raises:
+        RecipeError: No such module, or it has no `load`.
+    """
+    try:
+        module = import_module(recipe.task)
+    except ModuleNotFoundError as error:
+        if error.name and not recipe.task.startswith(error.name):
+            raise
+        raise RecipeError(f"task {recipe.task!r} cannot be imported; pass a module path") from error
+    if not hasattr(module, "load"):
+        raise RecipeError(f"task {recipe.task!r} has no load(seed, **options) -> TaskData")
+    return module.load(seed=recipe.seed, **recipe.task_options)
+
+
+def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
+    """The trainer's options.
+
+    Raises:
+        RecipeError: GRPOConfig does not know an option, or refuses its value.
+    """
+    known = {f.name for f in dataclasses.fields(GRPOConfig)}
+    unknown = sorted(set(recipe.trl) - known)
+    if unknown:
+        raise RecipeError(f"trl.{unknown[0]} is no option of trl.GRPOConfig; see its documentation")
+    options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
+    try:
+        return GRPOConfig(**options)
+    except ValueError as error:
+        raise RecipeError(f"trl options are refused by GRPOConfig: {error}") from error
+
+
+def evaluate_model(
+    recipe: Recipe, task: Any, model: Any, base_N: Any, samples: int | None = None
+) -> tuple[dict[str, Any], Any]:
+    """Held-out metrics of a model, and successes by prompt."""
+    options = recipe.evaluation
+    samples = samples or options.samples
+    config = trl_config(recipe, Path("unused"))
+    successes_N = count_successes(
+        model, task.tokenizer, task.heldout, task.reward_funcs[0], samples=samples,
+        max_new_tokens=config.max_completion_length, temperature=config.temperature,
+        batch_size=options.batch_size, seed=recipe.seed + 1,
+    )  # fmt: skip
+    rate_N = successes_N / samples if base_N is None else base_N
+    result = metrics(successes_N, samples, options.k)
+    result["slices"] = by_slice(successes_N, samples, options.k, rate_N)
+    return result, successes_N
+
+
+def _base(recipe: Recipe, output: Path) -> Any:
+    """Pass rates of the base model on held-out prompts, which define the slices."""
+    path = output / BASE
+    if not path.exists():
+        task = load_task(recipe)
+        result, successes_N = evaluate_model(
+            recipe, task, task.model, None, recipe.evaluation.base_samples
+        )
+        rates = (successes_N / recipe.evaluation.base_samples).tolist()
+        write_json(path, {**result, "rate_N": rates})
+    return np.array(json.loads(path.read_text())["rate_N"])
+
+
+def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool) -> None:
+    task = load_task(recipe)
+    trainer = GDROTrainer(
+        model=task.model,
+        reward_funcs=task.reward_funcs,
+        args=trl_config(recipe, folder),
+        train_dataset=task.train,
+        processing_class=task.tokenizer,
+        strategy=arm.strategy,
+        strategy_options=arm.options,
+        difficulty=Difficulty(**recipe.difficulty),
+        apply=arm.apply,
+        **asdict(recipe.adapter),
+    )
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder) if resume else None)
+    seconds = time.perf_counter() - start
+    trainer.save_model(str(folder / "model"))
+    result, _ = evaluate_model(recipe, task, trainer.model, base_N)
+    ledger = trainer.controller.ledger
+    spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
+    write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy})
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint: one that has the trainer's state file, written last."""
+    found = [
+        p
+        for p in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if (p / "trainer_state.json").exists() and (p / STATE_FILE).exists()
+    ]
+    return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
+
+
+def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
+    """Collect the arms' evaluations in `summary.json`.
+
+    Args:
+        recipe: The job.
+        output: Its folder.
+        base_N: Pass rate of the base model by held-out prompt, shape (N,).
+
+    Returns:
+        `recipe`, `seed`, `base` and `arms`.
+    """
+    base = json.loads((output / BASE).read_text())
+    base.pop("rate_N")
+    arms = {name: json.loads((output / name / EVAL).read_text()) for name in recipe.arms}
+    summary = {"recipe": recipe.name, "seed": recipe.seed, "base": base, "arms": arms}
+    summary["heavy_tail"] = {
+        "p_below_.02": float((base_N < 0.02).mean()),
+        "p_above_.9": float((base_N > 0.9).mean()),
+    }
+    write_json(output / SUMMARY, summary)
+    return summary
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON by renaming into place, so that a file is whole or absent.
+
+    Args:
+        path: Target.
+        data: JSON data.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(json.dumps(data, indent=1) + "\n")
+    os.replace(partial, path)
