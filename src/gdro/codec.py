@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -77,11 +77,12 @@ def _value(
     saved = arrays[name]
     if not isinstance(own, np.ndarray):
         return type(own)(saved.item())
+    fresh = cast("npt.NDArray[Any]", own)
     if remap is not None and name.endswith("_N"):
-        saved = remap(saved, own)
-    if saved.shape != own.shape or saved.dtype.kind != own.dtype.kind:
+        saved = remap(saved, fresh)
+    if saved.shape != fresh.shape or saved.dtype.kind != fresh.dtype.kind:
         raise CheckpointError(
             f"{name!r} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, this "
-            f"controller needs {own.shape} {own.dtype}; use the options it was written with"
+            f"controller needs {fresh.shape} {fresh.dtype}; use the options it was written with"
         )
-    return saved.astype(own.dtype)
+    return saved.astype(fresh.dtype)

@@ -268,7 +268,7 @@ class Controller:
     ) -> KeyMatch:
         """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
         header, arrays = state["header"], dict(state["arrays"])
-        own, template = self._snapshot()
+        own, _ = self._snapshot()
         checkpoint.check_header(header, own)
         saved_hash = arrays.pop("key_hash_N", self.problem.key_hash_N)
         match = match_keys(saved_hash, self.problem.key_hash_N, keys)

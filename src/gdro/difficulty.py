@@ -155,7 +155,8 @@ class DifficultyTracker:
         """Add one visit of distinct prompts with at least one trial each, and move their bins."""
         if not len(prompt_P):
             return
-        self.counts.record(prompt_P, self.visits_N[prompt_P], successes_P, trials_P)
+        visit_P = self.visits_N[prompt_P].astype(np.int64)
+        self.counts.record(prompt_P, visit_P, successes_P, trials_P)
         self.visits_N[prompt_P] += 1
         keep = self.config.prior_decay ** len(prompt_P) if self.prior_visits else 0.0
         batch_mean = float((successes_P / trials_P).mean())

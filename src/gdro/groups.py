@@ -88,7 +88,8 @@ class Groups:
         # Floating sums depend on their order; sorting makes them independent of the row order.
         order = np.lexsort((value_R, self.position_R))
         order = order[self.outcome.valid_mask_R[order]]
-        return np.bincount(self.position_R[order], value_R[order], len(self.plan.prompt_P))
+        total_P = np.bincount(self.position_R[order], value_R[order], len(self.plan.prompt_P))
+        return total_P.astype(np.float64)
 
     def _ratio(self, value_P: FloatArray) -> FloatArray:
         safe_P = np.maximum(self.trials_P, 1)

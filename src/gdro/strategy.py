@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class Strategy(Generic[S]):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Strategy):
-        part: Strategy[Any] = value
+        part = cast("Strategy[Any]", value)
         return {"name": part.name, **part.config()}
     return value
 

@@ -84,7 +84,7 @@ def _top_steps(gain_PA: FloatArray, steps: int) -> IntArray:
         return np.zeros(num_prompts, np.int64)
     flat = gain_PA.ravel()
     threshold = -np.partition(-flat, steps - 1)[steps - 1]
-    above_P = (gain_PA > threshold).sum(axis=1)
+    above_P: IntArray = (gain_PA > threshold).sum(axis=1)
     tie_PA = gain_PA == threshold
     # Column-major order: every tied prompt gets one more before any gets two more.
     prompt_T = np.nonzero(tie_PA.T)[1][: steps - int(above_P.sum())]

@@ -32,8 +32,8 @@ def passk_unbiased(successes: npt.ArrayLike, trials: npt.ArrayLike, k: int) -> F
     n = np.asarray(trials, np.float64)
     failures = n - np.asarray(successes, np.float64)
     i = np.arange(k, dtype=np.float64)
-    factors = np.maximum(failures[..., None] - i, 0.0) / (n[..., None] - i)
-    return 1.0 - np.prod(factors, axis=-1)
+    factors: FloatArray = np.maximum(failures[..., None] - i, 0.0) / (n[..., None] - i)
+    return np.asarray(1.0 - np.prod(factors, axis=-1), np.float64)
 
 
 def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatArray:

@@ -1,0 +1,28 @@
+"""What a task gives to a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Everything a recipe needs to train and evaluate.
+
+    Attributes:
+        train: Rows with `prompt`, `answer` and `prompt_id`.
+        heldout: The same columns, prompts that are not in `train`.
+        reward_funcs: TRL reward functions; the first one measures correctness (above .5 is right).
+        model: A fresh model to train.
+        tokenizer: Its tokenizer, padding on the left.
+    """
+
+    train: Dataset
+    heldout: Dataset
+    reward_funcs: list[Callable[..., list[float]]]
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase

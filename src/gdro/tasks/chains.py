@@ -1,0 +1,114 @@
+"""Chains of operations modulo ten: small enough for a CPU, heavy-tailed by construction.
+
+A prompt is a digit and one to five operations, `7*3a4=`; the answer is the digit after each
+operation, `15`. Six operations of growing difficulty make 600 facts to know; a chain is right only
+when every fact on its way is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gdro.errors import ProblemError
+from gdro.tasks.base import TaskData
+
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "+": lambda x, y: (x + y) % 10,
+    "-": lambda x, y: (x - y) % 10,
+    "*": lambda x, y: (x * y) % 10,
+    "a": lambda x, y: (2 * x + 3 * y + 1) % 10,
+    "b": lambda x, y: (x * y + x + y) % 10,
+    "c": lambda x, y: (x * x + 7 * y) % 10,
+}
+MAX_LENGTH = 5
+WARM_START = "warm_start/chains"
+
+
+def solve(prompt: str) -> str:
+    """The answer of a prompt.
+
+    Args:
+        prompt: For instance `7*3a4=`.
+
+    Returns:
+        The digit after each operation.
+
+    >>> solve("7*3a4=")
+    '15'
+    """
+    value, answer = int(prompt[0]), ""
+    for i in range(1, len(prompt) - 1, 2):
+        value = OPERATIONS[prompt[i]](value, int(prompt[i + 1]))
+        answer += str(value)
+    return answer
+
+
+def draw_prompt(rng: np.random.Generator, length: int) -> str:
+    """A random prompt with `length` operations."""
+    operations = rng.choice(list(OPERATIONS), length)
+    digits = rng.integers(0, 10, length + 1)
+    steps = "".join(f"{o}{d}" for o, d in zip(operations, digits[1:], strict=True))
+    return f"{digits[0]}{steps}="
+
+
+def exact_match(completions: list[str], answer: list[str], **_: Any) -> list[float]:
+    """TRL reward function: 1 where the completion is the answer, else 0."""
+    return [float(c.strip() == a) for c, a in zip(completions, answer, strict=True)]
+
+
+def make_datasets(seed: int, train_size: int, heldout_size: int) -> tuple[Dataset, Dataset]:
+    """Distinct prompts, lengths 1 to 5 in equal shares, split into training and held-out rows.
+
+    Args:
+        seed: Of the draws.
+        train_size: Training rows.
+        heldout_size: Held-out rows.
+
+    Returns:
+        Training and held-out datasets, columns `prompt`, `answer`, `prompt_id`, `length`.
+
+    Raises:
+        ProblemError: More rows than there are short prompts to draw.
+    """
+    total = train_size + heldout_size
+    if not 1 <= total <= 2000 or min(train_size, heldout_size) < 1:
+        raise ProblemError(
+            f"train_size {train_size} and heldout_size {heldout_size}: both at least 1, together at "
+            "most 2000 (there are 6,000 chains of length one or two to share out)"
+        )
+    rng = np.random.default_rng([seed, 17])
+    prompts: dict[str, int] = {}
+    while len(prompts) < total:
+        length = 1 + len(prompts) % MAX_LENGTH
+        prompts.setdefault(draw_prompt(rng, length), length)
+    rows = [
+        {"prompt": p, "answer": solve(p), "prompt_id": p.rstrip("="), "length": n}
+        for p, n in prompts.items()
+    ]
+    order = rng.permutation(total)
+    picked = [rows[i] for i in order]
+    return Dataset.from_list(picked[:train_size]), Dataset.from_list(picked[train_size:])
+
+
+def load(seed: int = 0, train_size: int = 1000, heldout_size: int = 256) -> TaskData:
+    """The quickstart task with the warm start that ships with the package.
+
+    Args:
+        seed: Of the prompts.
+        train_size: Training prompts.
+        heldout_size: Held-out prompts.
+
+    Returns:
+        Data, reward and model.
+    """
+    train, heldout = make_datasets(seed, train_size, heldout_size)
+    with as_file(files("gdro.tasks") / WARM_START) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    return TaskData(train, heldout, [exact_match], model, tokenizer)
