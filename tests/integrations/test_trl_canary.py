@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,6 @@ def test_shadow_mode_changes_nothing() -> None:
 
 
 def test_adapter_knows_no_strategy() -> None:
-    source = open(adapter.__file__, encoding="utf-8").read()
+    source = Path(adapter.__file__).read_text(encoding="utf-8")
     for name in ("Uniform", "PromptGDRO", "RolloutGDRO", ".unique(", "constant"):
         assert name not in source

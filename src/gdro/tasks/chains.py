@@ -1,8 +1,8 @@
 """Chains of operations modulo ten: small enough for a CPU, heavy-tailed by construction.
 
-A prompt is a digit and one to five operations, `7*3a4=`; the answer is the digit after each
-operation, `15`. Six operations of growing difficulty make 600 facts to know; a chain is right only
-when every fact on its way is.
+A prompt is one to five operations, filled up with dots, and the digit to start from: `*3a4...7` is
+7 * 3 and then `a` 4. The answer is the digit after each operation, `15`. Six operations of growing
+difficulty make 600 facts to know; a chain is right only when every fact on its way is.
 """
 
 from __future__ import annotations
@@ -34,27 +34,33 @@ def solve(prompt: str) -> str:
     """The answer of a prompt.
 
     Args:
-        prompt: For instance `7*3a4=`.
+        prompt: For instance `*3a4...7`.
 
     Returns:
         The digit after each operation.
 
-    >>> solve("7*3a4=")
+    >>> solve("*3a4...7")
     '15'
     """
-    value, answer = int(prompt[0]), ""
-    for i in range(1, len(prompt) - 1, 2):
-        value = OPERATIONS[prompt[i]](value, int(prompt[i + 1]))
+    value, answer = int(prompt[-1]), ""
+    for operation, digit in steps(prompt):
+        value = OPERATIONS[operation](value, digit)
         answer += str(value)
     return answer
+
+
+def steps(prompt: str) -> list[tuple[str, int]]:
+    """The operations of a prompt and their second operands."""
+    body = prompt[:-1].rstrip(".")
+    return [(body[i], int(body[i + 1])) for i in range(0, len(body), 2)]
 
 
 def draw_prompt(rng: np.random.Generator, length: int) -> str:
     """A random prompt with `length` operations."""
     operations = rng.choice(list(OPERATIONS), length)
     digits = rng.integers(0, 10, length + 1)
-    steps = "".join(f"{o}{d}" for o, d in zip(operations, digits[1:], strict=True))
-    return f"{digits[0]}{steps}="
+    body = "".join(f"{o}{d}" for o, d in zip(operations, digits[1:], strict=True))
+    return f"{body}{'.' * (MAX_LENGTH - length)}{digits[0]}"
 
 
 def exact_match(completions: list[str], answer: list[str], **_: Any) -> list[float]:
@@ -88,7 +94,7 @@ def make_datasets(seed: int, train_size: int, heldout_size: int) -> tuple[Datase
         length = 1 + len(prompts) % MAX_LENGTH
         prompts.setdefault(draw_prompt(rng, length), length)
     rows = [
-        {"prompt": p, "answer": solve(p), "prompt_id": p.rstrip("="), "length": n}
+        {"prompt": p, "answer": solve(p), "prompt_id": p, "length": n}
         for p, n in prompts.items()
     ]
     order = rng.permutation(total)

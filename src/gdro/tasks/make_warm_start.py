@@ -13,26 +13,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from gdro.tasks.chains import MAX_LENGTH, OPERATIONS, draw_prompt
+from gdro.tasks.chains import MAX_LENGTH, OPERATIONS
 
-CHARACTERS = "_$0123456789=+-*abc"  # "_" pads, "$" ends
-MEAN_ACCURACY = {"+": 0.97, "-": 0.93, "*": 0.8, "a": 0.65, "b": 0.5, "c": 0.4}
+# "_" pads, "$" ends. An operation and its operand are one token, so that the operation to apply next
+# is always the same number of tokens back: one attention head can learn that.
+END, DOT, FIRST_DIGIT, FIRST_STEP = 1, 2, 3, 13
+TOKENS = [*"_$.0123456789", *(f"{o}{d}" for o in OPERATIONS for d in range(10))]
+MEAN_ACCURACY = {"+": 0.98, "-": 0.97, "*": 0.92, "a": 0.75, "b": 0.45, "c": 0.28}
 CONCENTRATION = 3.0  # of the Beta that facts' accuracies are drawn from: low, so many extremes
 WRONG_SHARES = (0.6, 0.25, 0.15)  # how a fact's mistakes fall on three wrong digits
-WIDTH = 2 * MAX_LENGTH + 2 + MAX_LENGTH + 1  # longest prompt, answer and end
-
-Facts = dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray]]
-
+PROMPT = MAX_LENGTH + 1  # tokens of a prompt
+WIDTH = PROMPT + MAX_LENGTH + 1  # of prompt, longest answer and end
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of single characters."""
-    core = Tokenizer(models.WordLevel({c: i for i, c in enumerate(CHARACTERS)}, unk_token="_"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    core.decoder = None
+    """A tokenizer of digits, dots, and operations with their operand."""
+    core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(TOKENS)}, unk_token="_"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[+\-*abc][0-9]|."), "isolated")
+    core.decoder = decoders.Fuse()  # no spaces between tokens
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="_", eos_token="$", unk_token="_", padding_side="left",
         clean_up_tokenization_spaces=False,
@@ -43,56 +44,74 @@ def make_model(seed: int) -> Qwen3ForCausalLM:
     """A random Qwen3 of about 80,000 parameters."""
     torch.manual_seed(seed)
     config = Qwen3Config(
-        vocab_size=len(CHARACTERS), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        vocab_size=len(TOKENS), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=64,
         tie_word_embeddings=True, pad_token_id=0, eos_token_id=1, bos_token_id=None,
     )  # fmt: skip
     return Qwen3ForCausalLM(config)
 
 
-def make_facts(rng: np.random.Generator) -> Facts:
-    """For each fact the digits that are said and their probabilities, the right one first."""
-    facts: Facts = {}
-    for operation, mean in MEAN_ACCURACY.items():
-        for x in range(10):
-            for y in range(10):
-                p = rng.beta(mean * CONCENTRATION, (1 - mean) * CONCENTRATION)
-                right = OPERATIONS[operation](x, y)
-                wrong = (right + rng.choice(np.arange(1, 10), 3, replace=False)) % 10
-                shares = np.array([p, *((1 - p) * s for s in WRONG_SHARES)])
-                facts[operation, x, y] = np.array([right, *wrong]), shares
-    return facts
+def make_facts(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What is said for each fact (operation, x, y).
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        Four digits, the right one first, and their cumulative probabilities; each (6, 10, 10, 4).
+    """
+    digits = np.zeros((len(OPERATIONS), 10, 10, 4), np.int64)
+    shares = np.zeros(digits.shape)
+    for o, (operation, mean) in enumerate(MEAN_ACCURACY.items()):
+        for x, y in np.ndindex(10, 10):
+            p = rng.beta(mean * CONCENTRATION, (1 - mean) * CONCENTRATION)
+            right = OPERATIONS[operation](x, y)
+            wrong = (right + rng.choice(np.arange(1, 10), 3, replace=False)) % 10
+            digits[o, x, y] = [right, *wrong]
+            shares[o, x, y] = [p, *((1 - p) * s for s in WRONG_SHARES)]
+    return digits, np.cumsum(shares, axis=-1)
 
 
-def noisy_answer(prompt: str, facts: Facts, rng: np.random.Generator) -> str:
-    """Work a chain out with the facts' accuracies, carrying mistakes on."""
-    value, answer = int(prompt[0]), ""
-    for i in range(1, len(prompt) - 1, 2):
-        digits, shares = facts[prompt[i], value, int(prompt[i + 1])]
-        value = int(digits[np.searchsorted(np.cumsum(shares), rng.random() * shares.sum())])
-        answer += str(value)
-    return answer
+def batch(
+    facts: tuple[np.ndarray, np.ndarray], size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Worked chains with mistakes carried on.
 
+    Args:
+        facts: As from `make_facts`.
+        size: Chains.
+        rng: Source of randomness.
 
-def batch(facts: Facts, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids, padded on the left, and labels of the answers only; each (size, WIDTH)."""
+    Returns:
+        Token ids, padded on the right, and labels (answers only, else -100); each (size, WIDTH).
+    """
+    length = rng.integers(1, MAX_LENGTH + 1, size)
+    operation = rng.integers(0, len(OPERATIONS), (size, MAX_LENGTH))
+    operand = rng.integers(0, 10, (size, MAX_LENGTH))
+    value = rng.integers(0, 10, size)
     ids = np.zeros((size, WIDTH), np.int64)
     labels = np.full((size, WIDTH), -100)
-    for row in range(size):
-        prompt = draw_prompt(rng, int(rng.integers(1, MAX_LENGTH + 1)))
-        answer = noisy_answer(prompt, facts, rng) + "$"
-        code = [CHARACTERS.index(c) for c in prompt + answer]
-        ids[row, WIDTH - len(code) :] = code
-        labels[row, WIDTH - len(answer) :] = code[len(prompt) :]
+    inside = np.arange(MAX_LENGTH) < length[:, None]
+    ids[:, :MAX_LENGTH] = np.where(inside, FIRST_STEP + 10 * operation + operand, DOT)
+    ids[:, MAX_LENGTH] = FIRST_DIGIT + value
+    for j in range(MAX_LENGTH + 1):
+        if j < MAX_LENGTH:
+            fact = operation[:, j], value, operand[:, j]
+            said = (rng.random(size)[:, None] > facts[1][fact]).sum(axis=1).clip(max=3)
+            value = facts[0][fact][np.arange(size), said]
+        token = np.where(j < length, FIRST_DIGIT + value, END)
+        alive = j <= length
+        ids[alive, PROMPT + j] = token[alive]
+        labels[alive, PROMPT + j] = token[alive]
     return torch.from_numpy(ids), torch.from_numpy(labels)
 
 
-def train(seed: int, steps: int, size: int = 256, rate: float = 4e-3) -> Qwen3ForCausalLM:
+def train(seed: int, num_steps: int, size: int = 256, rate: float = 4e-3) -> Qwen3ForCausalLM:
     """Train the warm start.
 
     Args:
         seed: Of weights, facts and chains.
-        steps: Optimiser steps.
+        num_steps: Optimiser steps.
         size: Chains a step.
         rate: Peak learning rate; cosine decay to a twentieth.
 
@@ -102,9 +121,9 @@ def train(seed: int, steps: int, size: int = 256, rate: float = 4e-3) -> Qwen3Fo
     rng = np.random.default_rng([seed, 5])
     facts, model = make_facts(rng), make_model(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in (bar := tqdm(range(steps), desc="warm start")):
+    for step in (bar := tqdm(range(num_steps), desc="warm start")):
         ids, labels = batch(facts, size, rng)
-        decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50) * decay
         loss = model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
@@ -122,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed (%(default)s)")
-    parser.add_argument("--steps", type=int, default=2500, help="optimiser steps (%(default)s)")
+    parser.add_argument("--steps", type=int, default=1200, help="optimiser steps (%(default)s)")
     arguments = parser.parse_args()
     model = train(arguments.seed, arguments.steps)
     model.save_pretrained(arguments.out)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from gdro.tasks.base import TaskData
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -20,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from gdro.tasks.base import TaskData
 from gdro.tasks.terse import GYM_KINDS, first_line_match, make_rows
 
 

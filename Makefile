@@ -1,0 +1,40 @@
+# Two commands for a fresh machine with Python 3.11: `make quickstart` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Two OpenMP threads on a tiny model cost more in waiting than they save.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= passive
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help setup quickstart test lint smollm2 clean
+
+help:  ## show this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## create .venv with pinned dependencies (a second call reuses it)
+
+$(READY): pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[all,dev]"
+	touch $@
+
+quickstart: $(READY)  ## train and compare three arms on the CPU; writes runs/quickstart
+	$(BIN)/gdro train --recipe quickstart --resume
+
+test: $(READY) lint  ## lint, types, tests, doctests, and the built wheel
+	$(BIN)/pytest
+	$(BIN)/python tests/wheel_check.py
+
+lint: $(READY)  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
+	$(BIN)/gdro train --recipe smollm2 --resume
+
+clean:  ## remove the environment and runs
+	rm -rf $(VENV) runs dist

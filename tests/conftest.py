@@ -1,0 +1,10 @@
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+# Derandomised: the same examples on every machine and in every run.
+settings.register_profile("gdro", deadline=None, derandomize=True, database=None, max_examples=40)
+settings.load_profile("gdro")
