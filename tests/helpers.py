@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gdro import Controller, Difficulty, Outcome, Plan, Problem, Request, make_strategy
 from gdro.registry import list_strategies
@@ -147,3 +148,8 @@ def play(c: Controller, events: list[str], plans: dict[int, Plan]) -> list[str]:
 
 
 EVENTS = "p p c1 p c0 p w3 c2 p a4 c3 p p w6 c5 p c7 c6".split()
+
+
+def raises(error: type[Exception], *words: str) -> Any:
+    """As pytest.raises; the message must hold every word, in any order and case."""
+    return pytest.raises(error, match="(?is)" + "".join(f"(?=.*{w})" for w in words))
