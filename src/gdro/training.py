@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import time
 from dataclasses import asdict
 from importlib import import_module
@@ -140,6 +141,10 @@ def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool
     result, _ = evaluate_model(recipe, task, trainer.model, base_N)
     ledger = trainer.controller.ledger
     spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
+    spent["tokens_per_second"] = ledger.tokens / seconds
+    spent["dtype"] = str(next(trainer.model.parameters()).dtype)
+    # Linux counts kilobytes; the peak is the process's, earlier arms included.
+    spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy})
 
 

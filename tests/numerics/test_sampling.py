@@ -1,0 +1,116 @@
+"""Drawing by bin: frequencies, distinctness, bins that run out."""
+
+from __future__ import annotations
+
+import helpers as h
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdro.numerics.sampling import draw_by_bin
+
+BIN_N = np.repeat([-1, 0, 1, 2], [100, 200, 300, 400])
+MASS = np.array([0.1, 0.5, 0.3, 0.1])
+
+
+def draws(times, num, mass=MASS, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.array([draw_by_bin(BIN_N, mass, num, rng) for _ in range(times)])
+
+
+def test_bins_are_drawn_with_their_mass():
+    drawn = draws(2000, 8)
+    share = np.bincount(BIN_N[drawn].ravel() + 1, minlength=4) / drawn.size
+    error = np.sqrt(MASS * (1 - MASS) / drawn.size)
+    assert (np.abs(share - MASS) < 4 * error).all()
+
+
+def test_prompts_of_a_bin_are_drawn_alike():
+    drawn = draws(2000, 8)
+    count = np.bincount(drawn.ravel(), minlength=1000)
+    for b, mass in zip((-1, 0, 1, 2), MASS, strict=True):
+        inside = count[BIN_N == b]
+        expected = drawn.size * mass / len(inside)
+        chi2 = ((inside - expected) ** 2 / expected).sum()
+        assert abs(chi2 - len(inside)) < 5 * np.sqrt(2 * len(inside))
+
+
+def test_order_is_random():
+    first = BIN_N[draws(2000, 8)[:, 0]]
+    assert (first == 0).mean() == pytest.approx(0.5, abs=0.04)
+
+
+@given(
+    st.lists(st.integers(-1, 4), min_size=1, max_size=60),
+    st.lists(st.sampled_from([0.0, 1e-300, 0.01, 1.0]), min_size=6, max_size=6),
+    st.data(),
+)
+def test_always_distinct_and_complete(bins, mass, data):
+    bin_N = np.array(bins, np.int8)
+    num = data.draw(st.integers(1, len(bins)))
+    seed = data.draw(st.integers(0, 99))
+    drawn = draw_by_bin(bin_N, np.array(mass), num, np.random.default_rng(seed))
+    assert len(drawn) == num == len(set(drawn.tolist()))
+    assert drawn.min() >= 0
+    assert drawn.max() < len(bins)
+    again = draw_by_bin(bin_N, np.array(mass), num, np.random.default_rng(seed))
+    assert np.array_equal(drawn, again)
+    # A bin of no mass serves only when every bin with mass has run out.
+    usable = np.array(mass)[bin_N + 1] > 0
+    assert (~usable[drawn]).sum() == max(0, num - usable.sum())
+
+
+def test_exhausted_bin_passes_its_draws_on():
+    bin_N = np.repeat([0, 1, 2], [2, 50, 50])
+    mass = np.array([0.0, 0.98, 0.015, 0.005])
+    rng = np.random.default_rng(0)
+    share = np.zeros(3)
+    for _ in range(400):
+        taken = np.bincount(bin_N[draw_by_bin(bin_N, mass, 20, rng)], minlength=3)
+        assert taken[0] == 2
+        share += taken
+    assert share[1] / share[1:].sum() == pytest.approx(0.75, abs=0.02)
+
+
+def test_whole_pool():
+    drawn = draw_by_bin(BIN_N, MASS, 1000, np.random.default_rng(0))
+    assert np.array_equal(np.sort(drawn), np.arange(1000))
+
+
+def test_hard_bins_are_drawn_more_often_by_the_strategy():
+    c = h.controller("prompt-resample-ema-False")
+    h.warm(c, 30)
+    hard, easy = np.arange(20), np.arange(40, 60)
+    count = np.bincount(np.concatenate([p.prompt_P for p in h.warm(c, 60)]), minlength=h.N)
+    assert count[hard].sum() > 1.5 * count[easy].sum()
+
+
+def test_importance_weights_undo_the_resampling():
+    """The weighted mean over drawn prompts has the pool's mean as its expectation."""
+    # The largest ratio stays under the cap, which would bias the mean.
+    options = {"mode": "resample", "importance_weight": True, "cap": 200.0}
+    c = h.Controller(h.make_strategy("prompt-gdro", **options), h.problem(prior=True))
+    h.warm(c, 20)
+    target = np.linspace(0, 1, h.N) ** 2
+    weighted, plain = [], []
+    for _ in range(4000):
+        plan = c.plan(h.request(num_prompts=1))
+        outcome = h.score(plan).outcome
+        weight = c.weigh(outcome).weight_R[0]
+        weighted.append(weight * target[plan.prompt_P[0]])
+        plain.append(target[plan.prompt_P[0]])
+        c.abandon(plan.ticket)
+    error = np.std(weighted) / np.sqrt(len(weighted))
+    assert abs(np.mean(weighted) - target.mean()) < 4 * error
+    assert abs(np.mean(plain) - target.mean()) > 8 * error
+
+
+def test_importance_weights_belong_to_the_draw():
+    """A plan that is weighed late was still drawn from the q of its own time."""
+    c = h.controller("prompt-resample-ema-True", prior=True)
+    h.warm(c, 3)
+    plan = c.plan(h.request())
+    at_once = c.weigh(h.score(plan).outcome).weight_R
+    h.warm(c, 3)
+    assert np.allclose(c.weigh(h.score(plan).outcome).weight_R, at_once)
