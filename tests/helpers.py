@@ -147,7 +147,10 @@ def play(c: Controller, events: list[str], plans: dict[int, Plan]) -> list[str]:
     return trace
 
 
-EVENTS = "p p c1 p c0 p w3 c2 p a4 c3 p p w6 c5 p c7 c6".split()
+EVENTS = [
+    *("p", "p", "c1", "p", "c0", "p", "w3", "c2", "p"),
+    *("a4", "c3", "p", "p", "w6", "c5", "p", "c7", "c6"),
+]
 
 
 def raises(error: type[Exception], *words: str) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,12 @@ from gdro.codec import Arrays
 from gdro.errors import CheckpointError
 
 SCHEMA = 1
+
+# What numpy's and zipfile's readers raise on bytes that are not what they should be.
+_DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
@@ -53,11 +61,13 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
     source = Path(path)
     if not source.is_file():
         raise CheckpointError(f"no checkpoint at {source}; pass a file that Controller.save wrote")
+    if not zipfile.is_zipfile(source):
+        raise CheckpointError(f"{source} is no readable gdro checkpoint (not an npz file); go back to an earlier one")
     try:
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header: dict[str, Any] = json.loads(str(arrays.pop("header")))
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"{source} is no readable gdro checkpoint ({error}); go back to an earlier one"
         ) from error
@@ -75,7 +85,7 @@ def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
         CheckpointError: Schema, strategy, options, difficulty or seed differ; says which.
     """
     for key in ("schema", "strategy", "config", "difficulty", "seed"):
-        saved, mine = header.get(key), json.loads(json.dumps(own[key]))
+        saved, mine = header.get(key), own[key]
         if saved != mine:
             raise CheckpointError(
                 f"the checkpoint has {key} {saved!r}, this controller has {mine!r}; resume with the "

@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--recipe", default="quickstart", help="shipped name or YAML file (%(default)s)"
-    )
+    parser.add_argument("--recipe", default="quickstart", help="shipped name or YAML file (%(default)s)")
     parser.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
     parser.add_argument(
         "overrides",
@@ -91,12 +89,8 @@ def _add_train(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_recipe(train)
-    train.add_argument(
-        "--strategy", metavar="NAME", help="train one arm with this strategy instead"
-    )
-    train.add_argument(
-        "--shadow", action="store_true", help="plan and log only; train as plain GRPO"
-    )
+    train.add_argument("--strategy", metavar="NAME", help="train one arm with this strategy instead")
+    train.add_argument("--shadow", action="store_true", help="plan and log only; train as plain GRPO")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.set_defaults(run=_train)
 
@@ -176,9 +170,7 @@ def _strategies(arguments: argparse.Namespace) -> int:
     print(f"{arguments.name}: {(cls.__doc__ or '').strip()}\n\ndefaults:")
     for f in fields(cls):
         print(f"  {f.name} = {f.default!r}")
-    example = " ".join(
-        f"arms.{arguments.name}.options.{f.name}={f.default}" for f in fields(cls)[:1]
-    )
+    example = " ".join(f"arms.{arguments.name}.options.{f.name}={f.default}" for f in fields(cls)[:1])
     print(f"\nexample:\n  gdro train --strategy {arguments.name} {example}".rstrip())
     return 0
 

@@ -66,15 +66,24 @@ def decode(
     return type(template)(**values)
 
 
+def required(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
+    """An array of a checkpoint.
+
+    Raises:
+        CheckpointError: It is missing.
+    """
+    if name not in arrays:
+        raise CheckpointError(f"the checkpoint lacks {name!r}; it was written by another version")
+    return arrays[name]
+
+
 def _value(
     own: Any,
     arrays: Mapping[str, npt.NDArray[Any]],
     name: str,
     remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]] | None,
 ) -> Any:
-    if name not in arrays:
-        raise CheckpointError(f"the checkpoint lacks {name!r}; it was written by another version")
-    saved = arrays[name]
+    saved = required(arrays, name)
     if not isinstance(own, np.ndarray):
         return type(own)(saved.item())
     fresh = cast("npt.NDArray[Any]", own)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from gdro import checkpoint, record
-from gdro.codec import Arrays, decode, encode
-from gdro.difficulty import Belief, Difficulty, DifficultyTracker
-from gdro.errors import BudgetError, CheckpointError, RequestError, TicketError
+from gdro.checks import check_pool, check_rollouts
+from gdro.codec import Arrays, decode, encode, required
+from gdro.difficulty import Belief, Difficulty, DifficultyTracker, restored_tracker
+from gdro.errors import TicketError
 from gdro.groups import group
 from gdro.ledger import Ledger
 from gdro.numerics.budget import even_split
+from gdro.pending import Pending, decode_pending, encode_pending
 from gdro.pool import KeyMatch, match_keys
 from gdro.runlog import RunLog
 from gdro.strategy import Draft, Strategy
@@ -30,15 +33,6 @@ from gdro.types import (
     Weights,
     frozen,
 )
-
-
-@dataclass
-class _Pending:
-    """A plan in flight, with the weights it was given so far."""
-
-    plan: Plan
-    weight_P: FloatArray | None = None
-    discarded: int = 0
 
 
 class Controller:
@@ -85,9 +79,17 @@ class Controller:
         self._tracker = DifficultyTracker(self.difficulty, problem)
         self.belief = Belief(self._tracker)
         self._state = strategy.init(problem.num_prompts, self.difficulty.num_bins)
+        identity = {
+            "schema": checkpoint.SCHEMA,
+            "strategy": strategy.name,
+            "config": strategy.config(),
+            "difficulty": asdict(self.difficulty),
+            "seed": self.seed,
+        }
+        # As JSON gives it back, so that a header compares equal before and after a file.
+        self._identity: dict[str, Any] = json.loads(json.dumps(identity))
         self._next_ticket = 0
-        self._pending: dict[int, _Pending] = {}
-        self._shadow: dict[int, IntArray] = {}
+        self._pending: dict[int, Pending] = {}
         self._metrics: dict[str, float] = {}
 
     @property
@@ -121,12 +123,17 @@ class Controller:
         bin_P = frozen(self._tracker.bin_N[prompt_P], np.int64)
         draft = Draft(prompt_P, bin_P, request.num_rollouts)
         rollouts_P = self.strategy.allocate(self._state, self.belief, draft, rng)
-        self._check_rollouts(rollouts_P, request)
+        check_rollouts(self.strategy.name, rollouts_P, request)
+        shadow_P = None if self.apply else rollouts_P
         if not self.apply:
-            self._shadow[ticket] = rollouts_P
             rollouts_P = even_split(request.num_prompts, request.num_rollouts)
-        plan = Plan(ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P)
-        self._pending[ticket] = _Pending(plan)
+        drawn = self.apply and request.offered_P is None
+        selector = self.strategy if drawn else Strategy[Any]()
+        importance_P = selector.importance(self._state, self.belief, bin_P)
+        plan = Plan(
+            ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P, frozen(importance_P, np.float64)
+        )
+        self._pending[ticket] = Pending(plan, shadow_P)
         self._next_ticket += 1
         self.ledger.plans += 1
         self.ledger.planned += request.num_rollouts
@@ -186,30 +193,23 @@ class Controller:
         )
         self._state = state
         del self._pending[outcome.ticket]
-        ledger, rows = self.ledger, len(outcome.prompt_R)
-        ledger.closed += 1
-        ledger.rollouts += rows
-        ledger.missing += int(pending.plan.rollouts_P.sum()) - rows
-        ledger.unscored += int((~outcome.valid_mask_R).sum())
-        ledger.discarded += pending.discarded
-        ledger.tokens += int(groups.tokens_P.sum())
+        self.ledger.close(groups, pending.discarded)
         weight_P = pending.weight_P
         if weight_P is None:
             weight_P = np.ones(len(pending.plan.prompt_P))
-        shadow = self._shadow.pop(outcome.ticket, None)
         self._metrics = record.summary(groups, weight_P) | self.strategy.metrics(state)
         if self.log is not None:
-            step: dict[str, Any] = {
+            step = {
                 "ticket": outcome.ticket,
                 **dict(extra or {}),
                 "metrics": self._metrics,
                 "bins": record.bins(groups, weight_P, self.difficulty.num_bins),
                 "strategy": {k: v.tolist() for k, v in self.strategy.by_bin(state).items()},
-                "ledger": ledger.as_dict(),
+                "ledger": self.ledger.as_dict(),
                 "applied": self.apply,
             }
-            if shadow is not None:
-                step["shadow_rollouts"] = shadow.tolist()
+            if pending.shadow_P is not None:
+                step["shadow_rollouts"] = pending.shadow_P.tolist()
             self.log.append(step, record.group_records(groups, weight_P, self.problem.prompt_keys))
 
     def abandon(self, ticket: int) -> None:
@@ -223,7 +223,6 @@ class Controller:
         """
         plan = self._open(ticket).plan
         del self._pending[ticket]
-        self._shadow.pop(ticket, None)
         self.ledger.abandoned += 1
         self.ledger.missing += int(plan.rollouts_P.sum())
 
@@ -239,6 +238,7 @@ class Controller:
     def state_dict(self) -> dict[str, Any]:
         """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
         header, arrays = self._snapshot()
+        arrays["key_hash_N"] = self.problem.key_hash_N
         return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
 
     def save(self, path: str | Path) -> None:
@@ -270,34 +270,23 @@ class Controller:
         header, arrays = state["header"], dict(state["arrays"])
         own, _ = self._snapshot()
         checkpoint.check_header(header, own)
-        saved_hash = arrays.pop("key_hash_N", self.problem.key_hash_N)
-        match = match_keys(saved_hash, self.problem.key_hash_N, keys)
-        fresh = DifficultyTracker(self.difficulty, self.problem)
-        tracker = {
-            name: match.remap(_array(arrays, f"difficulty/{name}"), own_array)
-            if "_N" in name
-            else _array(arrays, f"difficulty/{name}")
-            for name, own_array in fresh.arrays().items()
-        }
-        for name, own_array in fresh.arrays().items():
-            if tracker[name].shape != own_array.shape or tracker[name].dtype != own_array.dtype:
-                raise CheckpointError(f"difficulty/{name} has another shape or type")
+        match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
+        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap)
         strategy_state = decode(
             self.strategy.init(self.problem.num_prompts, self.difficulty.num_bins),
             arrays,
             "strategy",
             match.remap,
         )
-        pending = _decode_pending(header["pending"], arrays) if match.same else {}
-        fresh.load_arrays(tracker)
-        self._tracker, self._state, self._pending = fresh, strategy_state, pending
-        self.belief = Belief(fresh)
-        self._shadow = {}
+        pending = decode_pending(header["pending"], arrays)
+        self._tracker, self._state, self._pending = tracker, strategy_state, pending
+        self.belief = Belief(tracker)
         self._next_ticket = int(header["next_ticket"])
         self.ledger = Ledger(**header["ledger"])
         self._metrics = dict(header["metrics"])
-        if not match.same:
-            self.ledger.abandoned += len(header["pending"])
+        if not match.same:  # indices of plans in flight mean other prompts now
+            for ticket in self.open_tickets:
+                self.abandon(ticket)
         if self.log is not None:
             open_then = set(header["pending"])
             self.log.rewind(lambda t: t < self._next_ticket and t not in open_then)
@@ -305,23 +294,19 @@ class Controller:
 
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
         header = {
-            "schema": checkpoint.SCHEMA,
-            "strategy": self.strategy.name,
-            "config": self.strategy.config(),
-            "difficulty": asdict(self.difficulty),
-            "seed": self.seed,
+            **self._identity,
             "next_ticket": self._next_ticket,
             "pending": self.open_tickets,
             "ledger": self.ledger.as_dict(),
-            "metrics": self._metrics,
+            "metrics": dict(self._metrics),
         }
         arrays = encode(self._state, "strategy")
         arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
         for ticket, pending in sorted(self._pending.items()):
-            arrays |= _encode_pending(ticket, pending)
+            arrays |= encode_pending(ticket, pending)
         return header, arrays
 
-    def _open(self, ticket: int) -> _Pending:
+    def _open(self, ticket: int) -> Pending:
         pending = self._pending.get(ticket)
         if pending is None:
             why = "was closed already" if 0 <= ticket < self._next_ticket else "was never given out"
@@ -332,16 +317,7 @@ class Controller:
         return pending
 
     def _check_request(self, request: Request) -> None:
-        num = self.problem.num_prompts
-        if request.num_prompts > num:
-            raise RequestError(
-                f"num_prompts is {request.num_prompts}, the pool has {num}; ask for at most {num}"
-            )
-        offered = request.offered_P
-        if offered is not None and (int(offered.min()) < 0 or int(offered.max()) >= num):
-            raise RequestError(
-                f"offered_P spans {offered.min()}..{offered.max()}; dataset indices are 0..{num - 1}"
-            )
+        check_pool(request, self.problem.num_prompts)
         if len(self._pending) >= self.max_pending:
             raise TicketError(
                 f"{len(self._pending)} plans are in flight, max_pending is {self.max_pending}; close "
@@ -354,51 +330,10 @@ class Controller:
         selector = self.strategy if self.apply else Strategy[Any]()
         prompt_P = frozen(selector.select(self._state, self.belief, request, rng), np.int64)
         # Checks the strategy's choice as strictly as a trainer's.
-        self._check_request(Request(request.num_prompts, request.num_rollouts, prompt_P))
-        return prompt_P
-
-    def _check_rollouts(self, rollouts_P: IntArray, request: Request) -> None:
-        spent = int(rollouts_P.sum())
-        if rollouts_P.shape != (request.num_prompts,) or spent != request.num_rollouts:
-            raise BudgetError(
-                f"{self.strategy.name} allocated {spent} rollouts to {rollouts_P.shape} prompts, asked "
-                f"for {request.num_rollouts} to {request.num_prompts}; its allocate() must be exact"
-            )
-        if int(rollouts_P.min()) < 1:
-            raise BudgetError(f"{self.strategy.name} gave a prompt {rollouts_P.min()} rollouts")
-
-
-def _array(arrays: Arrays, name: str) -> Any:
-    if name not in arrays:
-        raise CheckpointError(f"the checkpoint lacks {name!r}; it was written by another version")
-    return arrays[name]
-
-
-def _encode_pending(ticket: int, pending: _Pending) -> Arrays:
-    plan, prefix = pending.plan, f"pending/{ticket}"
-    weight_P = np.zeros(0) if pending.weight_P is None else pending.weight_P
-    return {
-        f"{prefix}/prompt_P": plan.prompt_P,
-        f"{prefix}/rollouts_P": plan.rollouts_P,
-        f"{prefix}/bin_P": plan.bin_P,
-        f"{prefix}/weight_P": weight_P,
-        f"{prefix}/discarded": np.array(pending.discarded),
-    }
-
-
-def _decode_pending(tickets: list[int], arrays: Arrays) -> dict[int, _Pending]:
-    pending: dict[int, _Pending] = {}
-    for ticket in tickets:
-        get = {
-            name: _array(arrays, f"pending/{ticket}/{name}")
-            for name in ("prompt_P", "rollouts_P", "bin_P", "weight_P", "discarded")
-        }
-        plan = Plan(
-            ticket, *(frozen(get[n], np.int64) for n in ("prompt_P", "rollouts_P", "bin_P"))
+        check_pool(
+            Request(request.num_prompts, request.num_rollouts, prompt_P), self.problem.num_prompts
         )
-        weight_P = get["weight_P"] if len(get["weight_P"]) else None
-        pending[ticket] = _Pending(plan, weight_P, int(get["discarded"]))
-    return pending
+        return prompt_P
 
 
 __all__ = ["UNSEEN", "Controller"]

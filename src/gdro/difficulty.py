@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from gdro.codec import required
 from gdro.counts import Counts, DecayedCounts, WindowedCounts
-from gdro.errors import StrategyError
+from gdro.errors import CheckpointError, StrategyError
 from gdro.numerics.passk import passk_posterior, passk_unbiased
 from gdro.types import UNSEEN, FloatArray, IntArray, Problem
 
@@ -183,6 +184,40 @@ class DifficultyTracker:
         for name, own in self.arrays().items():
             if name != "prior":
                 own[...] = arrays[name]
+
+
+def restored_tracker(
+    config: Difficulty,
+    problem: Problem,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
+) -> DifficultyTracker:
+    """A tracker from the arrays of a checkpoint.
+
+    Args:
+        config: Options.
+        problem: Today's pool.
+        arrays: The checkpoint's arrays; ours are named `difficulty/...`.
+        remap: (saved, fresh) -> rows of `saved` at their places in today's pool.
+
+    Returns:
+        The tracker.
+
+    Raises:
+        CheckpointError: An array is missing or has another shape or type.
+    """
+    tracker = DifficultyTracker(config, problem)
+    values: dict[str, npt.NDArray[Any]] = {}
+    for name, own in tracker.arrays().items():
+        saved = required(arrays, f"difficulty/{name}")
+        values[name] = remap(saved, own) if "_N" in name else saved
+        if values[name].shape != own.shape or values[name].dtype != own.dtype:
+            raise CheckpointError(
+                f"difficulty/{name} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, "
+                f"this tracker needs {own.shape} {own.dtype}; use the options it was written with"
+            )
+    tracker.load_arrays(values)
+    return tracker
 
 
 class Belief:

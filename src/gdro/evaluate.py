@@ -114,9 +114,7 @@ def by_slice(
     """
     masks = [(name, (base_rate_N >= low) & (base_rate_N < high)) for name, low, high in SLICES]
     return [
-        {"name": name, **metrics(successes_N[mask], samples, k)}
-        for name, mask in masks
-        if mask.any()
+        {"name": name, **metrics(successes_N[mask], samples, k)} for name, mask in masks if mask.any()
     ]
 
 

@@ -128,8 +128,9 @@ def group(plan: Plan, outcome: Outcome, loss_R: FloatArray | None = None) -> Gro
             f"prompt {plan.prompt_P[p]} of ticket {plan.ticket} has {groups.received_P[p]} rows, "
             f"{plan.rollouts_P[p]} were planned; pass each rollout once"
         )
-    if loss_R is not None and (loss_R.shape != outcome.prompt_R.shape or np.isnan(loss_R).any()):
+    if loss_R is not None and (loss_R.shape != outcome.prompt_R.shape or not np.isfinite(loss_R).all()):
         raise OutcomeError(
-            f"loss_R has shape {loss_R.shape} or holds NaN; needs {outcome.prompt_R.shape}, finite"
+            f"loss_R has shape {loss_R.shape} or values that are not finite; needs finite values "
+            f"of shape {outcome.prompt_R.shape}"
         )
     return groups

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from gdro.groups import Groups
+
 
 @dataclass
 class Ledger:
@@ -30,6 +32,21 @@ class Ledger:
     unscored: int = 0
     discarded: int = 0
     tokens: int = 0
+
+    def close(self, groups: Groups, discarded: int) -> None:
+        """Count what came back for a plan.
+
+        Args:
+            groups: The plan's groups.
+            discarded: Rollouts dropped from the loss.
+        """
+        rows = len(groups.outcome.prompt_R)
+        self.closed += 1
+        self.rollouts += rows
+        self.missing += int(groups.plan.rollouts_P.sum()) - rows
+        self.unscored += int((~groups.outcome.valid_mask_R).sum())
+        self.discarded += discarded
+        self.tokens += int(groups.tokens_P.sum())
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name."""

@@ -70,9 +70,7 @@ def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[
     }
 
 
-def group_records(
-    groups: Groups, weight_P: FloatArray, keys: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def group_records(groups: Groups, weight_P: FloatArray, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """One record a rollout group.
 
     Args:

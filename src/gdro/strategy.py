@@ -73,15 +73,15 @@ class Strategy(Generic[S]):
         """Initial state for a pool of N prompts and B bins."""
         return NoState()  # pyright: ignore[reportReturnType]  # S is NoState unless overridden
 
-    def select(
-        self, state: S, belief: Belief, request: Request, rng: np.random.Generator
-    ) -> IntArray:
+    def select(self, state: S, belief: Belief, request: Request, rng: np.random.Generator) -> IntArray:
         """Choose `request.num_prompts` distinct dataset indices, shape (P,)."""
         return rng.choice(belief.num_prompts, request.num_prompts, replace=False)
 
-    def allocate(
-        self, state: S, belief: Belief, draft: Draft, rng: np.random.Generator
-    ) -> IntArray:
+    def importance(self, state: S, belief: Belief, bin_P: IntArray) -> FloatArray:
+        """Uniform probability over the probability of the draw, when `select` drew, shape (P,)."""
+        return np.ones(len(bin_P))
+
+    def allocate(self, state: S, belief: Belief, draft: Draft, rng: np.random.Generator) -> IntArray:
         """Rollouts of each chosen prompt, shape (P,), at least 1, summing to the total."""
         if draft.num_rollouts < len(draft.prompt_P):
             raise RequestError(

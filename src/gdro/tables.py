@@ -24,9 +24,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     for name, row in rows.items():
         low, high = row[f"ci_{metric}"]
         spent = [f"{row[k]:,.0f}" if k in row else "" for k in ("rollouts", "tokens", "seconds")]
-        table.add_row(
-            name, f"{row[mean]:.3f}", f"{row[metric]:.3f}", f"{low:.3f} to {high:.3f}", *spent
-        )
+        table.add_row(name, f"{row[mean]:.3f}", f"{row[metric]:.3f}", f"{low:.3f} to {high:.3f}", *spent)
     console = console or Console()
     console.print(table)
     console.print(_by_slice(rows, metric))

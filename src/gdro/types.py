@@ -7,7 +7,7 @@ R rollouts of a plan (flat, ragged), B difficulty bins, A arms (rollout counts).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -148,12 +148,19 @@ class Plan:
         prompt_P: Dataset indices, shape (P,), each once.
         rollouts_P: Rollouts of each prompt, shape (P,); the sum is the requested total.
         bin_P: Difficulty bin of each prompt when the plan was made (-1: unseen), shape (P,).
+        importance_P: Uniform probability over the probability that the prompt was drawn with, shape
+            (P,); ones where prompts were offered or drawn uniformly.
     """
 
     ticket: int
     prompt_P: IntArray
     rollouts_P: IntArray
     bin_P: IntArray
+    importance_P: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.importance_P):
+            object.__setattr__(self, "importance_P", frozen(np.ones(len(self.prompt_P)), np.float64))
 
     @property
     def prompt_R(self) -> IntArray:
@@ -188,9 +195,7 @@ class Outcome:
     def __post_init__(self) -> None:
         prompt_R = _integers(self.prompt_R, "prompt_R", OutcomeError)
         valid = np.ones(len(prompt_R), bool) if self.valid_R is None else self.valid_R
-        tokens = (
-            None if self.tokens_R is None else _integers(self.tokens_R, "tokens_R", OutcomeError)
-        )
+        tokens = None if self.tokens_R is None else _integers(self.tokens_R, "tokens_R", OutcomeError)
         fields = {
             "prompt_R": prompt_R,
             "reward_R": frozen(self.reward_R, np.float64),

@@ -1,15 +1,14 @@
-"""Every bad input is an error of the right class that says what was got, what is allowed, the fix."""
+"""Bad input is an error of the right class that says what was got, what is allowed, the fix."""
 
 from __future__ import annotations
 
-
-import helpers as h
 import numpy as np
 import pytest
-from helpers import raises
 
 import gdro
+import helpers as h
 from gdro import Controller, Outcome, Problem, Request, make_strategy
+from helpers import raises
 
 
 @pytest.mark.parametrize("variant", ["rollout-gdro", "joint", "rollout-exp3p-True"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from helpers import raises
 
 import gdro
 from gdro import Difficulty, make_strategy
+from helpers import raises
 
 STRATEGY_FAULTS = [
     ("unifrom", {}, ["unifrom", "did you mean 'uniform'", "rollout-gdro"]),

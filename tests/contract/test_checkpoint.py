@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 
-import helpers as h
 import numpy as np
 import pytest
-from helpers import raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gdro
+import helpers as h
 from gdro import Controller, Difficulty, Problem, make_strategy
+from helpers import raises
 
 
 def trained(variant="joint", **options):
@@ -24,9 +24,7 @@ def trained(variant="joint", **options):
 
 def over(keys, variant="joint", **options):
     name, strategy_options = h.VARIANTS[variant]
-    return Controller(
-        make_strategy(name, **strategy_options), Problem(prompt_keys=keys), **options
-    )
+    return Controller(make_strategy(name, **strategy_options), Problem(prompt_keys=keys), **options)
 
 
 @pytest.fixture

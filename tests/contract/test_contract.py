@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from functools import cache
 
-import helpers as h
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import helpers as h
 from gdro import Request, RunLog, make_strategy
 from gdro.codec import encode
 from gdro.runlog import GROUPS, STEPS, read_jsonl

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import helpers as h
 import numpy as np
 import pytest
 
+import helpers as h
 from gdro import Outcome, RunLog
 from gdro.codec import encode
 from gdro.runlog import GROUPS, read_jsonl

@@ -6,13 +6,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from helpers import raises
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gdro.errors import BudgetError
 from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
 from gdro.numerics.passk import UTILITIES, utilities
+from helpers import raises
 
 
 def concave(rng, rows, arms):

@@ -46,7 +46,10 @@ def posterior(alpha, beta, k):
 
 
 @given(
-    st.floats(0.05, 1e6), st.floats(0.05, 1e6), st.integers(1, 64), st.sampled_from([1.0, 1e-3, 1e3])
+    st.floats(0.05, 1e6),
+    st.floats(0.05, 1e6),
+    st.integers(1, 64),
+    st.sampled_from([1.0, 1e-3, 1e3]),
 )
 def test_posterior_against_mpmath(alpha, beta, k, scale):
     alpha = max(alpha * scale, 0.05)
@@ -59,9 +62,7 @@ def test_posterior_against_mpmath(alpha, beta, k, scale):
 @pytest.mark.parametrize("k", [1, 8, 32])
 def test_posterior_at_counts_of_a_million(alpha, k):
     beta = 1e6 + 1 - alpha
-    assert passk_posterior(alpha, beta, k) == pytest.approx(
-        posterior(alpha, beta, k), rel=1e-9
-    )
+    assert passk_posterior(alpha, beta, k) == pytest.approx(posterior(alpha, beta, k), rel=1e-9)
 
 
 def test_posterior_keeps_the_shape():

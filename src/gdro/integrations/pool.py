@@ -108,20 +108,14 @@ def dataset_pool(
     prior_N = None
     if prior_column:
         values = dataset[prior_column]
-        prior_N = np.array(
-            [np.nan if values[r] is None else float(values[r]) for r in first.values()]
-        )
+        prior_N = np.array([np.nan if values[r] is None else float(values[r]) for r in first.values()])
     problem = Problem(prompt_keys=list(first), prior_N=prior_N)
-    return DatasetPool(
-        problem, id_column, list(first.values()), {k: i for i, k in enumerate(first)}
-    )
+    return DatasetPool(problem, id_column, list(first.values()), {k: i for i, k in enumerate(first)})
 
 
 def _column_keys(dataset: Any, id_column: str) -> list[str]:
     values = list(dataset[id_column])
     missing = next((i for i, v in enumerate(values) if v is None or v == ""), None)
     if missing is not None:
-        raise ProblemError(
-            f"id column {id_column!r} is empty in row {missing}; every row needs an id"
-        )
+        raise ProblemError(f"id column {id_column!r} is empty in row {missing}; every row needs an id")
     return [str(v) for v in values]

@@ -45,9 +45,7 @@ def even_split(num_prompts: int, total: int) -> IntArray:
     return base + (np.arange(num_prompts) < rest).astype(np.int64)
 
 
-def greedy(
-    value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | None = None
-) -> IntArray:
+def greedy(value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | None = None) -> IntArray:
     """Spend a total where the next rollout is worth most; exact for concave utilities.
 
     With counts, row b stands for `count_P[b]` prompts of one bin; the last bin served may be split
@@ -79,12 +77,11 @@ def greedy(
 
 def _top_steps(gain_PA: FloatArray, steps: int) -> IntArray:
     """Take the `steps` largest gains of rows that fall: a threshold, then ties level by level."""
-    num_prompts, num_steps = gain_PA.shape
-    if steps == 0 or num_steps == 0:
+    num_prompts = len(gain_PA)
+    if steps == 0 or not gain_PA.size:
         return np.zeros(num_prompts, np.int64)
-    flat = gain_PA.ravel()
-    threshold = -np.partition(-flat, steps - 1)[steps - 1]
-    above_P: IntArray = (gain_PA > threshold).sum(axis=1)
+    threshold = float(-np.partition(-gain_PA.ravel(), steps - 1)[steps - 1])
+    above_P = np.count_nonzero(gain_PA > threshold, axis=1).astype(np.int64)
     tie_PA = gain_PA == threshold
     # Column-major order: every tied prompt gets one more before any gets two more.
     prompt_T = np.nonzero(tie_PA.T)[1][: steps - int(above_P.sum())]

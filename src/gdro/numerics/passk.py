@@ -57,7 +57,8 @@ def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatAr
     b = np.asarray(beta, np.float64)[..., None]
     i = np.arange(n_max, dtype=np.float64)
     ratios = (b + i) / (a + b + i)
-    return np.concatenate([np.ones_like(b), np.cumprod(ratios, axis=-1)], axis=-1)
+    curve = np.concatenate([np.ones_like(b), np.cumprod(ratios, axis=-1)], axis=-1)
+    return curve.astype(np.float64, copy=False)
 
 
 def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatArray:
@@ -74,9 +75,7 @@ def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatA
     return 1.0 - miss_curve(alpha, beta, k)[..., k]
 
 
-def utilities(
-    kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: IntArray
-) -> FloatArray:
+def utilities(kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: IntArray) -> FloatArray:
     """Expected utility of n rollouts under the Beta posterior of the pass rate.
 
     discovery: E[(1-p)(1-(1-p)^n)]; mixed: 1 - E p^n - E(1-p)^n; hit: 1 - E(1-p)^n;

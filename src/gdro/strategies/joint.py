@@ -95,9 +95,7 @@ class Joint(Strategy[JointState]):
 
     def update(self, state: JointState, belief: Belief, groups: Groups) -> JointState:
         """Every part observes the outcome."""
-        return JointState(
-            *(self._part(r).update(getattr(state, r), belief, groups) for r in _ROLES)
-        )
+        return JointState(*(self._part(r).update(getattr(state, r), belief, groups) for r in _ROLES))
 
     def metrics(self, state: JointState) -> dict[str, float]:
         """The parts' metrics."""

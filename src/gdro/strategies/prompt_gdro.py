@@ -73,7 +73,7 @@ class PromptGDRO(Strategy[AdversaryState]):
     def __post_init__(self) -> None:
         norms = ("mean_one", "mean_one_active", "raw", "probability")
         checks = {
-            "eta": (self.eta >= 0, self.eta, "0 or more"),
+            "eta": (0 <= self.eta < np.inf, self.eta, "0 or more, finite"),
             "gamma": (0 <= self.gamma <= 1, self.gamma, "0 to 1"),
             "beta": (0 < self.beta <= 1, self.beta, "above 0, at most 1"),
             "signal": (
@@ -134,11 +134,20 @@ class PromptGDRO(Strategy[AdversaryState]):
             return super().select(state, belief, request, rng)
         return draw_by_bin(belief.bin_N, self._bin_mass(state, belief), request.num_prompts, rng)
 
+    def importance(self, state: AdversaryState, belief: Belief, bin_P: IntArray) -> FloatArray:
+        """Share of the bin in the pool over its probability, at most `cap`, shape (P,)."""
+        size_C = np.bincount(belief.bin_N.astype(np.int64) + 1, minlength=1 + len(state.score_B))
+        mass_P = self._bin_mass(state, belief)[bin_P + 1]
+        share_P = size_C[bin_P + 1] / size_C.sum()
+        return np.minimum(np.where(mass_P > 0, share_P / np.maximum(mass_P, 1e-12), 1.0), self.cap)
+
     def weigh(self, state: AdversaryState, belief: Belief, groups: Groups) -> Weights:
         """Weights by the plan's own bins; unseen prompts and bins without a score have one."""
         bin_P = groups.plan.bin_P
         if self.mode == "resample":
-            return groups.expand(self._importance(state, belief, bin_P))
+            # As it was when the prompts were drawn: a plan may be weighed late.
+            weight_P = groups.plan.importance_P if self.importance_weight else np.ones(len(bin_P))
+            return groups.expand(weight_P)
         weight_P = np.ones(len(bin_P))
         scored_P = (bin_P >= 0) & (state.updates_B[bin_P] > 0)
         if scored_P.any():
@@ -221,14 +230,6 @@ class PromptGDRO(Strategy[AdversaryState]):
         unseen = size[0] / size.sum()
         q_B = self.probabilities(state, size[1:] > 0)
         return np.concatenate([[unseen], (1.0 - unseen) * q_B])
-
-    def _importance(self, state: AdversaryState, belief: Belief, bin_P: IntArray) -> FloatArray:
-        if not self.importance_weight:
-            return np.ones(len(bin_P))
-        mass = self._bin_mass(state, belief)[bin_P + 1]
-        size = np.bincount(belief.bin_N.astype(np.int64) + 1, minlength=1 + len(state.score_B))
-        ratio_P = (size[bin_P + 1] / size.sum()) / np.maximum(mass, 1e-12)
-        return np.minimum(np.where(mass > 0, ratio_P, 1.0), self.cap)
 
     def _warn_asleep(self, score_B: FloatArray, updates_B: IntArray, steps: int) -> None:
         if steps != _ASLEEP_AFTER or self.signal != "surrogate":

@@ -86,7 +86,7 @@ class RolloutGDRO(Strategy[PriceState]):
                 self.per,
                 "bin, or prompt with solver='exact'",
             ),
-            "eta": (self.eta >= 0, self.eta, "0 or more"),
+            "eta": (0 <= self.eta < np.inf, self.eta, "0 or more, finite"),
             "gamma": (0 < self.gamma <= 1, self.gamma, "above 0, at most 1"),
             "arm_ema": (0 < self.arm_ema <= 1, self.arm_ema, "above 0, at most 1"),
             "alpha_mu": (self.alpha_mu > 0, self.alpha_mu, "above 0"),

@@ -93,10 +93,7 @@ def make_datasets(seed: int, train_size: int, heldout_size: int) -> tuple[Datase
     while len(prompts) < total:
         length = 1 + len(prompts) % MAX_LENGTH
         prompts.setdefault(draw_prompt(rng, length), length)
-    rows = [
-        {"prompt": p, "answer": solve(p), "prompt_id": p, "length": n}
-        for p, n in prompts.items()
-    ]
+    rows = [{"prompt": p, "answer": solve(p), "prompt_id": p, "length": n} for p, n in prompts.items()]
     order = rng.permutation(total)
     picked = [rows[i] for i in order]
     return Dataset.from_list(picked[:train_size]), Dataset.from_list(picked[train_size:])

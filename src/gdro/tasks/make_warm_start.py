@@ -29,6 +29,7 @@ WRONG_SHARES = (0.6, 0.25, 0.15)  # how a fact's mistakes fall on three wrong di
 PROMPT = MAX_LENGTH + 1  # tokens of a prompt
 WIDTH = PROMPT + MAX_LENGTH + 1  # of prompt, longest answer and end
 
+
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer of digits, dots, and operations with their operand."""
     core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(TOKENS)}, unk_token="_"))

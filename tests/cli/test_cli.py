@@ -1,0 +1,75 @@
+"""The command line end to end: train, resume, eval, report, strategies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gdro.cli import main
+
+SMALL = [
+    "trl.max_steps=6", "trl.per_device_train_batch_size=32", "trl.save_steps=2", "trl.disable_tqdm=true",
+    "task_options={train_size: 60, heldout_size: 40}", "evaluation.samples=8", "evaluation.base_samples=8",
+]  # fmt: skip
+
+
+def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    arguments = ["train", "--recipe", "quickstart", "--output", str(out), *SMALL]
+    assert main(arguments) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary["arms"]) == {"grpo", "prompt-gdro", "rollout-gdro"}
+    for arm in summary["arms"].values():
+        assert {"pass@8", "mean@8", "rollouts", "tokens", "seconds"} <= set(arm)
+        assert arm["rollouts"] == 6 * 32
+    assert "rollouts" in (out / "report.html").read_text(encoding="utf-8").lower()
+    assert "pass@8" in capsys.readouterr().out
+
+    assert main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    (out / "grpo" / "eval.json").unlink()
+    assert main([*arguments, "--resume"]) == 0
+    again = json.loads((out / "summary.json").read_text())
+    assert again["arms"]["grpo"]["pass@8"] == summary["arms"]["grpo"]["pass@8"]
+
+    assert main(["eval", "--model", str(out / "grpo/model"), *SMALL]) == 0
+    assert main(["report", str(out / "rollout-gdro/gdro"), "-o", str(tmp_path / "one.html")]) == 0
+    assert (tmp_path / "one.html").exists()
+
+
+def test_one_strategy_in_shadow(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ["train", "--strategy", "joint", "--shadow", "--output", str(out), *SMALL]
+    assert main(command) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary["arms"]) == ["joint"]
+
+
+def test_strategies_list_and_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["strategies"]) == 0
+    assert "rollout-gdro" in capsys.readouterr().out
+    assert main(["strategies", "prompt-gdro"]) == 0
+    assert "eta = 4.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [["strategies", "rolout-gdro"], ["train", "--strategy", "rolout-gdro"]]
+)
+def test_unknown_strategy_suggests(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 2
+    assert "did you mean 'rollout-gdro'" in capsys.readouterr().err
+
+
+def test_missing_run_and_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert main(["eval", "--model", str(tmp_path / "none")]) == 2
+    assert "no model folder" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "--resume" in text and "trl.learning_rate" in text

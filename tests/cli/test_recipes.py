@@ -1,0 +1,64 @@
+"""Every shipped recipe parses; wrong keys and values are errors that name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gdro import Difficulty, GdroError, make_strategy
+from gdro.recipes import RecipeError, list_recipes, load_recipe
+from gdro.training import run, trl_config
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_shipped_recipe_is_valid(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name and recipe.description
+    trl_config(recipe, tmp_path)
+    Difficulty(**recipe.difficulty)
+    for arm in recipe.arms.values():
+        make_strategy(arm.strategy, **arm.options)
+
+
+def test_overrides_reach_everything(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "quickstart",
+        ["trl.learning_rate=0.01", "arms.prompt-gdro.options.eta=2", "seed=7", "difficulty.k=4"],
+    )
+    assert trl_config(recipe, tmp_path).learning_rate == 0.01
+    assert recipe.arms["prompt-gdro"].options == {"eta": 2}
+    assert trl_config(recipe, tmp_path).seed == recipe.seed == 7
+    assert Difficulty(**recipe.difficulty).k == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sed=1"], "sed"),
+        (["seed=x"], "seed|integer|'x'"),
+        (["seed"], "has no '='"),
+        (["evaluation.sampls=3"], "sampls"),
+    ],
+)
+def test_wrong_override_is_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("quickstart", overrides)
+
+
+def test_unknown_recipe_lists_the_shipped_ones() -> None:
+    with pytest.raises(RecipeError, match="quickstart"):
+        load_recipe("nope")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trl.learning_rat=1", "learning_rat is no option"),
+        ("trl.num_generations=7", "refused by GRPOConfig"),
+        ("task=gdro.tasks.nope", "cannot be imported"),
+    ],
+)
+def test_wrong_values_stop_before_training(override: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(GdroError, match=message):
+        run(load_recipe("quickstart", [override]), tmp_path / "out")
