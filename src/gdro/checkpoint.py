@@ -62,7 +62,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
     if not source.is_file():
         raise CheckpointError(f"no checkpoint at {source}; pass a file that Controller.save wrote")
     if not zipfile.is_zipfile(source):
-        raise CheckpointError(f"{source} is no readable gdro checkpoint (not an npz file); go back to an earlier one")
+        raise CheckpointError(
+            f"{source} is no readable gdro checkpoint (not an npz file); go back to an earlier one"
+        )
     try:
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
