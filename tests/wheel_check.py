@@ -37,7 +37,10 @@ def main() -> None:
         )  # fmt: skip
         (wheel,) = out.glob("*.whl")
         names = subprocess.run(
-            [sys.executable, "-m", "zipfile", "-l", str(wheel)], check=True, capture_output=True, text=True
+            [sys.executable, "-m", "zipfile", "-l", str(wheel)],
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
         for needed in ("gdro/py.typed", "chains/model.safetensors", "recipes/quickstart.yaml"):
             assert needed in names, f"{needed} is not in the wheel"

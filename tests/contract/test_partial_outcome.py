@@ -80,9 +80,7 @@ def test_rows_without_a_reward_act_as_missing_ones(variant):
             junk = np.where(bad_R, np.nan, scored.outcome.reward_R)
             right = scored.outcome.correct_R | bad_R
             everything = np.ones(64, bool)
-            outcome, loss_R = part(
-                scored, everything, reward_R=junk, correct_R=right, valid_R=~bad_R
-            )
+            outcome, loss_R = part(scored, everything, reward_R=junk, correct_R=right, valid_R=~bad_R)
         unscored, missing = c.ledger.unscored, c.ledger.missing
         weights = finish(c, outcome, loss_R)
         results.append(states(c))

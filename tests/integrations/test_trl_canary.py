@@ -63,9 +63,7 @@ def test_uniform_is_grpo_bit_for_bit(case: str, monkeypatch: pytest.MonkeyPatch)
     plain = _train(GRPOTrainer, CASES[case])
     ragged = []
     original = adapter.advantages
-    monkeypatch.setattr(
-        adapter, "advantages", lambda *a: ragged.append(a[1].num_groups) or original(*a)
-    )
+    monkeypatch.setattr(adapter, "advantages", lambda *a: ragged.append(a[1].num_groups) or original(*a))
     ours = _train(GDROTrainer, CASES[case], strategy="uniform", id_column="id")
     assert ragged and set(ragged) == {4}, "the ragged path must have run"
     assert torch.equal(tiny.weights(plain), tiny.weights(ours))

@@ -189,7 +189,7 @@ def _heat(
             grid.T, aspect="auto", cmap="viridis", vmin=0, vmax=top, interpolation="nearest",
             extent=(0, run.num_steps, grid.shape[1] - 0.5, -0.5),
         )  # fmt: skip
-        _label(axes, run.name, "step", "harder     bin     easier" if axes is panels[0] else "")
+        _label(axes, run.name, "step", "easier     bin     harder" if axes is panels[0] else "")
         axes.set_yticks(range(grid.shape[1]), ["new", *map(str, range(grid.shape[1] - 1))])
         axes.grid(False)
     figure.colorbar(image, ax=list(panels), label=unit)
