@@ -10,8 +10,10 @@ import pytest
 from gdro.cli import main
 
 SMALL = [
-    "trl.max_steps=6", "trl.per_device_train_batch_size=32", "trl.save_steps=2", "trl.disable_tqdm=true",
-    "task_options={train_size: 60, heldout_size: 40}", "evaluation.samples=8", "evaluation.base_samples=8",
+    "trl.max_steps=6", "trl.per_device_train_batch_size=32", "trl.save_steps=2",
+    "trl.disable_tqdm=true",
+    "task_options={train_size: 60, heldout_size: 40}",
+    "evaluation.samples=8", "evaluation.base_samples=8",
 ]  # fmt: skip
 
 

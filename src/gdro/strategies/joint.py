@@ -83,6 +83,10 @@ class Joint(Strategy[JointState]):
         """As the selector."""
         return self._part("select").select(state.select, belief, request, rng)
 
+    def importance(self, state: JointState, belief: Belief, bin_P: IntArray) -> FloatArray:
+        """As the selector."""
+        return self._part("select").importance(state.select, belief, bin_P)
+
     def allocate(
         self, state: JointState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:

@@ -86,7 +86,7 @@ def make_datasets(seed: int, train_size: int, heldout_size: int) -> tuple[Datase
     if not 1 <= total <= 2000 or min(train_size, heldout_size) < 1:
         raise ProblemError(
             f"train_size {train_size} and heldout_size {heldout_size}: both at least 1, together at "
-            "most 2000 (there are 6,000 chains of length one or two to share out)"
+            "most 2000 (a fifth of them are of length one, of which there are 600)"
         )
     rng = np.random.default_rng([seed, 17])
     prompts: dict[str, int] = {}
