@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -106,17 +107,20 @@ def _add_eval(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     # Heavy imports wait until a command needs them: `gdro --help` stays instant.
-    from gdro.recipes import Arm, load_recipe
+    from gdro.recipes import load_recipe
     from gdro.report import write_report
     from gdro.tables import print_summary
     from gdro.training import run
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    if arguments.strategy:
-        strategy_class(arguments.strategy)
-        known = {arm.strategy: arm for arm in recipe.arms.values()}
-        arm = known.get(arguments.strategy, Arm(strategy=arguments.strategy))
-        recipe.arms = {arguments.strategy: arm}
+    # The Trainer's own spelling of an option that every version of TRL in range understands.
+    warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
+    name, overrides = arguments.strategy, list(arguments.overrides)
+    if name:
+        strategy_class(name)
+        overrides.insert(0, f"arms.{name}.strategy={name}")
+    recipe = load_recipe(arguments.recipe, overrides)
+    if name:
+        recipe.arms = {name: recipe.arms[name]}
     for arm in recipe.arms.values():
         arm.apply = arm.apply and not arguments.shadow
     output = arguments.output or Path("runs") / recipe.name

@@ -43,7 +43,8 @@ def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_one_strategy_in_shadow(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = ["train", "--strategy", "joint", "--shadow", "--output", str(out), *SMALL]
+    option = "arms.joint.options.allocator={name: rollout-gdro, n_max: 6}"
+    command = ["train", "--strategy", "joint", "--shadow", "--output", str(out), option, *SMALL]
     assert main(command) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary["arms"]) == ["joint"]
