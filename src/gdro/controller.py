@@ -14,25 +14,14 @@ from gdro import checkpoint, record
 from gdro.checks import check_pool, check_rollouts
 from gdro.codec import Arrays, decode, encode, required
 from gdro.difficulty import Belief, Difficulty, DifficultyTracker, restored_tracker
-from gdro.errors import TicketError
 from gdro.groups import group
 from gdro.ledger import Ledger
 from gdro.numerics.budget import even_split
-from gdro.pending import Pending, decode_pending, encode_pending
+from gdro.pending import InFlight, Pending
 from gdro.pool import KeyMatch, match_keys
 from gdro.runlog import RunLog
 from gdro.strategy import Draft, Strategy
-from gdro.types import (
-    UNSEEN,
-    FloatArray,
-    IntArray,
-    Outcome,
-    Plan,
-    Problem,
-    Request,
-    Weights,
-    frozen,
-)
+from gdro.types import FloatArray, IntArray, Outcome, Plan, Problem, Request, Weights, frozen
 
 
 class Controller:
@@ -74,7 +63,6 @@ class Controller:
         self.difficulty = difficulty or Difficulty()
         self.apply = apply
         self.log = log
-        self.max_pending = max_pending
         self.ledger = Ledger()
         self._tracker = DifficultyTracker(self.difficulty, problem)
         self.belief = Belief(self._tracker)
@@ -88,8 +76,7 @@ class Controller:
         }
         # As JSON gives it back, so that a header compares equal before and after a file.
         self._identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self._next_ticket = 0
-        self._pending: dict[int, Pending] = {}
+        self._plans = InFlight(max_pending)
         self._metrics: dict[str, float] = {}
 
     @property
@@ -100,7 +87,7 @@ class Controller:
     @property
     def open_tickets(self) -> list[int]:
         """Tickets of plans in flight, oldest first."""
-        return sorted(self._pending)
+        return self._plans.tickets
 
     def plan(self, request: Request) -> Plan:
         """Decide which prompts get how many rollouts.
@@ -116,8 +103,9 @@ class Controller:
             BudgetError: The strategy cannot spend exactly that many rollouts.
             TicketError: Too many plans are in flight.
         """
-        self._check_request(request)
-        ticket = self._next_ticket
+        check_pool(request, self.problem.num_prompts)
+        self._plans.check_room()
+        ticket = self._plans.next_ticket
         rng = np.random.default_rng([self.seed, ticket])
         prompt_P = self._select(request, rng)
         bin_P = frozen(self._tracker.bin_N[prompt_P], np.int64)
@@ -133,8 +121,7 @@ class Controller:
         plan = Plan(
             ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P, frozen(importance_P, np.float64)
         )
-        self._pending[ticket] = Pending(plan, shadow_P)
-        self._next_ticket += 1
+        self._plans.add(Pending(plan, shadow_P))
         self.ledger.plans += 1
         self.ledger.planned += request.num_rollouts
         return plan
@@ -152,7 +139,7 @@ class Controller:
             TicketError: The ticket is unknown or closed.
             OutcomeError: Rows do not fit the plan.
         """
-        pending = self._open(outcome.ticket)
+        pending = self._plans.get(outcome.ticket)
         groups = group(pending.plan, outcome)
         weights = self.strategy.weigh(self._state, self.belief, groups)
         received_P = np.maximum(groups.received_P, 1)
@@ -181,7 +168,7 @@ class Controller:
             TicketError: The ticket is unknown or closed.
             OutcomeError: Rows do not fit the plan, or the strategy needs `loss_R`.
         """
-        pending = self._open(outcome.ticket)
+        pending = self._plans.get(outcome.ticket)
         loss = None if loss_R is None else np.asarray(loss_R, np.float64)
         groups = group(pending.plan, outcome, loss)
         # The strategy first: it sees beliefs from before the visit, and may refuse the outcome
@@ -192,7 +179,7 @@ class Controller:
             pending.plan.prompt_P[scored_P], groups.successes_P[scored_P], groups.trials_P[scored_P]
         )
         self._state = state
-        del self._pending[outcome.ticket]
+        self._plans.close(outcome.ticket)
         self.ledger.close(groups, pending.discarded)
         weight_P = pending.weight_P
         if weight_P is None:
@@ -207,9 +194,8 @@ class Controller:
                 "strategy": {k: v.tolist() for k, v in self.strategy.by_bin(state).items()},
                 "ledger": self.ledger.as_dict(),
                 "applied": self.apply,
+                **record.shadow(pending.shadow_P),
             }
-            if pending.shadow_P is not None:
-                step["shadow_rollouts"] = pending.shadow_P.tolist()
             self.log.append(step, record.group_records(groups, weight_P, self.problem.prompt_keys))
 
     def abandon(self, ticket: int) -> None:
@@ -221,8 +207,8 @@ class Controller:
         Raises:
             TicketError: The ticket is unknown or closed.
         """
-        plan = self._open(ticket).plan
-        del self._pending[ticket]
+        plan = self._plans.get(ticket).plan
+        self._plans.close(ticket)
         self.ledger.abandoned += 1
         self.ledger.missing += int(plan.rollouts_P.sum())
 
@@ -278,51 +264,28 @@ class Controller:
             "strategy",
             match.remap,
         )
-        pending = decode_pending(header["pending"], arrays)
-        self._tracker, self._state, self._pending = tracker, strategy_state, pending
+        plans = self._plans.restored(header, arrays)
+        self._tracker, self._state, self._plans = tracker, strategy_state, plans
         self.belief = Belief(tracker)
-        self._next_ticket = int(header["next_ticket"])
         self.ledger = Ledger(**header["ledger"])
         self._metrics = dict(header["metrics"])
+        if self.log is not None:
+            self.log.rewind(plans.was_closed)
         if not match.same:  # indices of plans in flight mean other prompts now
             for ticket in self.open_tickets:
                 self.abandon(ticket)
-        if self.log is not None:
-            open_then = set(header["pending"])
-            self.log.rewind(lambda t: t < self._next_ticket and t not in open_then)
         return match
 
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
         header = {
             **self._identity,
-            "next_ticket": self._next_ticket,
-            "pending": self.open_tickets,
+            **self._plans.header(),
             "ledger": self.ledger.as_dict(),
             "metrics": dict(self._metrics),
         }
         arrays = encode(self._state, "strategy")
         arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
-        for ticket, pending in sorted(self._pending.items()):
-            arrays |= encode_pending(ticket, pending)
-        return header, arrays
-
-    def _open(self, ticket: int) -> Pending:
-        pending = self._pending.get(ticket)
-        if pending is None:
-            why = "was closed already" if 0 <= ticket < self._next_ticket else "was never given out"
-            raise TicketError(
-                f"ticket {ticket} {why}; open tickets: {self.open_tickets[:8]}. Pass the ticket of "
-                "the plan that the rollouts were generated for, once"
-            )
-        return pending
-
-    def _check_request(self, request: Request) -> None:
-        check_pool(request, self.problem.num_prompts)
-        if len(self._pending) >= self.max_pending:
-            raise TicketError(
-                f"{len(self._pending)} plans are in flight, max_pending is {self.max_pending}; close "
-                "them with observe, or abandon those that will never return"
-            )
+        return header, arrays | self._plans.arrays()
 
     def _select(self, request: Request, rng: np.random.Generator) -> IntArray:
         if request.offered_P is not None:
@@ -334,6 +297,3 @@ class Controller:
             Request(request.num_prompts, request.num_rollouts, prompt_P), self.problem.num_prompts
         )
         return prompt_P
-
-
-__all__ = ["UNSEEN", "Controller"]

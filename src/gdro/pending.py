@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gdro.codec import Arrays, required
+from gdro.errors import TicketError
 from gdro.types import FloatArray, IntArray, Plan, frozen
 
 
@@ -32,8 +34,83 @@ _PLAN_ARRAYS = {
 }  # fmt: skip
 
 
-def encode_pending(ticket: int, pending: Pending) -> Arrays:
-    """Arrays of a plan in flight, named `pending/<ticket>/...`."""
+class InFlight:
+    """Plans that were given out and are not closed yet, by ticket.
+
+    Args:
+        limit: Most plans in flight.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.next_ticket = 0
+        self._open: dict[int, Pending] = {}
+
+    @property
+    def tickets(self) -> list[int]:
+        """Open tickets, oldest first."""
+        return sorted(self._open)
+
+    def check_room(self) -> None:
+        """Raise TicketError if no further plan may be given out."""
+        if len(self._open) >= self.limit:
+            raise TicketError(
+                f"{len(self._open)} plans are in flight, max_pending is {self.limit}; close them with "
+                "observe, or abandon those that will never return"
+            )
+
+    def add(self, pending: Pending) -> None:
+        """Give out a plan."""
+        self._open[pending.plan.ticket] = pending
+        self.next_ticket = pending.plan.ticket + 1
+
+    def get(self, ticket: int) -> Pending:
+        """The open plan of a ticket.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+        """
+        pending = self._open.get(ticket)
+        if pending is None:
+            why = "was closed already" if 0 <= ticket < self.next_ticket else "was never given out"
+            raise TicketError(
+                f"ticket {ticket} {why}; open tickets: {self.tickets[:8]}. Pass the ticket of the plan "
+                "that the rollouts were generated for, once"
+            )
+        return pending
+
+    def close(self, ticket: int) -> None:
+        """Forget an open plan."""
+        del self._open[ticket]
+
+    def was_closed(self, ticket: int) -> bool:
+        """Whether a ticket was given out and is not open."""
+        return ticket < self.next_ticket and ticket not in self._open
+
+    def header(self) -> dict[str, Any]:
+        """The part of the state that is JSON."""
+        return {"next_ticket": self.next_ticket, "pending": self.tickets}
+
+    def arrays(self) -> Arrays:
+        """The part of the state that is arrays, named `pending/<ticket>/...`."""
+        arrays: Arrays = {}
+        for ticket in self.tickets:
+            arrays |= _encode(ticket, self._open[ticket])
+        return arrays
+
+    def restored(self, header: dict[str, Any], arrays: Arrays) -> InFlight:
+        """A new one with the plans of a saved state.
+
+        Raises:
+            CheckpointError: An array is missing.
+        """
+        plans = InFlight(self.limit)
+        plans._open = {ticket: _decode(ticket, arrays) for ticket in header["pending"]}
+        plans.next_ticket = int(header["next_ticket"])
+        return plans
+
+
+def _encode(ticket: int, pending: Pending) -> Arrays:
     optional = {"shadow_P": pending.shadow_P, "weight_P": pending.weight_P}
     arrays: Arrays = {name: getattr(pending.plan, name) for name in _PLAN_ARRAYS}
     arrays |= {name: np.zeros(0) if v is None else v for name, v in optional.items()}
@@ -41,20 +118,12 @@ def encode_pending(ticket: int, pending: Pending) -> Arrays:
     return {f"pending/{ticket}/{name}": array for name, array in arrays.items()}
 
 
-def decode_pending(tickets: list[int], arrays: Arrays) -> dict[int, Pending]:
-    """Plans in flight by ticket.
-
-    Raises:
-        CheckpointError: An array is missing.
-    """
-    pending: dict[int, Pending] = {}
-    for ticket in tickets:
-        get = {
-            name: required(arrays, f"pending/{ticket}/{name}")
-            for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "discarded")
-        }
-        plan = Plan(ticket, *(frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()))
-        shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
-        weight_P = get["weight_P"] if len(get["weight_P"]) else None
-        pending[ticket] = Pending(plan, shadow_P, weight_P, int(get["discarded"]))
-    return pending
+def _decode(ticket: int, arrays: Arrays) -> Pending:
+    get = {
+        name: required(arrays, f"pending/{ticket}/{name}")
+        for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "discarded")
+    }
+    plan = Plan(ticket, *(frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()))
+    shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
+    weight_P = get["weight_P"] if len(get["weight_P"]) else None
+    return Pending(plan, shadow_P, weight_P, int(get["discarded"]))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gdro.groups import Groups
-from gdro.types import FloatArray
+from gdro.types import FloatArray, IntArray
 
 
 def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
@@ -68,6 +68,11 @@ def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[
         "weight": mean(weight_P, count),
         "pass_rate": mean(pass_P, scored),
     }
+
+
+def shadow(shadow_P: IntArray | None) -> dict[str, list[int]]:
+    """What the strategy would have allocated, in shadow mode; else nothing."""
+    return {} if shadow_P is None else {"shadow_rollouts": shadow_P.tolist()}
 
 
 def group_records(groups: Groups, weight_P: FloatArray, keys: Sequence[str]) -> Iterator[dict[str, Any]]:

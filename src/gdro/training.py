@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig
 
@@ -73,7 +74,7 @@ def load_task(recipe: Recipe) -> Any:
 
 
 def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
-    """The trainer's options.
+    """The trainer's options; `bf16: auto` becomes true where the hardware has bfloat16.
 
     Raises:
         RecipeError: GRPOConfig does not know an option, or refuses its value.
@@ -83,10 +84,19 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
     if unknown:
         raise RecipeError(f"trl.{unknown[0]} is no option of trl.GRPOConfig; see its documentation")
     options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
+    if options.get("bf16") == "auto":
+        options["bf16"] = _has_bf16()
     try:
         return GRPOConfig(**options)
     except ValueError as error:
         raise RecipeError(f"trl options are refused by GRPOConfig: {error}") from error
+
+
+def _has_bf16() -> bool:
+    """Whether bfloat16 is fast here; a CPU without instructions for it is many times slower."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def evaluate_model(
@@ -135,14 +145,16 @@ def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool
         **asdict(recipe.adapter),
     )
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder) if resume else None)
+    checkpoint = _last_checkpoint(folder) if resume else None
+    trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
     trainer.save_model(str(folder / "model"))
     result, _ = evaluate_model(recipe, task, trainer.model, base_N)
     ledger = trainer.controller.ledger
     spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
-    spent["tokens_per_second"] = ledger.tokens / seconds
-    spent["dtype"] = str(next(trainer.model.parameters()).dtype)
+    if checkpoint is None:  # else the seconds are those since the checkpoint only
+        spent["tokens_per_second"] = ledger.tokens / seconds
+    spent["bf16"] = trainer.args.bf16
     # Linux counts kilobytes; the peak is the process's, earlier arms included.
     spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy})

