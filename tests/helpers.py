@@ -30,6 +30,13 @@ def _variants() -> dict[str, Variant]:
     for score, weight in product(("ema", "cumulative"), (False, True)):
         options = {"mode": "resample", "score": score, "importance_weight": weight}
         found[f"prompt-resample-{score}-{weight}"] = ("prompt-gdro", options)
+    for score, mode in product(("exp3p", "tinf"), ("reweight", "resample")):
+        found[f"prompt-{score}-{mode}"] = ("prompt-gdro", {"score": score, "mode": mode})
+    for ambiguity, mode in product(("cvar", "chi2"), ("reweight", "resample")):
+        options = {"ambiguity": ambiguity, "mode": mode}
+        found[f"prompt-{ambiguity}-{mode}"] = ("prompt-gdro", options)
+    options = {"ambiguity": "cvar", "level": 0.2, "normalise": "probability", "signal": "reward"}
+    found["prompt-cvar-probability"] = ("prompt-gdro", options)
     utilities = ("discovery", "failure", "mixed", "hit", "variance")
     for utility, per, split in product(utilities, ("bin", "prompt"), (True, False)):
         options = {"utility": utility, "per": per, "split": split}

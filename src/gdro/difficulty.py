@@ -118,11 +118,13 @@ class DifficultyTracker:
         )
         self.visits_N = np.zeros(num, np.int32)
         self.bin_N = np.full(num, UNSEEN, np.int8 if config.num_bins < 127 else np.int16)
+        self.size_C = np.zeros(1 + config.num_bins, np.int64)
         self.prior_mean = 0.5
         self.prior_visits = 0
         if self._prior_N is not None:
             known_P = np.flatnonzero(~np.isnan(self._prior_N))
             self.bin_N[known_P] = self._binned(known_P)
+        self._count_sizes()
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta posterior of the pass rate: (alpha, beta), each shape (P,)."""
@@ -163,7 +165,15 @@ class DifficultyTracker:
         batch_mean = float((successes_P / trials_P).mean())
         self.prior_mean = keep * self.prior_mean + (1.0 - keep) * batch_mean
         self.prior_visits += len(prompt_P)
-        self.bin_N[prompt_P] = self._binned(prompt_P)
+        old_P, new_P = self.bin_N[prompt_P].astype(np.int64), self._binned(prompt_P)
+        self.bin_N[prompt_P] = new_P
+        # Kept up to date: counting the pool at each step would cost in proportion to N.
+        classes = len(self.size_C)
+        self.size_C += np.bincount(new_P + 1, minlength=classes)
+        self.size_C -= np.bincount(old_P + 1, minlength=classes)
+
+    def _count_sizes(self) -> None:
+        self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.config.num_bins)
 
     def _binned(self, prompt_P: IntArray) -> IntArray:
         old_P = self.bin_N[prompt_P].astype(np.int64)
@@ -184,6 +194,7 @@ class DifficultyTracker:
         for name, own in self.arrays().items():
             if name != "prior":
                 own[...] = arrays[name]
+        self._count_sizes()
 
 
 def restored_tracker(
@@ -242,6 +253,13 @@ class Belief:
         view = self._tracker.bin_N.view()
         view.flags.writeable = False
         return view  # pyright: ignore[reportReturnType]  # int8, smaller than declared
+
+    @property
+    def size_C(self) -> IntArray:
+        """Prompts that are unseen (first) and in each bin, shape (1 + B,), read-only."""
+        view = self._tracker.size_C.view()
+        view.flags.writeable = False
+        return view
 
     @property
     def visits_N(self) -> IntArray:

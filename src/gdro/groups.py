@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from gdro.errors import OutcomeError
+from gdro.numerics.ragged import segment_sum
 from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
 
@@ -85,11 +86,8 @@ class Groups:
         return np.bincount(self.position_R[mask_R], minlength=len(self.plan.prompt_P))
 
     def _sum(self, value_R: FloatArray) -> FloatArray:
-        # Floating sums depend on their order; sorting makes them independent of the row order.
-        order = np.lexsort((value_R, self.position_R))
-        order = order[self.outcome.valid_mask_R[order]]
-        total_P = np.bincount(self.position_R[order], value_R[order], len(self.plan.prompt_P))
-        return total_P.astype(np.float64)
+        valid_R = self.outcome.valid_mask_R
+        return segment_sum(value_R[valid_R], self.position_R[valid_R], len(self.plan.prompt_P))
 
     def _ratio(self, value_P: FloatArray) -> FloatArray:
         safe_P = np.maximum(self.trials_P, 1)

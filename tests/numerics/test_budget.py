@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from gdro.errors import BudgetError
 from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
@@ -127,6 +128,27 @@ def test_choose_arms_is_optimal_over_whole_bins(seed, data):
     assert (split >= n_min * counts).all()
     assert (split <= (n_min + arms - 1) * counts).all()
     assert np.array_equal(split, choose_arms(values.copy(), counts.copy(), total, n_min))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_choose_arms_equals_scipy_milp_at_paper_size(seed):
+    """Ten bins, 256 prompts, arms 2..12: too many choices for brute force, few for a MILP."""
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(256 - 10, rng.dirichlet(np.ones(10))) + 1
+    values = rng.normal(size=(10, 11)) if seed % 2 else concave(rng, 10, 11)
+    total = 4 * 256
+    cost = np.outer(counts, np.arange(2, 13))
+    one_arm = LinearConstraint(np.kron(np.eye(10), np.ones(11)), 1, 1)
+    exact = LinearConstraint(cost.reshape(1, -1), total, total)
+    solved = milp(
+        -(counts[:, None] * values).ravel(),
+        constraints=[one_arm, exact],
+        integrality=np.ones(110), bounds=Bounds(0, 1), options={"mip_rel_gap": 0},
+    )  # fmt: skip
+    assert solved.success
+    got = choose_arms(values, counts, total, 2, split=False)
+    assert got.sum() == total
+    assert value_of(values, got // counts - 2, counts) == pytest.approx(-solved.fun, abs=1e-6)
 
 
 @given(st.integers(0, 10**6), st.data())

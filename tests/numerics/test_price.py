@@ -8,7 +8,7 @@ import pytest
 import helpers as h
 from gdro.numerics.budget import greedy
 from gdro.numerics.passk import utilities
-from gdro.numerics.price import ascend, demand
+from gdro.numerics.price import ascend, demand, demand_curve, stationary_price
 
 ARMS = np.arange(2, 13)
 RNG = np.random.default_rng(0)
@@ -40,7 +40,9 @@ def test_demand_by_hand():
 
 
 def test_demand_falls_with_the_price():
-    wanted = [demand(values(), SHARE, ARMS, mu) for mu in np.linspace(0, 0.3, 200)]
+    prices = np.linspace(0, 0.3, 200)
+    wanted = demand_curve(values(), SHARE, ARMS, prices)
+    assert wanted.tolist() == [demand(values(), SHARE, ARMS, mu) for mu in prices]
     assert (np.diff(wanted) <= 1e-12).all()
     assert wanted[0] == pytest.approx(12.0)
     assert wanted[-1] == pytest.approx(2.0)
@@ -50,6 +52,24 @@ def test_ascend():
     assert ascend(0.5, 2.0, 0.1) == pytest.approx(0.7)
     assert ascend(0.5, -2.0, 0.1) == pytest.approx(0.3)
     assert ascend(0.1, -2.0, 0.1) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["discovery", "variance", "hit", "mixed", "failure"])
+def test_stationary_price_is_the_marginal_utility_of_the_exact_budget(kind):
+    value = values(kind)
+    for mean in np.linspace(2.2, 11.8, 25):
+        total = round(mean * COUNTS.sum())
+        last, following = margins(value, total)
+        mu = stationary_price(value, SHARE, ARMS, total / COUNTS.sum())
+        assert following * (1 - 1e-9) <= mu <= last * (1 + 1e-9)
+
+
+def test_stationary_price_where_the_budget_does_not_bind_or_binds_hard():
+    assert stationary_price(values(), SHARE, ARMS, 12.0) == 0.0
+    # At the smallest budget nobody buys a second step: the price is the dearest of them.
+    assert stationary_price(values(), SHARE, ARMS, 2.0) == pytest.approx(
+        np.diff(values(), axis=1).max(), rel=1e-9
+    )
 
 
 def descend(value, steps, scale):
@@ -82,10 +102,10 @@ def test_violation_and_gap_fall_like_the_theory_says():
     def dual(mu):
         return SHARE @ (value - mu * ARMS).max(axis=1) + mu * N_BAR
 
-    _, mean_price, mean_want = descend(value, 6000, 0.01)
+    _, mean_price, mean_want = descend(value, 10_000, 0.01)
     grid = np.linspace(0, 0.2, 20001)
     lowest = min(dual(mu) for mu in grid)
-    at = np.unique(np.geomspace(30, 6000, 40).astype(int)) - 1
+    at = np.unique(np.geomspace(100, 10_000, 40).astype(int)) - 1
     violation = np.abs(mean_want[at] - N_BAR)
     gap = np.array([dual(mu) for mu in mean_price[at]]) - lowest
     assert gap.min() > -1e-6

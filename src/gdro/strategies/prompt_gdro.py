@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -12,21 +13,16 @@ from gdro.difficulty import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_by_bin
-from gdro.numerics.simplex import mean_one, mix, softmax
+from gdro.numerics.simplex import mean_one
+from gdro.strategies.adversary import Adversary, AdversaryState, Ambiguity, Score, Seen
 from gdro.strategy import Strategy, require
 from gdro.types import BoolArray, FloatArray, IntArray, Request, Weights
 
+Signal = Literal["failure", "reward", "surrogate"]
+Normalise = Literal["mean_one", "mean_one_active", "raw", "probability"]
+
 _ASLEEP = 0.01  # signal below which the adversary moves no weight worth speaking of
 _ASLEEP_AFTER = 20  # updates before saying so
-
-
-@dataclass(frozen=True)
-class AdversaryState:
-    """Score of each bin, shape (B,), and how often each was seen, shape (B,)."""
-
-    score_B: FloatArray
-    updates_B: IntArray
-    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,14 +30,21 @@ class PromptGDRO(Strategy[AdversaryState]):
     """Weight or resample prompts by an adversary over difficulty bins (METHOD section 4).
 
     Args:
-        eta: Step size on the score. 4 spans weights of 1 to 55 for a signal in [0, 1]; the paper's
-            .65 spans 1 to 1.9.
-        gamma: Share of the uniform distribution in q (eq. 15).
+        eta: Step size on the score. Default: by the score, 4 for `ema` (weights of 1 to 55 for a
+            signal in [0, 1]; the paper's .65 spans 1 to 1.9), else what the regret bound asks for.
+        gamma: Share of the uniform distribution in q (eq. 15). Default: by the score, .01 (paper).
         beta: Weight of the newest signal in the moving average (eq. 13).
         signal: `failure` (1 - success rate), `reward` (minus the mean reward), or `surrogate` (the
             paper's clipped loss; zero on policy, needs `loss_R`).
         share_divided: Divide the signal by the bin's share of the batch, as the released code does.
-        score: `ema` (paper) or `cumulative` (Hedge: the sum of signals, no clip).
+        score: `ema` (paper), `cumulative` (Hedge: the sum of signals, no clip), or `exp3p` and
+            `tinf` (bandit feedback with importance weights; arXiv 2212.13669).
+        ambiguity: The set of the worst case: `entropy` (exponential weights, the paper), `cvar` or
+            `chi2` (exact best response to the average score).
+        level: Share of the prompts that `cvar` may put all weight on.
+        radius: Radius of the `chi2` ball.
+        horizon: Steps that the step sizes of `cumulative` and `exp3p` are set for.
+        delta: Probability with which the bound of `exp3p` may fail.
         clip: C, bound on the score's absolute value (`ema`).
         cap: omega_max, largest weight.
         normalise: `mean_one` over the plan's prompts, `mean_one_active` over mixed groups,
@@ -58,33 +61,39 @@ class PromptGDRO(Strategy[AdversaryState]):
     changes: ClassVar[str] = "weight of each prompt (or which prompts are drawn)"
     source: ClassVar[str] = "arXiv 2601.19280, eq. 12-16"
 
-    eta: float = 4.0
-    gamma: float = 0.01
+    eta: float | None = None
+    gamma: float | None = None
     beta: float = 0.12
-    signal: Literal["failure", "reward", "surrogate"] = "failure"
+    signal: Signal = "failure"
     share_divided: bool = False
-    score: Literal["ema", "cumulative"] = "ema"
+    score: Score = "ema"
+    ambiguity: Ambiguity = "entropy"
+    level: float = 0.5
+    radius: float = 1.0
+    horizon: int = 1000
+    delta: float = 0.05
     clip: float = 10.0
     cap: float = 15.0
-    normalise: Literal["mean_one", "mean_one_active", "raw", "probability"] = "mean_one"
+    normalise: Normalise = "mean_one"
     mode: Literal["reweight", "resample"] = "reweight"
     importance_weight: bool = False
 
     def __post_init__(self) -> None:
-        norms = ("mean_one", "mean_one_active", "raw", "probability")
+        exponential = self.ambiguity == "entropy" and self.score in ("ema", "cumulative")
         checks = {
-            "eta": (0 <= self.eta < np.inf, self.eta, "0 or more, finite"),
-            "gamma": (0 <= self.gamma <= 1, self.gamma, "0 to 1"),
+            "eta": (self.eta is None or 0 <= self.eta < np.inf, self.eta, "0 or more, finite"),
+            "gamma": (self.gamma is None or 0 <= self.gamma <= 1, self.gamma, "0 to 1"),
             "beta": (0 < self.beta <= 1, self.beta, "above 0, at most 1"),
-            "signal": (
-                self.signal in ("failure", "reward", "surrogate"),
-                self.signal,
-                "failure, reward, surrogate",
-            ),
-            "score": (self.score in ("ema", "cumulative"), self.score, "ema, cumulative"),
+            "signal": _one_of(self.signal, Signal),
+            "score": _one_of(self.score, Score),
+            "ambiguity": _one_of(self.ambiguity, Ambiguity),
+            "level": (0 < self.level <= 1, self.level, "above 0, at most 1"),
+            "radius": (0 <= self.radius < np.inf, self.radius, "0 or more, finite"),
+            "horizon": (self.horizon >= 1, self.horizon, "1 or more"),
+            "delta": (0 < self.delta < 1, self.delta, "between 0 and 1"),
             "clip": (self.clip > 0, self.clip, "above 0"),
             "cap": (self.cap >= 1, self.cap, "1 or more"),
-            "normalise": (self.normalise in norms, self.normalise, ", ".join(norms)),
+            "normalise": _one_of(self.normalise, Normalise),
             "mode": (self.mode in ("reweight", "resample"), self.mode, "reweight, resample"),
             "importance_weight": (
                 self.mode == "resample" or not self.importance_weight,
@@ -93,6 +102,33 @@ class PromptGDRO(Strategy[AdversaryState]):
             ),
         }
         require(self.name, checks)
+        combinations = {
+            "signal": (
+                self.score in ("ema", "cumulative") or self.signal == "failure",
+                self.signal,
+                f"'failure' with score={self.score!r}, whose bounds are for signals in [0, 1]",
+            ),
+            "ambiguity": (
+                self.ambiguity == "entropy" or self.score == "ema",
+                self.ambiguity,
+                f"'entropy' with score={self.score!r}; a best response needs an average, score='ema'",
+            ),
+            "normalise": (
+                self.normalise != "raw" or exponential,
+                self.normalise,
+                "'raw' (eq. 16) only with exponential weights: ambiguity='entropy' and score='ema' or "
+                "'cumulative'",
+            ),
+        }
+        require(self.name, combinations)
+
+    @cached_property
+    def adversary(self) -> Adversary:
+        """The part that scores bins."""
+        return Adversary(
+            self.score, self.ambiguity, self.eta, self.gamma, self.beta, self.clip,
+            self.level, self.radius, self.horizon, self.delta,
+        )  # fmt: skip
 
     @property
     def selects(self) -> bool:
@@ -108,24 +144,6 @@ class PromptGDRO(Strategy[AdversaryState]):
         """No bin seen yet."""
         return AdversaryState(np.zeros(num_bins), np.zeros(num_bins, np.int64))
 
-    def omega(self, state: AdversaryState) -> FloatArray:
-        """Exponential weights of the bins up to a common factor, at most 1, shape (B,)."""
-        score_B = state.score_B
-        if self.score == "ema":
-            score_B = np.clip(score_B, -self.clip, self.clip)
-        known_B = state.updates_B > 0
-        top = score_B[known_B].max() if known_B.any() else 0.0
-        return np.exp(self.eta * (score_B - top))
-
-    def probabilities(self, state: AdversaryState, present_B: BoolArray) -> FloatArray:
-        """q over bins that are present (eq. 15); a bin never scored has the average weight."""
-        q_B = np.zeros(len(present_B))
-        if not present_B.any():
-            return q_B
-        logit_B = np.log(np.maximum(self._filled(state, self.omega(state)), 1e-300))
-        q_B[present_B] = mix(softmax(logit_B[present_B]), self.gamma)
-        return q_B
-
     def select(
         self, state: AdversaryState, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
@@ -136,9 +154,10 @@ class PromptGDRO(Strategy[AdversaryState]):
 
     def importance(self, state: AdversaryState, belief: Belief, bin_P: IntArray) -> FloatArray:
         """Share of the bin in the pool over its probability, at most `cap`, shape (P,)."""
-        size_C = np.bincount(belief.bin_N.astype(np.int64) + 1, minlength=1 + len(state.score_B))
+        if self.mode == "reweight":
+            return super().importance(state, belief, bin_P)
         mass_P = self._bin_mass(state, belief)[bin_P + 1]
-        share_P = size_C[bin_P + 1] / size_C.sum()
+        share_P = belief.size_C[bin_P + 1] / belief.num_prompts
         return np.minimum(np.where(mass_P > 0, share_P / np.maximum(mass_P, 1e-12), 1.0), self.cap)
 
     def weigh(self, state: AdversaryState, belief: Belief, groups: Groups) -> Weights:
@@ -159,25 +178,18 @@ class PromptGDRO(Strategy[AdversaryState]):
         bin_P = groups.plan.bin_P
         use_P = (bin_P >= 0) & groups.scored_P
         num_bins = len(state.score_B)
-        count_B = np.bincount(bin_P[use_P], minlength=num_bins)
-        total_B = np.bincount(bin_P[use_P], self._signal(groups)[use_P], num_bins)
-        seen_B = count_B > 0
-        signal_B = total_B / np.maximum(count_B, 1)
+        bin_U = bin_P[use_P]
+        count_B = np.bincount(bin_U, minlength=num_bins)
+        signal_B = np.bincount(bin_U, self._signal(groups)[use_P], num_bins) / np.maximum(count_B, 1)
         if self.share_divided:
-            signal_B = signal_B / np.maximum(count_B / max(1, count_B.sum()), 1e-12)
-        if self.score == "cumulative":
-            moved_B = state.score_B + signal_B
-        else:
-            ema_B = (1.0 - self.beta) * state.score_B + self.beta * signal_B
-            moved_B = np.where(state.updates_B > 0, ema_B, signal_B)
-        score_B = np.where(seen_B, moved_B, state.score_B)
-        updates_B = state.updates_B + seen_B
-        self._warn_asleep(score_B, updates_B, state.steps + 1)
-        return AdversaryState(score_B, updates_B, state.steps + 1)
+            signal_B = signal_B * (max(1, len(bin_U)) / np.maximum(count_B, 1))
+        moved = self.adversary.moved(state, Seen(signal_B, count_B, self._draw(state, belief)))
+        self._warn_asleep(moved)
+        return moved
 
     def metrics(self, state: AdversaryState) -> dict[str, float]:
         """Entropy of q over scored bins (nats) and the largest absolute score."""
-        q_B = self.probabilities(state, state.updates_B > 0)
+        q_B = self.adversary.distribution(state, state.updates_B > 0)
         positive = q_B[q_B > 0]
         return {
             "adversary_entropy": float(-(positive * np.log(positive)).sum()),
@@ -186,7 +198,7 @@ class PromptGDRO(Strategy[AdversaryState]):
 
     def by_bin(self, state: AdversaryState) -> dict[str, FloatArray]:
         """Score and q of each bin."""
-        return {"score": state.score_B, "q": self.probabilities(state, state.updates_B > 0)}
+        return {"score": state.score_B, "q": self.adversary.distribution(state, state.updates_B > 0)}
 
     def _signal(self, groups: Groups) -> FloatArray:
         if self.signal == "failure":
@@ -200,45 +212,49 @@ class PromptGDRO(Strategy[AdversaryState]):
             )
         return groups.loss_P
 
-    def _filled(self, state: AdversaryState, omega_B: FloatArray) -> FloatArray:
-        """Bins never scored get the mean weight of the scored ones."""
-        known_B = state.updates_B > 0
-        mean = float(omega_B[known_B].mean()) if known_B.any() else 1.0
-        return np.where(known_B, omega_B, mean)
-
     def _normalised(self, state: AdversaryState, bin_P: IntArray, mixed_P: BoolArray) -> FloatArray:
+        adversary = self.adversary
+        count_B = np.bincount(bin_P, minlength=len(state.score_B))
         if self.normalise == "raw":
-            score_B = state.score_B
-            if self.score == "ema":
-                score_B = np.clip(score_B, -self.clip, self.clip)
             # The cap is applied in the log domain, where a long cumulative score cannot overflow.
-            return np.exp(np.minimum(self.eta * score_B, np.log(self.cap)))[bin_P]
+            log_B = adversary.step(len(count_B)) * adversary.clipped(state)
+            return np.exp(np.minimum(log_B, np.log(self.cap)))[bin_P]
         if self.normalise == "probability":
-            present_B = np.bincount(bin_P, minlength=len(state.score_B)) > 0
-            return np.minimum(self.probabilities(state, present_B)[bin_P], self.cap)
-        omega_P = np.maximum(self.omega(state)[bin_P], 1e-300)
+            q_B = adversary.distribution(state, count_B > 0, count_B / len(bin_P))
+            return np.minimum(q_B[bin_P], self.cap)
+        tilt_P = np.maximum(adversary.tilt(state, count_B / len(bin_P))[bin_P], 1e-300)
         if self.normalise == "mean_one" or not mixed_P.any():
-            return mean_one(omega_P, self.cap)
+            return mean_one(tilt_P, self.cap)
         # All-wrong groups have no gradient and would soak up the weight.
         weight_P = np.ones(len(bin_P))
-        weight_P[mixed_P] = mean_one(omega_P[mixed_P], self.cap)
+        weight_P[mixed_P] = mean_one(tilt_P[mixed_P], self.cap)
         return weight_P
 
     def _bin_mass(self, state: AdversaryState, belief: Belief) -> FloatArray:
         """Probability of the unseen prompts (first) and of each bin, shape (1 + B,)."""
-        size = np.bincount(belief.bin_N.astype(np.int64) + 1, minlength=1 + len(state.score_B))
-        unseen = size[0] / size.sum()
-        q_B = self.probabilities(state, size[1:] > 0)
-        return np.concatenate([[unseen], (1.0 - unseen) * q_B])
+        share_C = belief.size_C / belief.num_prompts
+        q_B = self.adversary.distribution(state, share_C[1:] > 0, share_C[1:])
+        return np.concatenate([share_C[:1], (1.0 - share_C[0]) * q_B])
 
-    def _warn_asleep(self, score_B: FloatArray, updates_B: IntArray, steps: int) -> None:
-        if steps != _ASLEEP_AFTER or self.signal != "surrogate":
+    def _draw(self, state: AdversaryState, belief: Belief) -> FloatArray:
+        """Probability that a drawn prompt falls in each bin, for bandit scores, shape (B,)."""
+        if self.mode == "resample":
+            return self._bin_mass(state, belief)[1:]
+        # A bin that emptied since the plan was made still has the prompts that the plan saw there.
+        return np.maximum(belief.size_C[1:], 1) / belief.num_prompts
+
+    def _warn_asleep(self, state: AdversaryState) -> None:
+        if state.steps != _ASLEEP_AFTER or self.signal != "surrogate":
             return
-        largest = float(np.abs(score_B[updates_B > 0]).max(initial=0.0))
+        largest = float(np.abs(state.score_B[state.updates_B > 0]).max(initial=0.0))
         if largest < _ASLEEP:
             warnings.warn(
-                f"prompt-gdro: after {steps} updates the largest score is {largest:.2g}; on policy the "
-                "surrogate of normalised advantages is zero, so the adversary is asleep. Use "
+                f"prompt-gdro: after {state.steps} updates the largest score is {largest:.2g}; on "
+                "policy the surrogate of normalised advantages is zero, so the adversary is asleep. Use "
                 "signal='failure'.",
                 stacklevel=2,
             )
+
+
+def _one_of(value: str, options: Any) -> tuple[bool, str, str]:
+    return value in get_args(options), value, ", ".join(get_args(options))

@@ -1,0 +1,70 @@
+"""Statistics of ragged groups: rows of any order, each belonging to one group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gdro.types import BoolArray, FloatArray, IntArray
+
+
+def segment_sum(value_R: FloatArray, position_R: IntArray, num_groups: int) -> FloatArray:
+    """Sum of each group, independent of the order of the rows.
+
+    Floating sums depend on their order, so rows are sorted by group and value first; where every
+    value is a small integer (rewards of 0 and 1) any order gives the same sum and none is needed.
+
+    Args:
+        value_R: Values, shape (R,).
+        position_R: Group of each row, shape (R,).
+        num_groups: P.
+
+    Returns:
+        Shape (P,); zero for groups without rows.
+    """
+    if not _exact_in_any_order(value_R):
+        order = np.lexsort((value_R, position_R))
+        value_R, position_R = value_R[order], position_R[order]
+    return np.bincount(position_R, value_R, num_groups).astype(np.float64, copy=False)
+
+
+def _exact_in_any_order(value_R: FloatArray) -> bool:
+    bounded = bool((np.abs(value_R) < 2.0**20).all())
+    return bounded and len(value_R) < 2**30 and bool((value_R == np.rint(value_R)).all())
+
+
+@dataclass(frozen=True)
+class GroupStatistics:
+    """Count, mean and standard deviation of each group, shape (P,) each; NaN where undefined."""
+
+    count_P: IntArray
+    mean_P: FloatArray
+    std_P: FloatArray
+
+
+def group_statistics(
+    value_R: FloatArray, position_R: IntArray, num_groups: int, valid_R: BoolArray | None = None
+) -> GroupStatistics:
+    """Mean and sample standard deviation (ddof 1) of ragged groups, in two passes.
+
+    Args:
+        value_R: Values, shape (R,).
+        position_R: Group of each row, shape (R,).
+        num_groups: P.
+        valid_R: Rows that count, shape (R,). Default: all.
+
+    Returns:
+        The statistics: the mean is NaN for empty groups, the deviation for groups under two rows.
+
+    >>> group_statistics(np.array([1.0, 5.0, 3.0]), np.array([0, 1, 0]), 2).mean_P.tolist()
+    [2.0, 5.0]
+    """
+    if valid_R is not None:
+        value_R, position_R = value_R[valid_R], position_R[valid_R]
+    count_P = np.bincount(position_R, minlength=num_groups)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_P = segment_sum(value_R, position_R, num_groups) / count_P
+        square_R = (value_R - mean_P[position_R]) ** 2
+        variance_P = segment_sum(square_R, position_R, num_groups) / (count_P - 1)
+        return GroupStatistics(count_P, mean_P, np.sqrt(np.where(count_P > 1, variance_P, np.nan)))
