@@ -1,4 +1,4 @@
-"""The command line: `gdro train | eval | report | strategies`."""
+"""The command line: `gdro train | eval | simulate | report | strategies`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ examples:
   gdro train --recipe quickstart --strategy joint        one arm with another strategy
   gdro train --recipe quickstart trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2
   gdro train --recipe quickstart --resume                go on after a crash
+  gdro simulate --strategy uniform --strategy joint      14,100 made-up prompts, no model, seconds
   gdro report runs/quickstart                            draw the page again
   gdro strategies rollout-gdro                           options and their meaning
 """
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_eval(commands)
+    _add_simulate(commands)
     report = commands.add_parser("report", help="draw the page that explains a run")
     report.add_argument("runs", nargs="+", type=Path, help="run folder(s), e.g. runs/quickstart")
     report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
@@ -103,6 +104,58 @@ def _add_eval(commands: Any) -> None:
     _add_recipe(evaluate)
     evaluate.add_argument("--model", required=True, help="folder, e.g. runs/quickstart/grpo/model")
     evaluate.set_defaults(run=_eval)
+
+
+def _add_simulate(commands: Any) -> None:
+    simulate = commands.add_parser(
+        "simulate",
+        help="compare strategies on a made-up population, without a model",
+        description="Train a logistic policy on a synthetic population (DAPO's size by default) with "
+        "the real controllers, and write the run log, summary.json and report.html of a training. It "
+        "shows what a controller does at scale and whether it is stable; it cannot show how a language "
+        "model generalises, so never choose a strategy by it alone.",
+        epilog="""examples:
+  gdro simulate                                                   plain GRPO and both controllers
+  gdro simulate --strategy prompt-gdro arms.prompt-gdro.options.eta=2
+  gdro simulate population.unlearnable=0.3 population.wrong_labels=0.1 num_steps=500
+  gdro simulate population.num_prompts=1000000 batch=4096 num_steps=100""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    simulate.add_argument(
+        "--strategy", metavar="NAME", action="append", help="an arm with this strategy (repeatable)"
+    )
+    simulate.add_argument("--output", type=Path, default=Path("runs/simulate"), help="%(default)s")
+    simulate.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="num_steps, batch, rollouts, k, seed, delay, difficulty.*, arms.NAME.options.*, "
+        "population.* (num_prompts, unlearnable, wrong_labels, verifier_noise, verifier_drift, "
+        "rate_shared, rate_skill, rate_own, ...)",
+    )
+    simulate.set_defaults(run=_simulate)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from tqdm.auto import tqdm
+
+    from gdro.config import merge
+    from gdro.report import write_report
+    from gdro.simulate import Simulation, simulate
+    from gdro.tables import print_summary
+
+    names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
+    for name in names:
+        strategy_class(name)
+    overrides = [f"arms.{name}.strategy={name}" for name in names] + arguments.overrides
+    simulation = merge(Simulation, None, overrides, "simulation", GdroError)
+    summary = simulate(
+        simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)
+    )
+    page = write_report([arguments.output], arguments.output / "report.html")
+    print_summary(summary)
+    print(f"\nsummary: {arguments.output / 'summary.json'}\nreport:  {page}")
+    return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -167,14 +220,15 @@ def _strategies(arguments: argparse.Namespace) -> int:
         width = max(map(len, names))
         for name in names:
             cls = strategy_class(name)
-            print(f"{name:{width}}  {cls.changes:48}  {cls.source}")
+            print(f"{name:{width}}  {cls.changes:50}  {cls.source}")
         print("\ngdro strategies NAME shows the options of one.")
         return 0
     cls = strategy_class(arguments.name)
     print(f"{arguments.name}: {(cls.__doc__ or '').strip()}\n\ndefaults:")
-    for f in fields(cls):
-        print(f"  {f.name} = {f.default!r}")
-    example = " ".join(f"arms.{arguments.name}.options.{f.name}={f.default}" for f in fields(cls)[:1])
+    options = cls().config()
+    for option, value in options.items():
+        print(f"  {option} = {value!r}")
+    example = " ".join(f"arms.{arguments.name}.options.{k}={v}" for k, v in list(options.items())[:1])
     print(f"\nexample:\n  gdro train --strategy {arguments.name} {example}".rstrip())
     return 0
 

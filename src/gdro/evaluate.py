@@ -10,15 +10,8 @@ import torch
 from tqdm.auto import tqdm
 
 from gdro.numerics.passk import passk_unbiased
+from gdro.slices import SLICES
 from gdro.types import FloatArray, IntArray
-
-SLICES = (
-    ("hardest (base p < .02)", 0.0, 0.02),
-    ("hard (.02 to .3)", 0.02, 0.3),
-    ("medium (.3 to .9)", 0.3, 0.9),
-    ("easy (base p >= .9)", 0.9, 1.01),
-)
-"""Slices of held-out prompts by the pass rate of the base model: name, from, below."""
 
 _BOOTSTRAP = 2000
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import resource
 import time
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from trl import GRPOConfig
 from gdro.difficulty import Difficulty
 from gdro.errors import CheckpointError
 from gdro.evaluate import by_slice, count_successes, metrics
+from gdro.files import write_json
 from gdro.integrations.trl import STATE_FILE, GDROTrainer
 from gdro.recipes import Arm, Recipe, RecipeError
 
@@ -191,16 +191,3 @@ def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     }
     write_json(output / SUMMARY, summary)
     return summary
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON by renaming into place, so that a file is whole or absent.
-
-    Args:
-        path: Target.
-        data: JSON data.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(partial, path)

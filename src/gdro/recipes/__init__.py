@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
+from gdro.config import merge
 from gdro.errors import GdroError
 
 
@@ -94,24 +94,7 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: Unknown recipe, key, or a value of the wrong type; names it.
     """
-    path = _path(recipe)
-    for override in overrides or []:
-        if "=" not in override:
-            raise RecipeError(
-                f"override {override!r} has no '='; write key=value, e.g. trl.max_steps=50"
-            )
-    try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(Recipe),
-            OmegaConf.load(str(path)),
-            OmegaConf.from_dotlist(list(overrides or [])),
-        )
-        made = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise RecipeError(
-            f"recipe {recipe!r}: {str(error).splitlines()[0]}; keys of a recipe: "
-            f"{', '.join(Recipe.__dataclass_fields__)}"
-        ) from error
+    made = merge(Recipe, _path(recipe), overrides or [], f"recipe {recipe!r}", RecipeError)
     assert isinstance(made, Recipe)
     return made
 

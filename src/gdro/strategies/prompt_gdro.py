@@ -79,6 +79,9 @@ class PromptGDRO(Strategy[AdversaryState]):
     importance_weight: bool = False
 
     def __post_init__(self) -> None:
+        if self.score == "ema":
+            object.__setattr__(self, "eta", 4.0 if self.eta is None else self.eta)
+            object.__setattr__(self, "gamma", 0.01 if self.gamma is None else self.gamma)
         exponential = self.ambiguity == "entropy" and self.score in ("ema", "cumulative")
         checks = {
             "eta": (self.eta is None or 0 <= self.eta < np.inf, self.eta, "0 or more, finite"),

@@ -1,0 +1,160 @@
+"""A synthetic population: latent ability against difficulty, and a policy that GRPO moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gdro.errors import GdroError
+from gdro.numerics.ragged import group_statistics
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+
+
+class SimulationError(GdroError):
+    """An option of the simulation is out of range."""
+
+
+@dataclass
+class Component:
+    """A part of the mixture of difficulties: normal, in logits above the initial ability."""
+
+    share: float
+    mean: float
+    sd: float
+
+
+def _heavy_tail() -> list[Component]:
+    return [Component(0.3, -2.5, 1.0), Component(0.3, 0.0, 1.0), Component(0.4, 4.0, 1.5)]
+
+
+@dataclass
+class Population:
+    """What the pool is like and how the policy learns.
+
+    A prompt's rollout is right with probability sigmoid(ability - difficulty), where ability is the
+    sum of a shared part, one of the prompt's skill, and one of its own. Each part moves by the GRPO
+    gradient of this logistic policy: the row mean of weight * advantage * (right - p).
+
+    Args:
+        num_prompts: N, training prompts.
+        num_heldout: Prompts never trained on; their own part of the ability stays zero.
+        mixture: Components of the difficulty.
+        num_skills: Skills; each prompt needs one.
+        unlearnable: Share of prompts that no rollout solves, ever.
+        wrong_labels: Share of prompts whose right answers are scored wrong.
+        verifier_noise: Probability that a score is flipped.
+        verifier_drift: Added to the probability that a wrong rollout is scored right, from zero at
+            the first step to this at the last.
+        rate_shared: Learning rate of the ability shared by all prompts.
+        rate_skill: Of the skills.
+        rate_own: Of each prompt's own ability (memorisation).
+        tokens: Mean tokens of a rollout on a prompt of pass rate one half; hard ones are longer.
+
+    Raises:
+        SimulationError: An option is out of range.
+    """
+
+    num_prompts: int = 14_100
+    num_heldout: int = 2_000
+    mixture: list[Component] = field(default_factory=_heavy_tail)
+    num_skills: int = 64
+    unlearnable: float = 0.0
+    wrong_labels: float = 0.0
+    verifier_noise: float = 0.0
+    verifier_drift: float = 0.0
+    rate_shared: float = 0.01
+    rate_skill: float = 0.5
+    rate_own: float = 60.0
+    tokens: float = 400.0
+
+    def __post_init__(self) -> None:
+        counts = {"num_prompts": self.num_prompts, "num_heldout": self.num_heldout,
+                  "num_skills": self.num_skills}  # fmt: skip
+        for name, value in counts.items():
+            if value < 1:
+                raise SimulationError(f"population.{name} is {value}; it must be at least 1")
+        for name in ("unlearnable", "wrong_labels", "verifier_noise", "verifier_drift"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise SimulationError(f"population.{name} is {getattr(self, name)}; allowed: 0 to 1")
+        if not self.mixture or any(c.share <= 0 or c.sd < 0 for c in self.mixture):
+            raise SimulationError(
+                f"population.mixture is {self.mixture}; it needs components with share > 0 and sd >= 0"
+            )
+
+
+class World:
+    """A population at play: it scores plans and learns from them.
+
+    Args:
+        population: Its options.
+        num_steps: Steps of the run, for the verifier's drift.
+        seed: Of the population and its rollouts.
+    """
+
+    def __init__(self, population: Population, num_steps: int, seed: int) -> None:
+        self.population = population
+        self._num_steps = num_steps
+        self._seed = seed
+        total = population.num_prompts + population.num_heldout
+        rng = np.random.default_rng([seed, 0])
+        share = np.array([c.share for c in population.mixture])
+        part = rng.choice(len(share), total, p=share / share.sum())
+        mean = np.array([c.mean for c in population.mixture])[part]
+        sd = np.array([c.sd for c in population.mixture])[part]
+        self._difficulty = rng.normal(mean, sd)
+        self._skill = rng.integers(0, population.num_skills, total)
+        self._solvable = rng.random(total) >= population.unlearnable
+        self._right_label = rng.random(total) >= population.wrong_labels
+        self._shared = 0.0
+        self._skills = np.zeros(population.num_skills)
+        self._own_N = np.zeros(population.num_prompts)
+        self._step = 0
+
+    def rates(self, index: IntArray) -> FloatArray:
+        """True pass rates of prompts; indices from N on are held out."""
+        num = self.population.num_prompts
+        own = np.where(index < num, self._own_N[np.minimum(index, num - 1)], 0.0)
+        ability = self._shared + self._skills[self._skill[index]] + own
+        rate = 1.0 / (1.0 + np.exp(self._difficulty[index] - ability))
+        return np.where(self._solvable[index], rate, 0.0)
+
+    @property
+    def heldout(self) -> IntArray:
+        """Indices of the held-out prompts."""
+        return self.population.num_prompts + np.arange(self.population.num_heldout)
+
+    def roll_out(self, plan: Plan) -> tuple[Outcome, BoolArray]:
+        """Rollouts of a plan: the outcome, and which of its rows are truly right, shape (R,)."""
+        rng = np.random.default_rng([self._seed, 1, plan.ticket])
+        options, prompt_R = self.population, plan.prompt_R
+        rate_R = np.repeat(self.rates(plan.prompt_P), plan.rollouts_P)
+        right_R = rng.random(len(prompt_R)) < rate_R
+        scored_R = right_R & self._right_label[prompt_R]
+        drift = options.verifier_drift * self._step / max(1, self._num_steps - 1)
+        scored_R = scored_R | (~right_R & (rng.random(len(prompt_R)) < drift))
+        scored_R = scored_R ^ (rng.random(len(prompt_R)) < options.verifier_noise)
+        length_R = options.tokens * (1.5 - rate_R) * rng.gamma(4.0, 0.25, len(prompt_R))
+        outcome = Outcome(
+            plan.ticket, prompt_R, scored_R.astype(np.float64), scored_R,
+            tokens_R=np.maximum(1, length_R.astype(np.int64)),
+        )  # fmt: skip
+        return outcome, right_R
+
+    def learn(self, plan: Plan, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
+        """One GRPO update of the abilities; advantages are normalised inside each group."""
+        num = len(plan.prompt_P)
+        # Rows are in plan order here, as `roll_out` made them.
+        position_R = np.repeat(np.arange(num), plan.rollouts_P)
+        groups = group_statistics(outcome.reward_R, position_R, num)
+        deviation_R = np.nan_to_num(groups.std_P)[position_R]
+        advantage_R = (outcome.reward_R - groups.mean_P[position_R]) / (deviation_R + 1e-4)
+        pull_R = np.where(weights.keep_R, weights.weight_R * advantage_R, 0.0)
+        slope_R = right_R - self.rates(plan.prompt_P)[position_R]
+        gradient_P = np.bincount(position_R, pull_R * slope_R, num) / len(position_R)
+        gradient_P = np.where(self._solvable[plan.prompt_P], gradient_P, 0.0)
+        skills = np.bincount(self._skill[plan.prompt_P], gradient_P, len(self._skills))
+        self._shared += self.population.rate_shared * float(gradient_P.sum())
+        self._skills += self.population.rate_skill * skills
+        self._own_N[plan.prompt_P] += self.population.rate_own * gradient_P
+        self._step += 1

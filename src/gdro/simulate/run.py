@@ -1,0 +1,168 @@
+"""Run strategies on a synthetic population with the real controller, run log and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdro.controller import Controller
+from gdro.difficulty import Difficulty
+from gdro.errors import GdroError
+from gdro.files import write_json
+from gdro.registry import make_strategy
+from gdro.runlog import RunLog
+from gdro.simulate.population import Population, SimulationError, World
+from gdro.slices import SLICES
+from gdro.types import FloatArray, Problem, Request
+
+
+@dataclass
+class SimulatedArm:
+    """A strategy by name, and its options."""
+
+    strategy: str = "uniform"
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass
+class Simulation:
+    """A comparison of strategies on one population.
+
+    Args:
+        population: The prompts and how the policy learns.
+        arms: Strategies by name of the arm.
+        num_steps: Training steps.
+        batch: P, prompts of a step.
+        rollouts: n_bar, mean rollouts of a prompt.
+        k: Of pass@k.
+        seed: Of the population, the rollouts and the controller, the same for every arm.
+        difficulty: Options of `gdro.Difficulty`.
+        delay: Steps between a plan and its closing, as in asynchronous training.
+
+    Raises:
+        SimulationError: A number is out of range.
+    """
+
+    population: Population = field(default_factory=Population)
+    arms: dict[str, SimulatedArm] = field(default_factory=dict[str, SimulatedArm])
+    num_steps: int = 1000
+    batch: int = 256
+    rollouts: int = 4
+    k: int = 8
+    seed: int = 0
+    difficulty: dict[str, Any] = field(default_factory=dict[str, Any])
+    delay: int = 0
+
+    def check(self) -> None:
+        """Raise SimulationError for a number out of range, before anything is simulated."""
+        for name, low in (("num_steps", 1), ("batch", 1), ("rollouts", 1), ("k", 1), ("delay", 0)):
+            if getattr(self, name) < low:
+                raise SimulationError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        if self.batch > self.population.num_prompts:
+            raise SimulationError(
+                f"batch is {self.batch}, the population has {self.population.num_prompts} prompts; "
+                "lower batch or raise population.num_prompts"
+            )
+
+
+def simulate(simulation: Simulation, output: Path, progress: Any = iter) -> dict[str, Any]:
+    """Train every arm and compare true pass rates of held-out prompts.
+
+    Args:
+        simulation: What to run.
+        output: Folder; each arm logs to `<arm>/gdro`, as a trainer does.
+        progress: Wraps the iterable of steps, e.g. `tqdm`.
+
+    Returns:
+        The summary, also written to `summary.json`: `base` and `arms`, like that of `gdro train`.
+
+    Raises:
+        SimulationError: A number is out of range.
+        GdroError: A strategy, an option or the output folder is unfit.
+    """
+    simulation.check()
+    arms = simulation.arms or {"uniform": SimulatedArm("uniform")}
+    made = {name: make_strategy(arm.strategy, **arm.options) for name, arm in arms.items()}
+    if (output / "summary.json").exists():
+        raise GdroError(f"{output} holds a simulation already; pass another --output, or delete it")
+    keys = [f"p{i}" for i in range(simulation.population.num_prompts)]
+    problem = Problem(prompt_keys=keys)
+    base = _evaluated(_world(simulation), simulation.k)
+    base_rate = _world(simulation).rates(_world(simulation).heldout)
+    rows: dict[str, Any] = {}
+    for name, strategy in made.items():
+        folder = output / name
+        log = RunLog(folder / "gdro")
+        log.set_aside()
+        difficulty = Difficulty(**simulation.difficulty)
+        controller = Controller(strategy, problem, seed=simulation.seed, difficulty=difficulty, log=log)
+        world = _world(simulation)
+        start = time.perf_counter()
+        for _ in progress(_steps(controller, world, simulation)):
+            pass
+        ledger = controller.ledger
+        spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens}
+        seconds = time.perf_counter() - start
+        rows[name] = {**_evaluated(world, simulation.k, base_rate), **spent, "seconds": seconds}
+        write_json(folder / "eval.json", rows[name])
+    summary = {
+        "recipe": "simulate", "seed": simulation.seed,
+        "base": {**base, **_sliced(base_rate, base_rate, simulation.k)}, "arms": rows,
+    }  # fmt: skip
+    write_json(output / "summary.json", summary)
+    return summary
+
+
+def _world(simulation: Simulation) -> World:
+    return World(simulation.population, simulation.num_steps, simulation.seed)
+
+
+def _steps(controller: Controller, world: World, simulation: Simulation) -> Iterator[int]:
+    """Plan, roll out, learn and, `delay` steps later, observe."""
+    request = Request(simulation.batch, simulation.batch * simulation.rollouts)
+    late: list[Any] = []
+    for step in range(simulation.num_steps):
+        plan = controller.plan(request)
+        outcome, right_R = world.roll_out(plan)
+        world.learn(plan, outcome, controller.weigh(outcome), right_R)
+        late.append((step, outcome))
+        if len(late) > simulation.delay:
+            _close(controller, *late.pop(0))
+        yield step
+    for closing in late:
+        _close(controller, *closing)
+
+
+def _close(controller: Controller, step: int, outcome: Any) -> None:
+    # The surrogate of on-policy normalised advantages, which `signal=surrogate` would see.
+    loss_R = np.zeros(len(outcome.prompt_R))
+    controller.observe(outcome, loss_R, extra={"step": step})
+
+
+def _evaluated(world: World, k: int, base_rate: FloatArray | None = None) -> dict[str, Any]:
+    rate = world.rates(world.heldout)
+    result = _metrics(rate, k)
+    return result if base_rate is None else {**result, **_sliced(rate, base_rate, k)}
+
+
+def _metrics(rate: FloatArray, k: int) -> dict[str, Any]:
+    """Exact mean@k and pass@k of known pass rates; the interval is over prompts (normal)."""
+    hit = 1.0 - (1.0 - rate) ** k
+    half = 1.96 * float(hit.std()) / np.sqrt(len(hit))
+    mean = float(hit.mean())
+    return {
+        f"pass@{k}": mean,
+        f"mean@{k}": float(rate.mean()),
+        f"ci_pass@{k}": [mean - half, mean + half],
+        "num_prompts": len(rate),
+    }
+
+
+def _sliced(rate: FloatArray, base_rate: FloatArray, k: int) -> dict[str, Any]:
+    masks = [(name, (base_rate >= low) & (base_rate < high)) for name, low, high in SLICES]
+    return {"slices": [{"name": n, **_metrics(rate[m], k)} for n, m in masks if m.any()]}
