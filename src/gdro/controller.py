@@ -14,7 +14,7 @@ from gdro import checkpoint, record
 from gdro.checks import check_pool, check_rollouts
 from gdro.codec import Arrays, decode, encode, required
 from gdro.difficulty import Belief, Difficulty, DifficultyTracker, restored_tracker
-from gdro.groups import group
+from gdro.groups import Groups, group
 from gdro.ledger import Ledger
 from gdro.numerics.budget import even_split
 from gdro.pending import InFlight, Pending
@@ -78,6 +78,7 @@ class Controller:
         self._identity: dict[str, Any] = json.loads(json.dumps(identity))
         self._plans = InFlight(max_pending)
         self._metrics: dict[str, float] = {}
+        self._last: tuple[Groups, Pending] | None = None
 
     @property
     def selects(self) -> bool:
@@ -142,12 +143,9 @@ class Controller:
         pending = self._plans.get(outcome.ticket)
         groups = group(pending.plan, outcome)
         weights = self.strategy.weigh(self._state, self.belief, groups)
-        received_P = np.maximum(groups.received_P, 1)
-        total_P = np.bincount(groups.position_R, weights.weight_R, len(received_P))
-        pending.weight_P = np.where(groups.received_P > 0, total_P / received_P, 1.0)
-        pending.discarded = int((~weights.keep_R).sum())
+        pending.weigh(groups, weights)
         if not self.apply:
-            return groups.expand(np.ones(len(received_P)))
+            return groups.expand(np.ones(len(groups.received_P)))
         return weights
 
     def observe(
@@ -169,8 +167,11 @@ class Controller:
             OutcomeError: Rows do not fit the plan, or the strategy needs `loss_R`.
         """
         pending = self._plans.get(outcome.ticket)
-        loss = None if loss_R is None else np.asarray(loss_R, np.float64)
-        groups = group(pending.plan, outcome, loss)
+        groups = pending.groups
+        if groups is None or groups.outcome is not outcome:
+            groups = group(pending.plan, outcome)
+        if loss_R is not None:
+            groups = groups.with_loss(np.asarray(loss_R, np.float64))
         # The strategy first: it sees beliefs from before the visit, and may refuse the outcome
         # while nothing has moved yet.
         state = self.strategy.update(self._state, self.belief, groups)
@@ -181,15 +182,13 @@ class Controller:
         self._state = state
         self._plans.close(outcome.ticket)
         self.ledger.close(groups, pending.discarded)
-        weight_P = pending.weight_P
-        if weight_P is None:
-            weight_P = np.ones(len(pending.plan.prompt_P))
-        self._metrics = record.summary(groups, weight_P) | self.strategy.metrics(state)
+        self._last = groups, pending
         if self.log is not None:
+            weight_P = record.weight(pending)
             step = {
                 "ticket": outcome.ticket,
                 **dict(extra or {}),
-                "metrics": self._metrics,
+                "metrics": self._closed_metrics(),
                 "bins": record.bins(groups, weight_P, self.difficulty.num_bins),
                 "strategy": {k: v.tolist() for k, v in self.strategy.by_bin(state).items()},
                 "ledger": self.ledger.as_dict(),
@@ -215,7 +214,7 @@ class Controller:
     def metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan and of the ledger, names starting with `gdro/`."""
         totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
-        return {f"gdro/{k}": v for k, v in (self._metrics | totals).items()}
+        return {f"gdro/{k}": v for k, v in (self._closed_metrics() | totals).items()}
 
     def digest(self) -> str:
         """A hash of the whole state, equal on ranks that agree."""
@@ -268,7 +267,7 @@ class Controller:
         self._tracker, self._state, self._plans = tracker, strategy_state, plans
         self.belief = Belief(tracker)
         self.ledger = Ledger(**header["ledger"])
-        self._metrics = dict(header["metrics"])
+        self._metrics, self._last = dict(header["metrics"]), None
         if self.log is not None:
             self.log.rewind(plans.was_closed)
         if not match.same:  # indices of plans in flight mean other prompts now
@@ -276,12 +275,21 @@ class Controller:
                 self.abandon(ticket)
         return match
 
+    def _closed_metrics(self) -> dict[str, float]:
+        """Scalars of the last closed plan, computed when they are first asked for."""
+        if self._last is not None:
+            groups, pending = self._last
+            summary = record.summary(groups, record.weight(pending))
+            self._metrics = summary | self.strategy.metrics(self._state)
+            self._last = None
+        return self._metrics
+
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
         header = {
             **self._identity,
             **self._plans.header(),
             "ledger": self.ledger.as_dict(),
-            "metrics": dict(self._metrics),
+            "metrics": dict(self._closed_metrics()),
         }
         arrays = encode(self._state, "strategy")
         arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}

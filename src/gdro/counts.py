@@ -26,8 +26,8 @@ class Counts(Protocol):
 
     def record(
         self, prompt_P: IntArray, visit_P: IntArray, successes_P: IntArray, trials_P: IntArray
-    ) -> None:
-        """Add one visit; `visit_P` counts the visits before it."""
+    ) -> tuple[FloatArray, FloatArray]:
+        """Add one visit, `visit_P` counts those before it; the totals after it."""
         ...
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -38,6 +38,8 @@ class Counts(Protocol):
 class DecayedCounts:
     """Sums over visits, multiplied by a factor at each visit. 16 bytes a prompt.
 
+    A prompt's four sums lie side by side: successes, failures, visits with a success, visits.
+
     Args:
         num_prompts: N.
         decay: Factor in [0, 1].
@@ -45,39 +47,34 @@ class DecayedCounts:
 
     def __init__(self, num_prompts: int, decay: float) -> None:
         self._decay = np.float32(decay)
-        self._sums = {
-            name: np.zeros(num_prompts, np.float32)
-            for name in ("success_N", "failure_N", "hit_N", "weight_N")
-        }
+        self._sum_N4 = np.zeros((num_prompts, 4), np.float32)
 
     def totals(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Decayed successes and failures, each shape (P,)."""
-        return self._get("success_N", prompt_P), self._get("failure_N", prompt_P)
+        sum_P4 = self._sum_N4[prompt_P].astype(np.float64)
+        return sum_P4[:, 0], sum_P4[:, 1]
 
     def hits(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Decayed visits with a success, and visits, each shape (P,)."""
-        return self._get("hit_N", prompt_P), self._get("weight_N", prompt_P)
+        sum_P4 = self._sum_N4[prompt_P].astype(np.float64)
+        return sum_P4[:, 2], sum_P4[:, 3]
 
     def record(
         self, prompt_P: IntArray, visit_P: IntArray, successes_P: IntArray, trials_P: IntArray
-    ) -> None:
-        """Decay the sums of these prompts and add one visit."""
-        added = {
-            "success_N": successes_P,
-            "failure_N": trials_P - successes_P,
-            "hit_N": successes_P > 0,
-            "weight_N": np.ones(len(prompt_P)),
-        }
-        for name, values in added.items():
-            sums = self._sums[name]
-            sums[prompt_P] = sums[prompt_P] * self._decay + values
+    ) -> tuple[FloatArray, FloatArray]:
+        """Decay the sums of these prompts and add one visit; the totals after it."""
+        added_P4 = np.empty((len(prompt_P), 4), np.float32)
+        added_P4[:, 0] = successes_P
+        added_P4[:, 1] = trials_P - successes_P
+        added_P4[:, 2] = successes_P > 0
+        added_P4[:, 3] = 1.0
+        sum_P4 = self._sum_N4[prompt_P] * self._decay + added_P4
+        self._sum_N4[prompt_P] = sum_P4
+        return sum_P4[:, 0].astype(np.float64), sum_P4[:, 1].astype(np.float64)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The four sums, each shape (N,)."""
-        return dict(self._sums)
-
-    def _get(self, name: str, prompt_P: IntArray) -> FloatArray:
-        return self._sums[name][prompt_P].astype(np.float64)
+        """The four sums of each prompt, shape (N, 4)."""
+        return {"sum_N4": self._sum_N4}
 
 
 class WindowedCounts:
@@ -105,8 +102,8 @@ class WindowedCounts:
 
     def record(
         self, prompt_P: IntArray, visit_P: IntArray, successes_P: IntArray, trials_P: IntArray
-    ) -> None:
-        """Overwrite the oldest visit.
+    ) -> tuple[FloatArray, FloatArray]:
+        """Overwrite the oldest visit; the totals after it.
 
         Raises:
             OutcomeError: More trials in a visit than a byte holds.
@@ -119,6 +116,7 @@ class WindowedCounts:
         slot_P = visit_P % self._window
         self._success_NH[prompt_P, slot_P] = successes_P
         self._trials_NH[prompt_P, slot_P] = trials_P
+        return self.totals(prompt_P)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Both windows, each shape (N, H)."""

@@ -92,10 +92,16 @@ def rebin(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> 
     Returns:
         Bins 0..B-1, shape (P,). Several bins may be crossed at once.
     """
-    risen = np.searchsorted(edges + delta, value, side="right")
-    fallen = np.searchsorted(edges - delta, value, side="left")
-    moved = np.minimum(np.maximum(old, risen), np.maximum(fallen, risen))
-    return np.where(old == UNSEEN, np.searchsorted(edges, value, side="right"), moved)
+    if not (old == UNSEEN).any():
+        return _moved(value, old, edges, delta)
+    fresh = np.searchsorted(edges, value, side="right")
+    return np.where(old == UNSEEN, fresh, _moved(value, old, edges, delta))
+
+
+def _moved(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> IntArray:
+    risen = (edges + delta).searchsorted(value, side="right")
+    fallen = (edges - delta).searchsorted(value, side="left")
+    return np.minimum(np.maximum(old, risen), np.maximum(fallen, risen))
 
 
 class DifficultyTracker:
@@ -123,32 +129,39 @@ class DifficultyTracker:
         self.prior_visits = 0
         if self._prior_N is not None:
             known_P = np.flatnonzero(~np.isnan(self._prior_N))
-            self.bin_N[known_P] = self._binned(known_P)
+            unseen_P = np.full(len(known_P), UNSEEN)
+            estimate_P = self.passk(known_P)
+            self.bin_N[known_P] = rebin(estimate_P, unseen_P, self._edges, config.hysteresis)
         self._count_sizes()
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta posterior of the pass rate: (alpha, beta), each shape (P,)."""
-        success_P, failure_P = self.counts.totals(prompt_P)
-        mean_P = np.full(len(prompt_P), self.prior_mean)
+        return self._posterior(prompt_P, *self.counts.totals(prompt_P))
+
+    def _posterior(
+        self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        strength = self.config.prior_strength
+        # A prior of exactly zero or one could never be moved by its own strength.
+        mean_P: FloatArray | float = min(max(self.prior_mean, 0.05), 0.95)
         if self._prior_N is not None:
             own_P = self._prior_N[prompt_P]
-            mean_P = np.where(np.isnan(own_P), mean_P, own_P)
-        # A prior of exactly zero or one could never be moved by its own strength.
-        mean_P = np.clip(mean_P, 0.05, 0.95)
-        strength = self.config.prior_strength
+            mean_P = np.where(np.isnan(own_P), mean_P, np.clip(own_P, 0.05, 0.95))
         return success_P + strength * mean_P, failure_P + strength * (1.0 - mean_P)
 
     def passk(self, prompt_P: IntArray) -> FloatArray:
         """Estimated pass@k by the configured estimator, shape (P,)."""
+        return self._passk(prompt_P, *self.counts.totals(prompt_P))
+
+    def _passk(self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray) -> FloatArray:
         k = self.config.k
-        alpha_P, beta_P = self.posterior(prompt_P)
+        alpha_P, beta_P = self._posterior(prompt_P, success_P, failure_P)
         posterior_P = passk_posterior(alpha_P, beta_P, k)
         if self.config.estimator == "bayes":
             return posterior_P
         if self.config.estimator == "any":
             hit_P, visit_P = self.counts.hits(prompt_P)
             return np.where(visit_P > 0, hit_P / np.maximum(visit_P, 1e-12), posterior_P)
-        success_P, failure_P = self.counts.totals(prompt_P)
         trials_P = success_P + failure_P
         enough_P = trials_P >= k
         safe_P = np.where(enough_P, trials_P, float(k))
@@ -159,25 +172,22 @@ class DifficultyTracker:
         if not len(prompt_P):
             return
         visit_P = self.visits_N[prompt_P].astype(np.int64)
-        self.counts.record(prompt_P, visit_P, successes_P, trials_P)
-        self.visits_N[prompt_P] += 1
+        totals = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
+        self.visits_N[prompt_P] = visit_P + 1
         keep = self.config.prior_decay ** len(prompt_P) if self.prior_visits else 0.0
-        batch_mean = float((successes_P / trials_P).mean())
+        batch_mean = float((successes_P / trials_P).sum()) / len(prompt_P)
         self.prior_mean = keep * self.prior_mean + (1.0 - keep) * batch_mean
         self.prior_visits += len(prompt_P)
-        old_P, new_P = self.bin_N[prompt_P].astype(np.int64), self._binned(prompt_P)
+        old_P = self.bin_N[prompt_P].astype(np.int64)
+        estimate_P = self._passk(prompt_P, *totals)
+        new_P = rebin(estimate_P, old_P, self._edges, self.config.hysteresis)
         self.bin_N[prompt_P] = new_P
         # Kept up to date: counting the pool at each step would cost in proportion to N.
-        classes = len(self.size_C)
-        self.size_C += np.bincount(new_P + 1, minlength=classes)
-        self.size_C -= np.bincount(old_P + 1, minlength=classes)
+        self.size_C += np.bincount(new_P + 1, minlength=len(self.size_C))
+        self.size_C -= np.bincount(old_P + 1, minlength=len(self.size_C))
 
     def _count_sizes(self) -> None:
         self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.config.num_bins)
-
-    def _binned(self, prompt_P: IntArray) -> IntArray:
-        old_P = self.bin_N[prompt_P].astype(np.int64)
-        return rebin(self.passk(prompt_P), old_P, self._edges, self.config.hysteresis)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """State as named arrays; names that end in _N or _NH have one row a prompt."""

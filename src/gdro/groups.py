@@ -36,27 +36,36 @@ class Groups:
     @cached_property
     def trials_P(self) -> IntArray:
         """Scored rollouts, shape (P,)."""
+        if self.outcome.all_valid:
+            return self.received_P
         return self._count(self.outcome.valid_mask_R)
 
     @cached_property
     def successes_P(self) -> IntArray:
         """Right rollouts, shape (P,)."""
+        if self.outcome.all_valid:
+            return self._count(self.outcome.correct_R)
         return self._count(self.outcome.valid_mask_R & self.outcome.correct_R)
 
-    @property
+    @cached_property
     def scored_P(self) -> BoolArray:
         """Groups with at least one scored rollout, shape (P,)."""
         return self.trials_P > 0
 
-    @property
+    @cached_property
+    def all_scored(self) -> bool:
+        """Whether every group has a scored rollout."""
+        return bool(self.scored_P.all())
+
+    @cached_property
     def mixed_P(self) -> BoolArray:
         """Groups with both right and wrong rollouts: those with a gradient, shape (P,)."""
         return (self.successes_P > 0) & (self.successes_P < self.trials_P)
 
-    @property
+    @cached_property
     def failure_P(self) -> FloatArray:
         """Failure rate, NaN where nothing was scored, shape (P,)."""
-        return 1.0 - self._ratio(self.successes_P.astype(np.float64))
+        return 1.0 - self._ratio(self.successes_P)
 
     @cached_property
     def reward_P(self) -> FloatArray:
@@ -77,58 +86,81 @@ class Groups:
             return np.zeros(num, np.int64)
         return np.bincount(self.position_R, tokens, num).astype(np.int64)
 
+    def with_loss(self, loss_R: FloatArray) -> Groups:
+        """These groups with the loss of each row after the update.
+
+        Raises:
+            OutcomeError: The losses are not finite or do not fit the rows.
+        """
+        shape = self.outcome.prompt_R.shape
+        if loss_R.shape != shape or not np.isfinite(loss_R).all():
+            raise OutcomeError(
+                f"loss_R has shape {loss_R.shape} or values that are not finite; needs finite values "
+                f"of shape {shape}"
+            )
+        return Groups(self.plan, self.outcome, self.position_R, loss_R)
+
     def expand(self, weight_P: FloatArray) -> Weights:
         """Give each row its prompt's weight; rows without a reward are dropped."""
-        weight_R = np.asarray(weight_P, np.float64)[self.position_R]
-        return Weights(weight_R, self.outcome.valid_mask_R.copy())
+        return Weights(weight_P[self.position_R], self.outcome.valid_mask_R.copy())
+
+    def mean_weight(self, weights: Weights) -> FloatArray:
+        """Mean weight of each group's rows, one where nothing came back, shape (P,)."""
+        total_P = np.bincount(self.position_R, weights.weight_R, len(self.received_P))
+        return np.where(self.received_P > 0, total_P / np.maximum(self.received_P, 1), 1.0)
 
     def _count(self, mask_R: BoolArray) -> IntArray:
-        return np.bincount(self.position_R[mask_R], minlength=len(self.plan.prompt_P))
+        # Sums of ones are exact in floating point.
+        return np.bincount(self.position_R, mask_R, len(self.plan.prompt_P)).astype(np.int64)
 
     def _sum(self, value_R: FloatArray) -> FloatArray:
+        position_R, num = self.position_R, len(self.plan.prompt_P)
+        if self.outcome.all_valid:
+            return segment_sum(value_R, position_R, num)
         valid_R = self.outcome.valid_mask_R
-        return segment_sum(value_R[valid_R], self.position_R[valid_R], len(self.plan.prompt_P))
+        return segment_sum(value_R[valid_R], position_R[valid_R], num)
 
-    def _ratio(self, value_P: FloatArray) -> FloatArray:
+    def _ratio(self, value_P: FloatArray | IntArray) -> FloatArray:
+        if self.all_scored:
+            return value_P / self.trials_P
         safe_P = np.maximum(self.trials_P, 1)
         return np.where(self.scored_P, value_P / safe_P, np.nan)
 
 
-def group(plan: Plan, outcome: Outcome, loss_R: FloatArray | None = None) -> Groups:
+def group(plan: Plan, outcome: Outcome) -> Groups:
     """Assign an outcome's rows to the prompts of its plan.
 
     Args:
         plan: The plan that the outcome's ticket names.
         outcome: Scored rollouts.
-        loss_R: Optional loss of each row, aligned with the outcome, shape (R,).
 
     Returns:
         The groups.
 
     Raises:
-        OutcomeError: A row's prompt is not in the plan, a prompt has more rows than planned, or
-            `loss_R` is malformed.
+        OutcomeError: A row's prompt is not in the plan, or a prompt has more rows than planned.
     """
-    order = np.argsort(plan.prompt_P, kind="stable")
-    sorted_P = plan.prompt_P[order]
-    slot_R = np.minimum(np.searchsorted(sorted_P, outcome.prompt_R), len(sorted_P) - 1)
-    wrong_R = sorted_P[slot_R] != outcome.prompt_R
-    if bool(wrong_R.any()):
-        raise OutcomeError(
-            f"outcome of ticket {plan.ticket} has a row of prompt {outcome.prompt_R[wrong_R][0]}, "
-            "which its plan does not hold; rows must carry the dataset index of a planned prompt"
-        )
-    groups = Groups(plan, outcome, order[slot_R], loss_R)
+    groups = Groups(plan, outcome, _positions(plan, outcome))
     extra_P = groups.received_P > plan.rollouts_P
-    if bool(extra_P.any()):
+    if extra_P.any():
         p = int(np.flatnonzero(extra_P)[0])
         raise OutcomeError(
             f"prompt {plan.prompt_P[p]} of ticket {plan.ticket} has {groups.received_P[p]} rows, "
             f"{plan.rollouts_P[p]} were planned; pass each rollout once"
         )
-    if loss_R is not None and (loss_R.shape != outcome.prompt_R.shape or not np.isfinite(loss_R).all()):
-        raise OutcomeError(
-            f"loss_R has shape {loss_R.shape} or values that are not finite; needs finite values "
-            f"of shape {outcome.prompt_R.shape}"
-        )
     return groups
+
+
+def _positions(plan: Plan, outcome: Outcome) -> IntArray:
+    if np.array_equal(outcome.prompt_R, plan.prompt_R):  # rows in plan order need no search
+        return np.repeat(np.arange(len(plan.prompt_P)), plan.rollouts_P)
+    order = np.argsort(plan.prompt_P, kind="stable")
+    sorted_P = plan.prompt_P[order]
+    slot_R = np.minimum(np.searchsorted(sorted_P, outcome.prompt_R), len(sorted_P) - 1)
+    wrong_R = sorted_P[slot_R] != outcome.prompt_R
+    if wrong_R.any():
+        raise OutcomeError(
+            f"outcome of ticket {plan.ticket} has a row of prompt {outcome.prompt_R[wrong_R][0]}, "
+            "which its plan does not hold; rows must carry the dataset index of a planned prompt"
+        )
+    return order[slot_R]

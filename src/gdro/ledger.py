@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+import numpy as np
 
 from gdro.groups import Groups
 
@@ -44,10 +46,11 @@ class Ledger:
         self.closed += 1
         self.rollouts += rows
         self.missing += int(groups.plan.rollouts_P.sum()) - rows
-        self.unscored += int((~groups.outcome.valid_mask_R).sum())
+        self.unscored += rows - int(np.count_nonzero(groups.outcome.valid_mask_R))
         self.discarded += discarded
-        self.tokens += int(groups.tokens_P.sum())
+        tokens_R = groups.outcome.tokens_R
+        self.tokens += 0 if tokens_R is None else int(tokens_R.sum())
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name."""
-        return asdict(self)
+        return dict(vars(self))

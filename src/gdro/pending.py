@@ -9,7 +9,8 @@ import numpy as np
 
 from gdro.codec import Arrays, required
 from gdro.errors import TicketError
-from gdro.types import FloatArray, IntArray, Plan, frozen
+from gdro.groups import Groups
+from gdro.types import FloatArray, IntArray, Plan, Weights, frozen
 
 
 @dataclass
@@ -19,14 +20,30 @@ class Pending:
     Attributes:
         plan: The plan.
         shadow_P: What the strategy would have allocated, in shadow mode, shape (P,).
-        weight_P: Mean weight that `weigh` gave each prompt, shape (P,).
+        weighed_P: Mean weight that `weigh` gave each prompt, shape (P,).
         discarded: Rollouts that `weigh` dropped.
+        groups: What `weigh` saw, so that `observe` need not assign the same rows again. Not saved.
+        weights: What `weigh` answered, until `weighed_P` is computed from it. Not saved.
     """
 
     plan: Plan
     shadow_P: IntArray | None = None
-    weight_P: FloatArray | None = None
+    weighed_P: FloatArray | None = None
     discarded: int = 0
+    groups: Groups | None = None
+    weights: Weights | None = None
+
+    def weigh(self, groups: Groups, weights: Weights) -> None:
+        """Keep what `weigh` saw and answered."""
+        self.groups, self.weights, self.weighed_P = groups, weights, None
+        self.discarded = len(weights.keep_R) - int(np.count_nonzero(weights.keep_R))
+
+    @property
+    def weight_P(self) -> FloatArray | None:
+        """Mean weight of each prompt, None if the plan was never weighed, shape (P,)."""
+        if self.weighed_P is None and self.groups is not None and self.weights is not None:
+            self.weighed_P = self.groups.mean_weight(self.weights)
+        return self.weighed_P
 
 
 _PLAN_ARRAYS = {

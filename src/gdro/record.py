@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gdro.groups import Groups
+from gdro.pending import Pending
 from gdro.types import FloatArray, IntArray
 
 
@@ -68,6 +69,12 @@ def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[
         "weight": mean(weight_P, count),
         "pass_rate": mean(pass_P, scored),
     }
+
+
+def weight(pending: Pending) -> FloatArray:
+    """Mean weight of each prompt; ones for a plan that was never weighed, shape (P,)."""
+    weight_P = pending.weight_P
+    return np.ones(len(pending.plan.prompt_P)) if weight_P is None else weight_P
 
 
 def shadow(shadow_P: IntArray | None) -> dict[str, list[int]]:

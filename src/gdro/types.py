@@ -225,6 +225,11 @@ class Outcome:
         assert self.valid_R is not None
         return self.valid_R
 
+    @cached_property
+    def all_valid(self) -> bool:
+        """Whether every row has a reward."""
+        return bool(self.valid_mask_R.all())
+
 
 def _booleans(values: Any, name: str) -> BoolArray:
     array = np.asarray(values)

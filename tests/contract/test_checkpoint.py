@@ -102,7 +102,7 @@ def test_missing_array(saved, name):
     ("name", "array"),
     [
         ("difficulty/bin_N", np.zeros(3, np.int8)),
-        ("difficulty/success_N", np.zeros(h.N, np.int64)),
+        ("difficulty/sum_N4", np.zeros((h.N, 4), np.int64)),
         ("strategy/weigh/score_B", np.zeros(3)),
         ("strategy/weigh/updates_B", np.zeros(10)),
     ],

@@ -38,7 +38,7 @@ def worlds(draw):
 @given(worlds())
 def test_groups_against_a_loop(world):
     plan, f, loss_R, _ = world
-    g = group(plan, Outcome(3, **f), loss_R)
+    g = group(plan, Outcome(3, **f)).with_loss(loss_R)
     for p, prompt in enumerate(plan.prompt_P):
         mine = f["prompt_R"] == prompt
         valid = mine & f["valid_R"]
@@ -61,8 +61,8 @@ def test_groups_against_a_loop(world):
 def test_order_of_rows_changes_no_bit(world):
     plan, f, loss_R, rng = world
     order = rng.permutation(len(loss_R))
-    a = group(plan, Outcome(3, **f), loss_R)
-    b = group(plan, Outcome(3, **{k: v[order] for k, v in f.items()}), loss_R[order])
+    a = group(plan, Outcome(3, **f)).with_loss(loss_R)
+    b = group(plan, Outcome(3, **{k: v[order] for k, v in f.items()})).with_loss(loss_R[order])
     for name in ("received_P", "trials_P", "successes_P", "reward_P", "loss_P", "tokens_P"):
         assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
 

@@ -72,7 +72,11 @@ def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatA
     Returns:
         Values in [0, 1], shape (...,).
     """
-    return 1.0 - miss_curve(alpha, beta, k)[..., k]
+    failures = np.asarray(beta, np.float64)
+    trials = np.asarray(alpha, np.float64) + failures
+    # The product runs over the first axis: whole rows are multiplied at once.
+    i = np.arange(k, dtype=np.float64).reshape(-1, *(1 for _ in range(trials.ndim)))
+    return 1.0 - np.multiply.reduce((failures + i) / (trials + i), axis=0)
 
 
 def utilities(kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: IntArray) -> FloatArray:

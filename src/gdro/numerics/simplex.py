@@ -45,7 +45,8 @@ def mean_one(weight: FloatArray, cap: float, share: FloatArray | None = None) ->
     Args:
         weight: Positive, shape (P,).
         cap: Largest weight allowed, at least 1.
-        share: Relative frequencies, shape (P,), positive where they count. Default: uniform.
+        share: Relative frequencies, shape (P,), 0 or more; entries of zero do not count. Default:
+            uniform.
 
     Returns:
         Shape (P,), mean one, maximum at most `cap`, same order as `weight`.
@@ -55,8 +56,10 @@ def mean_one(weight: FloatArray, cap: float, share: FloatArray | None = None) ->
     """
     share_P = np.ones_like(weight) if share is None else share
     total = float(share_P.sum())
-    capped_P = np.zeros(len(weight), bool)
     scaled_P = weight * (total / float(share_P @ weight))
+    if scaled_P.max() <= cap:
+        return scaled_P
+    capped_P = np.zeros(len(weight), bool)
     while bool(np.any(over_P := (scaled_P > cap) & ~capped_P)):
         capped_P |= over_P
         free_P = ~capped_P

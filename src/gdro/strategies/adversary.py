@@ -79,17 +79,14 @@ class Adversary:
     def omega(self, state: AdversaryState) -> FloatArray:
         """Weights of the bins up to a common factor, at most 1; unscored bins have the mean (B,)."""
         known_B = state.updates_B > 0
+        score_B = self.clipped(state)
+        if known_B.all():
+            return self._relative(score_B, state)
         if not known_B.any():
             return np.ones(len(known_B))
-        omega_B = np.zeros(len(known_B))
-        score_B = self.clipped(state)[known_B]
-        if self.score == "tinf":
-            eta = tinf_step(state.steps + 1) if self.eta is None else self.eta
-            policy_B = tinf_policy(-score_B, eta)
-            omega_B[known_B] = policy_B / policy_B.max()
-        else:
-            omega_B[known_B] = np.exp(self.step(len(known_B)) * (score_B - score_B.max()))
-        omega_B[~known_B] = omega_B[known_B].mean()
+        omega_K = self._relative(score_B[known_B], state)
+        omega_B = np.full(len(known_B), omega_K.mean())
+        omega_B[known_B] = omega_K
         return omega_B
 
     def distribution(
@@ -137,7 +134,7 @@ class Adversary:
         """Scores, bounded by `clip` where they are averages, shape (B,)."""
         if self.score != "ema":
             return state.score_B
-        return np.clip(state.score_B, -self.clip, self.clip)
+        return np.minimum(np.maximum(state.score_B, -self.clip), self.clip)
 
     def step(self, num_bins: int) -> float:
         """eta, or the score rule's own: 4 for averages, else what its regret bound asks for."""
@@ -153,6 +150,14 @@ class Adversary:
             return self.gamma
         own = {"exp3p": exp3p_steps(num_bins, self.horizon, self.delta)[1], "tinf": 0.0}
         return own.get(self.score, 0.01)
+
+    def _relative(self, score_K: FloatArray, state: AdversaryState) -> FloatArray:
+        """Weights of scored bins relative to the largest, shape (K,)."""
+        if self.score == "tinf":
+            eta = tinf_step(state.steps + 1) if self.eta is None else self.eta
+            policy_K = tinf_policy(-score_K, eta)
+            return policy_K / policy_K.max()
+        return np.exp(self.step(len(state.score_B)) * (score_K - score_K.max()))
 
     def _estimate(self, seen: Seen) -> FloatArray:
         share_B = seen.count_B / max(1, int(seen.count_B.sum()))

@@ -16,7 +16,7 @@ from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import mean_one
 from gdro.strategies.adversary import Adversary, AdversaryState, Ambiguity, Score, Seen
 from gdro.strategy import Strategy, require
-from gdro.types import BoolArray, FloatArray, IntArray, Request, Weights
+from gdro.types import FloatArray, IntArray, Request, Weights
 
 Signal = Literal["failure", "reward", "surrogate"]
 Normalise = Literal["mean_one", "mean_one_active", "raw", "probability"]
@@ -170,22 +170,32 @@ class PromptGDRO(Strategy[AdversaryState]):
             # As it was when the prompts were drawn: a plan may be weighed late.
             weight_P = groups.plan.importance_P if self.importance_weight else np.ones(len(bin_P))
             return groups.expand(weight_P)
-        weight_P = np.ones(len(bin_P))
-        scored_P = (bin_P >= 0) & (state.updates_B[bin_P] > 0)
-        if scored_P.any():
-            weight_P[scored_P] = self._normalised(state, bin_P[scored_P], groups.mixed_P[scored_P])
-        return groups.expand(weight_P)
+        num_bins, bin_C = len(state.score_B), bin_P + 1
+        known_B = state.updates_B > 0
+        mixed_P = groups.mixed_P if self.normalise == "mean_one_active" else None
+        count_B = np.bincount(bin_C, minlength=1 + num_bins)[1:] * known_B
+        active_B = count_B
+        if mixed_P is not None:
+            # All-wrong groups have no gradient and would soak up the weight.
+            active_B = np.bincount(bin_C[mixed_P], minlength=1 + num_bins)[1:] * known_B
+            if not active_B.any():
+                active_B, mixed_P = count_B, None
+        weight_C = np.ones(1 + num_bins)
+        if active_B.any():
+            weight_C[1:] = np.where(known_B, self._normalised(state, count_B, active_B), 1.0)
+        weight_P = weight_C[bin_C]
+        return groups.expand(weight_P if mixed_P is None else np.where(mixed_P, weight_P, 1.0))
 
     def update(self, state: AdversaryState, belief: Belief, groups: Groups) -> AdversaryState:
         """Move the score of every bin that the plan holds (eq. 12-13)."""
-        bin_P = groups.plan.bin_P
-        use_P = (bin_P >= 0) & groups.scored_P
-        num_bins = len(state.score_B)
-        bin_U = bin_P[use_P]
-        count_B = np.bincount(bin_U, minlength=num_bins)
-        signal_B = np.bincount(bin_U, self._signal(groups)[use_P], num_bins) / np.maximum(count_B, 1)
+        bin_P, signal_P = groups.plan.bin_P + 1, self._signal(groups)
+        if not groups.all_scored:
+            bin_P, signal_P = bin_P[groups.scored_P], signal_P[groups.scored_P]
+        classes = 1 + len(state.score_B)
+        count_B = np.bincount(bin_P, minlength=classes)[1:]
+        signal_B = np.bincount(bin_P, signal_P, classes)[1:] / np.maximum(count_B, 1)
         if self.share_divided:
-            signal_B = signal_B * (max(1, len(bin_U)) / np.maximum(count_B, 1))
+            signal_B = signal_B * (max(1, int(count_B.sum())) / np.maximum(count_B, 1))
         moved = self.adversary.moved(state, Seen(signal_B, count_B, self._draw(state, belief)))
         self._warn_asleep(moved)
         return moved
@@ -215,23 +225,18 @@ class PromptGDRO(Strategy[AdversaryState]):
             )
         return groups.loss_P
 
-    def _normalised(self, state: AdversaryState, bin_P: IntArray, mixed_P: BoolArray) -> FloatArray:
-        adversary = self.adversary
-        count_B = np.bincount(bin_P, minlength=len(state.score_B))
+    def _normalised(self, state: AdversaryState, count_B: IntArray, active_B: IntArray) -> FloatArray:
+        """Weight of a prompt of each bin, from the plan's prompts and those the mean is over (B,)."""
+        adversary, total = self.adversary, int(count_B.sum())
         if self.normalise == "raw":
             # The cap is applied in the log domain, where a long cumulative score cannot overflow.
             log_B = adversary.step(len(count_B)) * adversary.clipped(state)
-            return np.exp(np.minimum(log_B, np.log(self.cap)))[bin_P]
+            return np.exp(np.minimum(log_B, np.log(self.cap)))
         if self.normalise == "probability":
-            q_B = adversary.distribution(state, count_B > 0, count_B / len(bin_P))
-            return np.minimum(q_B[bin_P], self.cap)
-        tilt_P = np.maximum(adversary.tilt(state, count_B / len(bin_P))[bin_P], 1e-300)
-        if self.normalise == "mean_one" or not mixed_P.any():
-            return mean_one(tilt_P, self.cap)
-        # All-wrong groups have no gradient and would soak up the weight.
-        weight_P = np.ones(len(bin_P))
-        weight_P[mixed_P] = mean_one(tilt_P[mixed_P], self.cap)
-        return weight_P
+            q_B = adversary.distribution(state, count_B > 0, count_B / total)
+            return np.minimum(q_B, self.cap)
+        tilt_B = np.maximum(adversary.tilt(state, count_B / total), 1e-300)
+        return mean_one(tilt_B, self.cap, active_B.astype(np.float64))
 
     def _bin_mass(self, state: AdversaryState, belief: Belief) -> FloatArray:
         """Probability of the unseen prompts (first) and of each bin, shape (1 + B,)."""
@@ -241,6 +246,8 @@ class PromptGDRO(Strategy[AdversaryState]):
 
     def _draw(self, state: AdversaryState, belief: Belief) -> FloatArray:
         """Probability that a drawn prompt falls in each bin, for bandit scores, shape (B,)."""
+        if self.score in ("ema", "cumulative"):
+            return np.ones(len(state.score_B))
         if self.mode == "resample":
             return self._bin_mass(state, belief)[1:]
         # A bin that emptied since the plan was made still has the prompts that the plan saw there.
