@@ -111,60 +111,71 @@ def choose_arms(
         BudgetError: No choice meets the total; names the nearest totals that can be met.
     """
     budget = total - n_min * int(count_B.sum())
-    best, arm_BT = _forward(value_BA, count_B, budget)
-    if np.isfinite(best[budget]):
-        steps_B = _backtrack(arm_BT, count_B, np.array([budget]))[0]
+    best_BT = _forward(value_BA, count_B, budget)
+    best_T = best_BT[-1]
+    if np.isfinite(best_T[budget]):
+        steps_B = _backtrack(best_BT, value_BA, count_B, np.array([budget]))[0]
         return count_B * (n_min + steps_B)
     if not split:
-        reach = np.flatnonzero(np.isfinite(best)) + total - budget
+        reach = np.flatnonzero(np.isfinite(best_T)) + total - budget
         raise BudgetError(
             f"bins of {count_B.tolist()} prompts cannot spend exactly {total} rollouts with one arm "
             f"each (nearest below: {reach[-1] if len(reach) else 'none'}); use split=True"
         )
-    return _complete(value_BA, count_B, budget, best, arm_BT) + n_min * count_B
+    return _complete(value_BA, count_B, budget, best_BT) + n_min * count_B
 
 
-def _forward(value_BA: FloatArray, count_B: IntArray, budget: int) -> tuple[FloatArray, IntArray]:
-    """Best value of every total 0..budget, and the arm that each bin takes there."""
+def _forward(value_BA: FloatArray, count_B: IntArray, budget: int) -> FloatArray:
+    """Best value of every total 0..budget with the first b bins, row b; shape (B+1, budget+1)."""
     num_bins, num_arms = value_BA.shape
-    best = np.full(budget + 1, -np.inf)
-    best[0] = 0.0
-    arm_BT = np.zeros((num_bins, budget + 1), np.int64)
-    for b in range(num_bins):
-        candidate_AT = np.full((num_arms, budget + 1), -np.inf)
-        for a in range(num_arms):
-            cost = a * int(count_B[b])
-            if cost > budget:
+    best_BT = np.full((num_bins + 1, budget + 1), -np.inf)
+    best_BT[0, 0] = 0.0
+    work = np.empty(budget + 1)
+    reach = 0  # no total above it can be met by the bins so far
+    for b, count in enumerate(count_B.tolist()):
+        before, after = best_BT[b], best_BT[b + 1]
+        for a, value in enumerate((count * value_BA[b]).tolist()):
+            end = min(reach, budget - a * count) + 1
+            if end <= 0:
                 break
-            candidate_AT[a, cost:] = best[: budget + 1 - cost] + count_B[b] * value_BA[b, a]
-        arm_BT[b] = candidate_AT.argmax(axis=0)
-        best = candidate_AT.max(axis=0)
-    return best, arm_BT
+            place = slice(a * count, a * count + end)
+            np.add(before[:end], value, out=work[:end])
+            np.maximum(after[place], work[:end], out=after[place])
+        reach = min(budget, reach + (num_arms - 1) * count)
+    return best_BT
 
 
-def _backtrack(arm_BT: IntArray, count_B: IntArray, total_C: IntArray) -> IntArray:
-    """Steps above n_min of each bin for several totals at once, shape (C, B)."""
+def _backtrack(
+    best_BT: FloatArray, value_BA: FloatArray, count_B: IntArray, total_C: IntArray
+) -> IntArray:
+    """Steps above n_min of each bin for several totals at once, shape (C, B).
+
+    Remembering the best arm of each total would double the forward pass; here it is computed again,
+    with the same sums, for the totals on the way alone.
+    """
     left_C = total_C.copy()
     steps_CB = np.zeros((len(total_C), len(count_B)), np.int64)
+    arm_A = np.arange(value_BA.shape[1], dtype=np.int64)
     for b in range(len(count_B) - 1, -1, -1):
-        steps_CB[:, b] = arm_BT[b, left_C]
+        before_CA = left_C[:, None] - count_B[b] * arm_A
+        reached_CA = np.where(before_CA >= 0, best_BT[b, np.maximum(before_CA, 0)], -np.inf)
+        steps_CB[:, b] = (reached_CA + count_B[b] * value_BA[b]).argmax(axis=1)
         left_C = left_C - steps_CB[:, b] * count_B[b]
     return steps_CB
 
 
-def _complete(
-    value_BA: FloatArray, count_B: IntArray, budget: int, best: FloatArray, arm_BT: IntArray
-) -> IntArray:
+def _complete(value_BA: FloatArray, count_B: IntArray, budget: int, best_BT: FloatArray) -> IntArray:
     """Meet a total that whole bins miss: lift some prompts of one bin by one arm."""
+    best_T = best_BT[-1]
     low = max(0, budget - int(count_B.max()) + 1)
-    total_C = low + np.flatnonzero(np.isfinite(best[low:budget]))
-    steps_CB = _backtrack(arm_BT, count_B, total_C)
+    total_C = low + np.flatnonzero(np.isfinite(best_T[low:budget]))
+    steps_CB = _backtrack(best_BT, value_BA, count_B, total_C)
     rest_C = budget - total_C
     top = value_BA.shape[1] - 1
     rows = np.arange(len(count_B))
     gain_CB = value_BA[rows, np.minimum(steps_CB + 1, top)] - value_BA[rows, steps_CB]
     allowed_CB = (steps_CB < top) & (rest_C[:, None] < count_B)
-    score_CB = np.where(allowed_CB, best[total_C][:, None] + rest_C[:, None] * gain_CB, -np.inf)
+    score_CB = np.where(allowed_CB, best_T[total_C][:, None] + rest_C[:, None] * gain_CB, -np.inf)
     if not np.isfinite(score_CB.max(initial=-np.inf)):
         # No best choice below leaves room in one bin: fill bins in order, which always ends exactly.
         return greedy(np.zeros_like(value_BA), budget, 0, count_B)

@@ -53,12 +53,14 @@ def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatAr
     >>> miss_curve(1.0, 1.0, 2).round(4).tolist()
     [1.0, 0.5, 0.3333]
     """
-    a = np.asarray(alpha, np.float64)[..., None]
-    b = np.asarray(beta, np.float64)[..., None]
-    i = np.arange(n_max, dtype=np.float64)
-    ratios = (b + i) / (a + b + i)
-    curve = np.concatenate([np.ones_like(b), np.cumprod(ratios, axis=-1)], axis=-1)
-    return curve.astype(np.float64, copy=False)
+    failures = np.asarray(beta, np.float64)
+    trials = np.asarray(alpha, np.float64) + failures
+    # The product runs over the first axis: whole rows are multiplied at once.
+    i = np.arange(n_max, dtype=np.float64).reshape(-1, *(1 for _ in range(trials.ndim)))
+    curve = np.ones((n_max + 1, *trials.shape))
+    np.divide(failures + i, trials + i, out=curve[1:])
+    np.multiply.accumulate(curve, axis=0, out=curve)
+    return np.moveaxis(curve, 0, -1)
 
 
 def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatArray:

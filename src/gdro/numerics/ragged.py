@@ -35,6 +35,60 @@ def _exact_in_any_order(value_R: FloatArray) -> bool:
 
 
 @dataclass(frozen=True)
+class Segments:
+    """Items sorted into the classes that are present.
+
+    Attributes:
+        label_K: Classes that have items, increasing, shape (K,).
+        count_K: Items of each, shape (K,).
+        order_P: Items by class, in their own order inside it, shape (P,).
+    """
+
+    label_K: IntArray
+    count_K: IntArray
+    order_P: IntArray
+
+    @property
+    def start_K(self) -> IntArray:
+        """Where each class starts in `order_P`, shape (K,)."""
+        return np.cumsum(self.count_K) - self.count_K
+
+    def mean(self, value_PA: FloatArray) -> FloatArray:
+        """Mean of each class over its items, shape (K, A)."""
+        total_KA = np.add.reduceat(value_PA[self.order_P], self.start_K, axis=0)
+        return total_KA / self.count_K[:, None]
+
+    def spread(self, total_K: IntArray) -> IntArray:
+        """Divide each class's total over its items as evenly as integers allow, shape (P,).
+
+        The first items of a class get the rest.
+        """
+        base_K, rest_K = np.divmod(total_K, self.count_K)
+        rank_P = np.arange(len(self.order_P)) - np.repeat(self.start_K, self.count_K)
+        share_P = np.empty(len(self.order_P), np.int64)
+        extra_P = rank_P < np.repeat(rest_K, self.count_K)
+        share_P[self.order_P] = np.repeat(base_K, self.count_K) + extra_P
+        return share_P
+
+
+def segments(label_P: IntArray) -> Segments:
+    """Sort items into classes.
+
+    Args:
+        label_P: Class of each item, 0 or more, shape (P,).
+
+    Returns:
+        The classes that are present.
+
+    >>> segments(np.array([2, 0, 2])).mean(np.array([[1.0], [5.0], [3.0]])).tolist()
+    [[5.0], [2.0]]
+    """
+    count = np.bincount(label_P)
+    label_K = np.flatnonzero(count)
+    return Segments(label_K, count[label_K], np.argsort(label_P, kind="stable"))
+
+
+@dataclass(frozen=True)
 class GroupStatistics:
     """Count, mean and standard deviation of each group, shape (P,) each; NaN where undefined."""
 

@@ -13,6 +13,7 @@ from gdro.groups import Groups
 from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
 from gdro.numerics.passk import Utility, utilities
 from gdro.numerics.price import ascend, demand
+from gdro.numerics.ragged import segments
 from gdro.numerics.simplex import mix, softmax
 from gdro.strategy import Draft, Strategy, require
 from gdro.types import FloatArray, IntArray
@@ -155,28 +156,25 @@ class RolloutGDRO(Strategy[PriceState]):
         value_PA = self._values(belief, prompt_P)
         if self.per == "prompt":
             return value_PA, np.full(len(prompt_P), 1.0 / len(prompt_P))
-        _, row_P, count_B = np.unique(bin_P, return_inverse=True, return_counts=True)
-        member_BP = row_P == np.arange(len(count_B))[:, None]
-        return (member_BP @ value_PA) / count_B[:, None], count_B / len(prompt_P)
+        by_bin = segments(bin_P)
+        return by_bin.mean(value_PA), by_bin.count_K / len(prompt_P)
 
     def _by_bin(
         self, state: PriceState, belief: Belief, prompt_P: IntArray, bin_P: IntArray, total: int
     ) -> IntArray:
-        bin_B, row_P, count_B = np.unique(bin_P, return_inverse=True, return_counts=True)
+        by_bin = segments(bin_P)
+        count_B = by_bin.count_K
         if self.solver == "exp3p":
-            arms_BA = np.log(self._policy(state))[bin_B]
+            arms_BA = np.log(self._policy(state))[by_bin.label_K]
             spent_B = choose_arms(arms_BA, count_B, total, self.n_min, self.split)
         else:
-            value_BA, _ = self._bin_values(belief, prompt_P, bin_P)
+            value_BA = by_bin.mean(self._values(belief, prompt_P))
             spent_B = (
                 greedy(value_BA, total, self.n_min, count_B)
                 if self.split
                 else choose_arms(value_BA, count_B, total, self.n_min, split=False)
             )
-        rollouts_P = np.zeros(len(bin_P), np.int64)
-        for b in range(len(bin_B)):
-            rollouts_P[row_P == b] = even_split(int(count_B[b]), int(spent_B[b]))
-        return rollouts_P
+        return by_bin.spread(spent_B)
 
     def _scale(self, value_BA: FloatArray, share_B: FloatArray, mean: float) -> float:
         """Marginal utility at the mean budget, which gives the price step its unit."""
