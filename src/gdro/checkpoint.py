@@ -25,6 +25,30 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+def identity(
+    strategy: str, config: dict[str, Any], difficulty: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """What a checkpoint must share with the controller that reads it.
+
+    Args:
+        strategy: Name.
+        config: Its options.
+        difficulty: Options of the tracker.
+        seed: The controller's.
+
+    Returns:
+        JSON data as a file would give it back, so that it compares equal before and after one.
+    """
+    data = {
+        "schema": SCHEMA,
+        "strategy": strategy,
+        "config": config,
+        "difficulty": difficulty,
+        "seed": seed,
+    }
+    return json.loads(json.dumps(data))
+
+
 def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
     """Write a checkpoint; readers see the old file or the whole new one, never a part.
 

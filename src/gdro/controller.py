@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -67,15 +66,9 @@ class Controller:
         self._tracker = DifficultyTracker(self.difficulty, problem)
         self.belief = Belief(self._tracker)
         self._state = strategy.init(problem.num_prompts, self.difficulty.num_bins)
-        identity = {
-            "schema": checkpoint.SCHEMA,
-            "strategy": strategy.name,
-            "config": strategy.config(),
-            "difficulty": asdict(self.difficulty),
-            "seed": self.seed,
-        }
-        # As JSON gives it back, so that a header compares equal before and after a file.
-        self._identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self._identity = checkpoint.identity(
+            strategy.name, strategy.config(), asdict(self.difficulty), self.seed
+        )
         self._plans = InFlight(max_pending)
         self._metrics: dict[str, float] = {}
         self._last: tuple[Groups, Pending] | None = None
@@ -245,14 +238,20 @@ class Controller:
         Raises:
             CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
         """
-        header, arrays = checkpoint.read(path)
-        return self.load_state_dict({"header": header, "arrays": arrays}, keys=keys)
+        return self._restore(*checkpoint.read(path), keys)
 
     def load_state_dict(
         self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
     ) -> KeyMatch:
         """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
-        header, arrays = state["header"], dict(state["arrays"])
+        # Copies: two controllers may load the same state.
+        arrays = {name: np.array(value) for name, value in state["arrays"].items()}
+        return self._restore(state["header"], arrays, keys)
+
+    def _restore(
+        self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
+    ) -> KeyMatch:
+        """Take over a state; its arrays become the controller's own."""
         own, _ = self._snapshot()
         checkpoint.check_header(header, own)
         match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)

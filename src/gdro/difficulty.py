@@ -199,11 +199,10 @@ class DifficultyTracker:
         }
 
     def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take over arrays of the shapes and types that `arrays()` gives."""
+        """Take over arrays of the shapes and types that `arrays()` gives; they are not copied."""
         self.prior_mean, self.prior_visits = float(arrays["prior"][0]), int(arrays["prior"][1])
-        for name, own in self.arrays().items():
-            if name != "prior":
-                own[...] = arrays[name]
+        self.visits_N, self.bin_N = arrays["visits_N"], arrays["bin_N"]
+        self.counts.adopt(arrays)
         self._count_sizes()
 
 

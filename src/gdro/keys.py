@@ -34,12 +34,20 @@ def hash_keys(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
 
 
 def _hash_chunk(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
-    # A terminator keeps trailing NUL characters, which numpy would strip.
-    text = np.array([key + "\x01" for key in keys], dtype=np.str_)
-    code = text.view(np.uint32).reshape(len(keys), -1).astype(np.uint64)
-    state = np.full(len(keys), 0x9E3779B97F4A7C15, np.uint64)
-    length = np.array([len(key) + 1 for key in keys])
-    for column in range(code.shape[1]):
-        mixed = _mix(state ^ (code[:, column] + np.uint64(1)))
-        state = np.where(column < length, mixed, state)
-    return state
+    """One character of every key at a time, keys ordered so that the unfinished ones are a prefix."""
+    length_N = np.fromiter(map(len, keys), np.int64, len(keys))
+    code_C = np.frombuffer("".join(keys).encode("utf-32-le", "surrogatepass"), np.uint32)
+    order_N = np.argsort(-length_N, kind="stable")
+    start_N = (np.cumsum(length_N) - length_N)[order_N]
+    # The length goes in first: a key never collides with its own prefix by design.
+    state_N = _mix(length_N[order_N].astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+    columns = np.arange(int(length_N.max(initial=0)), dtype=np.int64)
+    live_C = np.searchsorted(-length_N[order_N], -columns, side="left")
+    for column, live in zip(columns.tolist(), live_C.tolist(), strict=True):
+        state = state_N[:live]
+        state ^= code_C[start_N[:live] + column]
+        state *= np.uint64(0xD6E8FEB86659FD93)
+        state ^= state >> np.uint64(32)
+    hash_N = np.empty(len(keys), np.uint64)
+    hash_N[order_N] = _mix(state_N)
+    return hash_N

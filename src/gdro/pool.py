@@ -62,14 +62,16 @@ def match_keys(
     Raises:
         CheckpointError: The pools differ and `keys` is `exact`, or nothing matches.
     """
-    same = np.array_equal(saved_hash, own_hash)
+    if np.array_equal(saved_hash, own_hash):  # nearly always; the search below sorts both pools
+        row_N = np.arange(len(own_hash), dtype=np.int64)
+        return KeyMatch(row_N, row_N, 0, 0, True)
     _, saved_M, own_M = np.intersect1d(saved_hash, own_hash, return_indices=True)
     added, removed = len(own_hash) - len(own_M), len(saved_hash) - len(own_M)
-    if not same and (keys == "exact" or not len(own_M)):
+    if keys == "exact" or not len(own_M):
         raise CheckpointError(
             f"the checkpoint's pool has {len(saved_hash)} prompts, this one {len(own_hash)}; "
             f"{len(own_M)} keys match, {added} are new, {removed} are gone"
             + ("" if added or removed else ", in another order")
             + ". Pass keys='match' to follow the keys, or load the dataset of the checkpoint"
         )
-    return KeyMatch(saved_M, own_M, added, removed, same)
+    return KeyMatch(saved_M, own_M, added, removed, False)

@@ -14,22 +14,27 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 
 def slow_hash(key):
     """The same in plain integers."""
-    mask, state = 2**64 - 1, 0x9E3779B97F4A7C15
-    for character in key + "\x01":
-        x = state ^ (ord(character) + 1)
+    mask = 2**64 - 1
+
+    def mix(x):
         x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
         x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
-        state = x ^ (x >> 31)
-    return state
+        return x ^ (x >> 31)
+
+    state = mix((len(key) + 0x9E3779B97F4A7C15) & mask)
+    for character in key:
+        state = ((state ^ ord(character)) * 0xD6E8FEB86659FD93) & mask
+        state ^= state >> 32
+    return mix(state)
 
 
 def test_golden_values():
-    """Checkpoints of older versions hold these: never change them."""
+    """Checkpoints hold these: once released, never change them."""
     found = [int(x) for x in hash_keys(["What is 2 + 2?", "prompt-17"])]
     assert found == GOLDEN
 
 
-GOLDEN = [1182165649274410848, 16678190749442132022]
+GOLDEN = [9358877974670620788, 2860258360326744909]
 
 
 @given(st.lists(TEXT, max_size=12))
