@@ -59,7 +59,8 @@ def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatAr
     i = np.arange(n_max, dtype=np.float64).reshape(-1, *(1 for _ in range(trials.ndim)))
     curve = np.ones((n_max + 1, *trials.shape))
     np.divide(failures + i, trials + i, out=curve[1:])
-    np.multiply.accumulate(curve, axis=0, out=curve)
+    for n in range(1, n_max + 1):  # many times faster than multiply.accumulate, the same to the bit
+        curve[n] *= curve[n - 1]
     return np.moveaxis(curve, 0, -1)
 
 
@@ -105,8 +106,10 @@ def utilities(kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: Int
     if kind == "failure":
         return (_FAILURE_OFFSET - alpha_P / total_P)[:, None] * np.log(arm_A)
     miss = miss_curve(alpha_P, beta_P, n_max + 1)
+    first = int(arm_A[0])  # arms are consecutive: slices, not copies
+    missed_PA = miss[:, first : n_max + 1]
     if kind == "hit":
-        return 1.0 - miss[:, arm_A]
+        return 1.0 - missed_PA
     if kind == "mixed":
-        return 1.0 - miss[:, arm_A] - miss_curve(beta_P, alpha_P, n_max)[:, arm_A]
-    return miss[:, 1:2] - miss[:, arm_A + 1]
+        return 1.0 - missed_PA - miss_curve(beta_P, alpha_P, n_max)[:, first:]
+    return miss[:, 1:2] - miss[:, first + 1 :]
