@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint smollm2 clean
+.PHONY: help setup quickstart test lint bench smollm2 clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -32,6 +32,13 @@ lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+bench: $(READY)  ## speed of the controllers and of a trainer step, against their targets
+	$(BIN)/python -m pytest benchmarks -q --import-mode=prepend --benchmark-disable-gc \
+		--benchmark-columns=median,iqr --benchmark-json=runs/bench.json
+	$(BIN)/python benchmarks/table.py runs/bench.json
+	$(BIN)/python benchmarks/trl_step.py --strategy rollout-gdro
+	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro
 
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 	$(BIN)/gdro train --recipe smollm2 --resume

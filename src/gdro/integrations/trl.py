@@ -111,8 +111,10 @@ class GDROMixin:
         self._gdro_close()
         self._gdro_open_log()
         mean, local, rank = self.num_generations, len(inputs), self.accelerator.process_index
-        plan = self._gdro_plan(inputs)
-        rows = self._gdro_rows(inputs, plan.prompt_R[rank * local : (rank + 1) * local])
+        index_R = self._pool.indices(inputs)
+        plan = self._gdro_plan(index_R)
+        known = dict(zip(index_R, inputs, strict=True))
+        rows = self._gdro_rows(known, plan.prompt_R[rank * local : (rank + 1) * local])
         try:
             # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
             # server for prompts[::n]. The advantages it computes are replaced below.
@@ -182,9 +184,9 @@ class GDROMixin:
         if not resumed:
             self.controller.log.set_aside()
 
-    def _gdro_plan(self, inputs: list[dict[str, Any]]) -> Plan:
+    def _gdro_plan(self, index_R: list[int]) -> Plan:
         """Plan as late as possible: beliefs hold every group scored so far."""
-        offered_R = gather_object(self._pool.indices(inputs))
+        offered_R = gather_object(index_R)
         if self.controller.selects:
             request = Request(len(offered_R) // self.num_generations, len(offered_R))
         else:
@@ -193,12 +195,12 @@ class GDROMixin:
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         return self.controller.plan(request)
 
-    def _gdro_rows(self, inputs: list[dict[str, Any]], prompt_R: Any) -> list[dict[str, Any]]:
+    def _gdro_rows(self, known: dict[int, dict[str, Any]], prompt_R: Any) -> list[dict[str, Any]]:
         """The dataset rows of the plan's rollouts on this rank."""
-        known = dict(zip(self._pool.indices(inputs), inputs, strict=True))
-        for index in {int(i) for i in prompt_R} - set(known):
+        wanted_R: list[int] = prompt_R.tolist()
+        for index in set(wanted_R) - set(known):
             known[index] = self.train_dataset[self._pool.row_N[index]]
-        return [dict(known[int(i)]) for i in prompt_R]
+        return [dict(known[i]) for i in wanted_R]
 
     def _gdro_score(
         self, plan: Plan, output: dict[str, Any]

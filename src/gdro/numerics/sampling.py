@@ -6,9 +6,15 @@ import numpy as np
 
 from gdro.types import FloatArray, IntArray
 
+_SCAN = 100  # a guess costs as much as looking at this many prompts
+
 
 def draw_by_bin(
-    bin_N: IntArray, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator
+    bin_N: IntArray,
+    mass_C: FloatArray,
+    num_prompts: int,
+    rng: np.random.Generator,
+    size_C: IntArray | None = None,
 ) -> IntArray:
     """Draw distinct prompts: a bin by inverse CDF, then uniformly inside it (METHOD section 4).
 
@@ -19,11 +25,13 @@ def draw_by_bin(
         mass_C: Probability of unseen prompts (first), then of each bin, shape (1 + B,).
         num_prompts: P <= N.
         rng: Source of randomness.
+        size_C: Prompts that are unseen (first) and in each bin, where known: else they are counted.
 
     Returns:
         Dataset indices, shape (P,), in random order.
     """
-    size_C = np.bincount(bin_N.astype(np.int64) + 1, minlength=len(mass_C))
+    if size_C is None:
+        size_C = np.bincount(bin_N.astype(np.int64) + 1, minlength=len(mass_C))
     take_C = np.zeros(len(mass_C), np.int64)
     while (left := num_prompts - int(take_C.sum())) > 0:
         room_C = size_C - take_C
@@ -34,7 +42,21 @@ def draw_by_bin(
         drawn = np.minimum(np.searchsorted(cdf, rng.random(left), side="right"), len(cdf) - 1)
         take_C += np.minimum(np.bincount(drawn, minlength=len(cdf)), room_C)
     parts = [
-        rng.choice(np.flatnonzero(bin_N == c - 1), take_C[c], replace=False)
-        for c in np.flatnonzero(take_C)
+        _inside(bin_N, c - 1, int(size_C[c]), int(take_C[c]), rng)
+        for c in np.flatnonzero(take_C).tolist()
     ]
     return rng.permutation(np.concatenate(parts))
+
+
+def _inside(bin_N: IntArray, b: int, size: int, take: int, rng: np.random.Generator) -> IntArray:
+    """Distinct prompts of one bin, uniformly."""
+    if size <= _SCAN * take:
+        return rng.choice(np.flatnonzero(bin_N == b), take, replace=False)
+    # Few out of many: guess and keep those inside, which never touches the rest of the pool.
+    found = np.zeros(0, np.int64)
+    while len(found) < take:
+        guess = rng.integers(0, len(bin_N), 64 + int(1.2 * take * len(bin_N) / size))
+        found = np.concatenate([found, guess[bin_N[guess] == b]])
+        _, first = np.unique(found, return_index=True)
+        found = found[np.sort(first)]
+    return found[:take]

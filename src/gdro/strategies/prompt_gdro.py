@@ -153,7 +153,8 @@ class PromptGDRO(Strategy[AdversaryState]):
         """Draw by bin with probability q when resampling; unseen prompts keep their share."""
         if self.mode == "reweight":
             return super().select(state, belief, request, rng)
-        return draw_by_bin(belief.bin_N, self._bin_mass(state, belief), request.num_prompts, rng)
+        mass_C = self._bin_mass(state, belief)
+        return draw_by_bin(belief.bin_N, mass_C, request.num_prompts, rng, belief.size_C)
 
     def importance(self, state: AdversaryState, belief: Belief, bin_P: IntArray) -> FloatArray:
         """Share of the bin in the pool over its probability, at most `cap`, shape (P,)."""

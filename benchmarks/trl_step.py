@@ -1,0 +1,112 @@
+"""Time of a full GDROTrainer step over a GRPOTrainer step, on the quickstart's model and data.
+
+Two trainers take turns, one step each, in alternating order, so that the machine's slow phases hit
+both. The learning rate is zero: both generate from the same policy throughout.
+
+    python benchmarks/trl_step.py [--pairs 150] [--strategy rollout-gdro]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOTrainer
+
+from gdro.integrations.trl import GDROTrainer
+from gdro.recipes import load_recipe
+from gdro.training import load_task, trl_config
+
+WARM_UP = 5
+TARGET = 1.05
+
+
+class Turns(TrainerCallback):
+    """Lets one trainer run a step, then waits for its next turn; keeps each step's seconds."""
+
+    def __init__(self) -> None:
+        self.go, self.done = threading.Event(), threading.Event()
+        self.seconds: list[float] = []
+        self._start = 0.0
+
+    def wait(self) -> None:
+        self.go.wait()
+        self.go.clear()
+        self._start = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.wait()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+        self.done.set()
+        if state.global_step < state.max_steps:
+            self.wait()
+
+    def step(self) -> None:
+        self.go.set()
+        self.done.wait()
+        self.done.clear()
+
+
+def trainer(strategy: str | None, pairs: int, folder: Path) -> tuple[threading.Thread, Turns]:
+    """A trainer on a thread of its own; plain GRPO without a strategy."""
+    recipe = load_recipe("quickstart")
+    trl = {**recipe.trl, "max_steps": pairs, "learning_rate": 0.0, "save_strategy": "no"}
+    recipe = dataclasses.replace(recipe, trl={**trl, "disable_tqdm": True})
+    task, turns = load_task(recipe), Turns()
+    shared = {
+        "model": task.model,
+        "reward_funcs": task.reward_funcs,
+        "args": trl_config(recipe, folder),
+        "train_dataset": task.train,
+        "processing_class": task.tokenizer,
+        "callbacks": [turns],
+    }
+    if strategy is None:
+        made: Any = GRPOTrainer(**shared)
+    else:
+        made = GDROTrainer(**shared, strategy=strategy, **dataclasses.asdict(recipe.adapter))
+    made.remove_callback(PrinterCallback)
+    thread = threading.Thread(target=made.train, daemon=True)
+    thread.start()
+    return thread, turns
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=150)
+    parser.add_argument("--strategy", default="rollout-gdro")
+    options = parser.parse_args()
+    total = options.pairs + WARM_UP
+    with tempfile.TemporaryDirectory() as folder:
+        plain_thread, plain = trainer(None, total, Path(folder) / "grpo")
+        ours_thread, ours = trainer(options.strategy, total, Path(folder) / "gdro")
+        for pair in range(total):
+            for turns in (plain, ours) if pair % 2 else (ours, plain):
+                turns.step()
+        plain_thread.join()
+        ours_thread.join()
+    plain_S, ours_S = (np.array(t.seconds[WARM_UP:]) for t in (plain, ours))
+    ratio_S = np.sort(ours_S / plain_S)
+    # Step times have a heavy tail here; order statistics bound the median whatever it is like.
+    upper = ratio_S[int(stats.binom.ppf(0.95, len(ratio_S), 0.5))]
+    met = "met" if upper <= TARGET else "NOT MET"
+    print(f"GRPOTrainer {np.median(plain_S) * 1e3:.0f} ms a step, GDROTrainer with {options.strategy} "
+          f"{np.median(ours_S) * 1e3:.0f} ms; {len(ratio_S)} interleaved pairs")  # fmt: skip
+    print(f"median ratio {np.median(ratio_S):.3f}, upper 95% bound {upper:.3f}, quartiles "
+          f"{np.quantile(ratio_S, 0.25):.3f} to {np.quantile(ratio_S, 0.75):.3f}; "
+          f"target <= {TARGET}: {met}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
