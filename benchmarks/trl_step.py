@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import tempfile
 import threading
 import time
@@ -92,6 +93,11 @@ def main() -> None:
         plain_thread, plain = trainer(None, total, Path(folder) / "grpo")
         ours_thread, ours = trainer(options.strategy, total, Path(folder) / "gdro")
         for pair in range(total):
+            if pair == WARM_UP:
+                # Two trainers in one process: a full collection of both heaps would fall to
+                # whichever allocates at the wrong moment.
+                gc.collect()
+                gc.freeze()
             for turns in (plain, ours) if pair % 2 else (ours, plain):
                 turns.step()
         plain_thread.join()

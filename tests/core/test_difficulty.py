@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdro import Difficulty, Problem
+from gdro import Controller, Difficulty, Outcome, Problem, Request, make_strategy
 from gdro.difficulty import PAPER_EDGES, Belief, DifficultyTracker, rebin
 from gdro.numerics.passk import passk_posterior, passk_unbiased
 
@@ -219,3 +219,27 @@ def test_many_edges_fit_the_bin_type():
     t = tracker(edges=edges, hysteresis=0.0, k=1, decay=0.0, prior_strength=1e-6)
     t.record(np.array([0]), np.array([1000]), np.array([1000]))
     assert t.bin_N[0] == 400
+
+
+@pytest.mark.parametrize(("options", "most"), [({}, 32), ({"tracker": "windowed", "window": 100}, 232)])
+def test_bytes_a_prompt(options, most):
+    """Tracker and key hash of a large pool; the arrays are all there is."""
+    num = 10_000
+    problem = Problem(prompt_keys=[f"k{i}" for i in range(num)])
+    made = DifficultyTracker(Difficulty(**options), problem)
+    kept = sum(array.nbytes for array in made.arrays().values()) + problem.key_hash_N.nbytes
+    assert kept / num <= most
+
+
+def test_loaded_arrays_are_the_controllers_own():
+    """Two controllers that load the same state dict do not write into each other."""
+    first = Controller(make_strategy("uniform"), Problem(KEYS))
+    state = first.state_dict()
+    pair = [Controller(make_strategy("uniform"), Problem(KEYS)) for _ in range(2)]
+    for made in pair:
+        made.load_state_dict(state)
+    before = pair[1].digest()
+    plan = pair[0].plan(Request(2, 8))
+    pair[0].observe(Outcome(plan.ticket, plan.prompt_R, np.ones(8), np.ones(8, bool)))
+    assert pair[1].digest() == before
+    assert pair[0].digest() != before

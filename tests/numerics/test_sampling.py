@@ -134,3 +134,20 @@ def test_offered_prompts_need_no_importance_weight():
     h.warm(c, 6)
     plan = c.plan(h.request(offered=np.arange(16)))
     assert np.array_equal(c.weigh(h.score(plan).outcome).weight_R, np.ones(64))
+
+
+def test_few_draws_from_a_large_bin_are_uniform_and_distinct():
+    """The way that guesses: the same law as the way that scans."""
+    bin_N = np.tile([0, 1], 2000)
+    rng = np.random.default_rng(5)
+    drawn = np.array([draw_by_bin(bin_N, np.array([0.0, 0.5, 0.5]), 6, rng) for _ in range(4000)])
+    assert (np.sort(drawn, axis=1)[:, 1:] > np.sort(drawn, axis=1)[:, :-1]).all()
+    count = np.bincount(drawn.ravel(), minlength=4000)
+    chi2 = ((count - 6.0) ** 2 / 6.0).sum()
+    assert abs(chi2 - 4000) < 5 * np.sqrt(2 * 4000)
+
+
+def test_known_sizes_change_nothing():
+    sizes = np.bincount(BIN_N + 1)
+    plain = draw_by_bin(BIN_N, MASS, 50, np.random.default_rng(1))
+    assert np.array_equal(plain, draw_by_bin(BIN_N, MASS, 50, np.random.default_rng(1), sizes))

@@ -113,8 +113,10 @@ class GDROMixin:
         mean, local, rank = self.num_generations, len(inputs), self.accelerator.process_index
         index_R = self._pool.indices(inputs)
         plan = self._gdro_plan(index_R)
-        known = dict(zip(index_R, inputs, strict=True))
-        rows = self._gdro_rows(known, plan.prompt_R[rank * local : (rank + 1) * local])
+        offered: dict[int, list[dict[str, Any]]] = {}
+        for index, row in zip(index_R, inputs, strict=True):
+            offered.setdefault(index, []).append(row)
+        rows = self._gdro_rows(offered, plan.prompt_R[rank * local : (rank + 1) * local])
         try:
             # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
             # server for prompts[::n]. The advantages it computes are replaced below.
@@ -195,12 +197,20 @@ class GDROMixin:
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         return self.controller.plan(request)
 
-    def _gdro_rows(self, known: dict[int, dict[str, Any]], prompt_R: Any) -> list[dict[str, Any]]:
-        """The dataset rows of the plan's rollouts on this rank."""
-        wanted_R: list[int] = prompt_R.tolist()
-        for index in set(wanted_R) - set(known):
-            known[index] = self.train_dataset[self._pool.row_N[index]]
-        return [dict(known[i]) for i in wanted_R]
+    def _gdro_rows(
+        self, offered: dict[int, list[dict[str, Any]]], prompt_R: Any
+    ) -> list[dict[str, Any]]:
+        """The dataset rows of some rollouts: those that the trainer read, and copies beyond them."""
+        rows: list[dict[str, Any]] = []
+        used: dict[int, int] = {}
+        for index in prompt_R.tolist():
+            if index not in offered:
+                offered[index] = [self.train_dataset[self._pool.row_N[index]]]
+            number = used.get(index, 0)
+            used[index] = number + 1
+            known = offered[index]
+            rows.append(known[number] if number < len(known) else dict(known[0]))
+        return rows
 
     def _gdro_score(
         self, plan: Plan, output: dict[str, Any]
