@@ -16,8 +16,8 @@ from gdro.errors import (
 from gdro.groups import Groups
 from gdro.registry import list_strategies, make_strategy
 from gdro.runlog import RunLog
-from gdro.strategy import Draft, Strategy
-from gdro.types import UNSEEN, Outcome, Plan, Problem, Request, Weights
+from gdro.strategy import Draft, More, Strategy
+from gdro.types import UNSEEN, Extension, Outcome, Plan, Problem, Request, Weights
 
 __version__ = "0.1.0"
 
@@ -30,8 +30,10 @@ __all__ = [
     "Difficulty",
     "DivergenceError",
     "Draft",
+    "Extension",
     "GdroError",
     "Groups",
+    "More",
     "Outcome",
     "OutcomeError",
     "Plan",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from gdro.errors import BudgetError, RequestError
-from gdro.types import IntArray, Request
+import numpy as np
+
+from gdro.errors import BudgetError, RequestError, StrategyError
+from gdro.strategy import More
+from gdro.types import BoolArray, IntArray, Plan, Request
+
+_MOST_ROUNDS = 1000  # of extensions of one plan
 
 
 def check_pool(request: Request, num_prompts: int) -> None:
@@ -47,3 +52,51 @@ def check_rollouts(strategy: str, rollouts_P: IntArray, request: Request) -> Non
         )
     if int(rollouts_P.min()) < 1:
         raise BudgetError(f"{strategy} gave a prompt {rollouts_P.min()} rollouts; give at least 1")
+
+
+def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
+    """Raise unless an extension is well formed.
+
+    Args:
+        strategy: Name of the strategy that asked for it.
+        more: The further rollouts.
+        num_prompts: N.
+        round: Extensions of the plan so far.
+
+    Raises:
+        StrategyError: A prompt twice or outside the pool, no rollouts, or rounds without end.
+    """
+    prompt_P, rollouts_P = more.prompt_P, more.rollouts_P
+    if round >= _MOST_ROUNDS:
+        raise StrategyError(
+            f"{strategy} asked for a {round + 1}th extension of one plan; bound its rounds, at most "
+            f"{_MOST_ROUNDS}"
+        )
+    if not len(prompt_P) or len(np.unique(prompt_P)) < len(prompt_P):
+        raise StrategyError(f"{strategy} extends by no prompt, or by one twice: {prompt_P.tolist()[:8]}")
+    if int(prompt_P.min()) < 0 or int(prompt_P.max()) >= num_prompts:
+        raise StrategyError(
+            f"{strategy} extends by prompts {prompt_P.min()}..{prompt_P.max()}; the pool has "
+            f"{num_prompts}"
+        )
+    if rollouts_P.shape != prompt_P.shape or int(rollouts_P.min()) < 1:
+        raise StrategyError(f"{strategy} extends by {rollouts_P.tolist()[:8]} rollouts; at least 1 each")
+
+
+def check_kept(strategy: str, keep_R: BoolArray, plan: Plan) -> None:
+    """Raise if more rows are kept than the loss has room for.
+
+    Args:
+        strategy: Name of the strategy that weighed.
+        keep_R: Rows to keep, shape (R,).
+        plan: The plan.
+
+    Raises:
+        StrategyError: Too many rows.
+    """
+    kept = int(np.count_nonzero(keep_R)) if len(keep_R) > plan.num_rollouts else 0
+    if kept > plan.num_rollouts:
+        raise StrategyError(
+            f"{strategy} keeps {kept} rows of ticket {plan.ticket}, the loss takes {plan.num_rollouts}; "
+            "its weigh() must drop the others"
+        )

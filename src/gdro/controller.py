@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from gdro import checkpoint, record
-from gdro.checks import check_pool, check_rollouts
-from gdro.codec import Arrays, decode, encode, required
-from gdro.difficulty import Belief, Difficulty, DifficultyTracker, restored_tracker
+from gdro.checks import check_kept, check_more, check_pool, check_rollouts
+from gdro.difficulty import Belief, Difficulty, DifficultyTracker
 from gdro.groups import Groups, group
 from gdro.ledger import Ledger
 from gdro.numerics.budget import even_split
 from gdro.pending import InFlight, Pending
-from gdro.pool import KeyMatch, match_keys
 from gdro.runlog import RunLog
-from gdro.strategy import Draft, Strategy
-from gdro.types import FloatArray, IntArray, Outcome, Plan, Problem, Request, Weights, frozen
+from gdro.saved import Saved
+from gdro.strategy import Draft, More, Strategy
+from gdro.types import (
+    Extension,
+    FloatArray,
+    IntArray,
+    Outcome,
+    Plan,
+    Problem,
+    Request,
+    Weights,
+    frozen,
+)  # fmt: skip
 
 
-class Controller:
+class Controller(Saved):
     """Drive a strategy through training steps: plan, weigh, observe.
 
     Plans may be closed late and out of order; each plan's randomness comes from the seed and its
@@ -120,6 +128,38 @@ class Controller:
         self.ledger.planned += request.num_rollouts
         return plan
 
+    def extend(self, outcome: Outcome, multiple: int = 1) -> Extension | None:
+        """Ask for further rollouts before an outcome is weighed.
+
+        Call it with all rows of the ticket so far, generate and score what it asks for, and call it
+        again with those rows added, until it answers None.
+
+        Args:
+            outcome: All rows of an open plan so far.
+            multiple: The extension's rollouts are rounded up to a multiple of it, e.g. the number of
+                ranks that share the generation.
+
+        Returns:
+            What to generate, or None; always None in shadow mode.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+            OutcomeError: Rows do not fit the plan.
+            StrategyError: The strategy asks for what the pool does not have, or without end.
+        """
+        pending = self._plans.get(outcome.ticket)
+        if not (self.apply and self.strategy.extends):
+            return None
+        groups = group(pending.plan, outcome)
+        rng = np.random.default_rng([self.seed, outcome.ticket, 1 + pending.round])
+        more = self.strategy.extend(self._state, self.belief, groups, pending.round, rng)
+        if more is None:
+            return None
+        check_more(self.strategy.name, more, self.problem.num_prompts, pending.round)
+        extension = pending.extend(rounded_up(more, multiple), self._tracker.bin_N)
+        self.ledger.planned += int(extension.rollouts_P.sum())
+        return extension
+
     def weigh(self, outcome: Outcome) -> Weights:
         """Weights of an outcome's rows, from the state before this visit.
 
@@ -136,6 +176,7 @@ class Controller:
         pending = self._plans.get(outcome.ticket)
         groups = group(pending.plan, outcome)
         weights = self.strategy.weigh(self._state, self.belief, groups)
+        check_kept(self.strategy.name, weights.keep_R, pending.plan)
         pending.weigh(groups, weights)
         if not self.apply:
             return groups.expand(np.ones(len(groups.received_P)))
@@ -177,102 +218,30 @@ class Controller:
         self.ledger.close(groups, pending.discarded)
         self._last = groups, pending
         if self.log is not None:
-            weight_P = record.weight(pending)
-            step = {
-                "ticket": outcome.ticket,
-                **dict(extra or {}),
-                "metrics": self._closed_metrics(),
-                "bins": record.bins(groups, weight_P, self.difficulty.num_bins),
-                "strategy": {k: v.tolist() for k, v in self.strategy.by_bin(state).items()},
-                "ledger": self.ledger.as_dict(),
-                "applied": self.apply,
-                **record.shadow(pending.shadow_P),
-            }
-            self.log.append(step, record.group_records(groups, weight_P, self.problem.prompt_keys))
-
-    def abandon(self, ticket: int) -> None:
-        """Close a plan that will never have an outcome.
-
-        Args:
-            ticket: An open ticket.
-
-        Raises:
-            TicketError: The ticket is unknown or closed.
-        """
-        plan = self._plans.get(ticket).plan
-        self._plans.close(ticket)
-        self.ledger.abandoned += 1
-        self.ledger.missing += int(plan.rollouts_P.sum())
+            self._write(outcome.ticket, groups, pending, extra)
 
     def metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan and of the ledger, names starting with `gdro/`."""
         totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
         return {f"gdro/{k}": v for k, v in (self._closed_metrics() | totals).items()}
 
-    def digest(self) -> str:
-        """A hash of the whole state, equal on ranks that agree."""
-        return checkpoint.digest(*self._snapshot())
-
-    def state_dict(self) -> dict[str, Any]:
-        """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
-        header, arrays = self._snapshot()
-        arrays["key_hash_N"] = self.problem.key_hash_N
-        return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
-
-    def save(self, path: str | Path) -> None:
-        """Write the whole state to one file, atomically."""
-        header, arrays = self._snapshot()
-        checkpoint.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
-
-    def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
-        """Take over the state of a file, and rewind the run log to it.
-
-        Args:
-            path: A file from `save`.
-            keys: `exact` demands the same pool in the same order; `match` follows the keys into a
-                changed pool (new prompts start unseen, plans in flight are abandoned).
-
-        Returns:
-            How many keys matched, were added and were removed.
-
-        Raises:
-            CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
-        """
-        return self._restore(*checkpoint.read(path), keys)
-
-    def load_state_dict(
-        self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
-    ) -> KeyMatch:
-        """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
-        # Copies: two controllers may load the same state.
-        arrays = {name: np.array(value) for name, value in state["arrays"].items()}
-        return self._restore(state["header"], arrays, keys)
-
-    def _restore(
-        self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
-    ) -> KeyMatch:
-        """Take over a state; its arrays become the controller's own."""
-        own, _ = self._snapshot()
-        checkpoint.check_header(header, own)
-        match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
-        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap)
-        strategy_state = decode(
-            self.strategy.init(self.problem.num_prompts, self.difficulty.num_bins),
-            arrays,
-            "strategy",
-            match.remap,
-        )
-        plans = self._plans.restored(header, arrays)
-        self._tracker, self._state, self._plans = tracker, strategy_state, plans
-        self.belief = Belief(tracker)
-        self.ledger = Ledger(**header["ledger"])
-        self._metrics, self._last = dict(header["metrics"]), None
-        if self.log is not None:
-            self.log.rewind(plans.was_closed)
-        if not match.same:  # indices of plans in flight mean other prompts now
-            for ticket in self.open_tickets:
-                self.abandon(ticket)
-        return match
+    def _write(
+        self, ticket: int, groups: Groups, pending: Pending, extra: Mapping[str, float] | None
+    ) -> None:
+        assert self.log is not None
+        weight_P = record.weight(pending)
+        by_bin = self.strategy.by_bin(self._state)
+        step = {
+            "ticket": ticket,
+            **dict(extra or {}),
+            "metrics": self._closed_metrics(),
+            "bins": record.bins(groups, weight_P, self.difficulty.num_bins),
+            "strategy": {name: value.tolist() for name, value in by_bin.items()},
+            "ledger": self.ledger.as_dict(),
+            "applied": self.apply,
+            **record.shadow(pending.shadow_P),
+        }
+        self.log.append(step, record.group_records(groups, weight_P, self.problem.prompt_keys))
 
     def _closed_metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan, computed when they are first asked for."""
@@ -282,17 +251,6 @@ class Controller:
             self._metrics = summary | self.strategy.metrics(self._state)
             self._last = None
         return self._metrics
-
-    def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
-        header = {
-            **self._identity,
-            **self._plans.header(),
-            "ledger": self.ledger.as_dict(),
-            "metrics": dict(self._closed_metrics()),
-        }
-        arrays = encode(self._state, "strategy")
-        arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
-        return header, arrays | self._plans.arrays()
 
     def _select(self, request: Request, rng: np.random.Generator) -> IntArray:
         if request.offered_P is not None:
@@ -304,3 +262,9 @@ class Controller:
             Request(request.num_prompts, request.num_rollouts, prompt_P), self.problem.num_prompts
         )
         return prompt_P
+
+
+def rounded_up(more: More, multiple: int) -> More:
+    """Further rollouts with a total that is a multiple: the first prompts get the rest."""
+    rest = -int(more.rollouts_P.sum()) % multiple
+    return More(more.prompt_P, more.rollouts_P + even_split(len(more.prompt_P), rest)) if rest else more

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gdro.codec import Arrays, required
-from gdro.errors import TicketError
+from gdro.errors import CheckpointError, TicketError
 from gdro.groups import Groups
-from gdro.types import FloatArray, IntArray, Plan, Weights, frozen
+from gdro.strategy import More
+from gdro.types import Extension, FloatArray, IntArray, Plan, Weights, frozen
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Pending:
         shadow_P: What the strategy would have allocated, in shadow mode, shape (P,).
         weighed_P: Mean weight that `weigh` gave each prompt, shape (P,).
         discarded: Rollouts that `weigh` dropped.
+        round: Extensions given out so far.
         groups: What `weigh` saw, so that `observe` need not assign the same rows again. Not saved.
         weights: What `weigh` answered, until `weighed_P` is computed from it. Not saved.
     """
@@ -30,6 +33,7 @@ class Pending:
     shadow_P: IntArray | None = None
     weighed_P: FloatArray | None = None
     discarded: int = 0
+    round: int = 0
     groups: Groups | None = None
     weights: Weights | None = None
 
@@ -38,12 +42,43 @@ class Pending:
         self.groups, self.weights, self.weighed_P = groups, weights, None
         self.discarded = len(weights.keep_R) - int(np.count_nonzero(weights.keep_R))
 
+    def extend(self, more: More, bin_N: npt.NDArray[Any]) -> Extension:
+        """Add further rollouts to the plan; fresh prompts get the bins that they are in now."""
+        self.round += 1
+        self.plan = grown(self.plan, more, bin_N)
+        self.groups = self.weights = self.weighed_P = None
+        place = {prompt: p for p, prompt in enumerate(self.plan.prompt_P.tolist())}
+        bin_P = self.plan.bin_P[[place[prompt] for prompt in more.prompt_P.tolist()]]
+        return Extension(
+            self.plan.ticket, self.round, frozen(more.prompt_P, np.int64),
+            frozen(more.rollouts_P, np.int64), frozen(bin_P, np.int64),
+        )  # fmt: skip
+
     @property
     def weight_P(self) -> FloatArray | None:
         """Mean weight of each prompt, None if the plan was never weighed, shape (P,)."""
         if self.weighed_P is None and self.groups is not None and self.weights is not None:
             self.weighed_P = self.groups.mean_weight(self.weights)
         return self.weighed_P
+
+
+def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
+    """A plan with further rollouts; fresh prompts follow those that it has."""
+    fresh_P = more.prompt_P[~np.isin(more.prompt_P, plan.prompt_P)]
+    prompt_P = np.concatenate([plan.prompt_P, fresh_P])
+    order = np.argsort(prompt_P, kind="stable")
+    place_P = order[np.searchsorted(prompt_P[order], more.prompt_P)]
+    rollouts_P = np.concatenate([plan.rollouts_P, np.zeros(len(fresh_P), np.int64)])
+    rollouts_P[place_P] += more.rollouts_P
+    return Plan(
+        plan.ticket,
+        frozen(prompt_P, np.int64),
+        frozen(rollouts_P, np.int64),
+        frozen(np.concatenate([plan.bin_P, bin_N[fresh_P]]), np.int64),
+        frozen(np.concatenate([plan.importance_P, np.ones(len(fresh_P))]), np.float64),
+        plan.num_prompts,
+        plan.num_rollouts,
+    )
 
 
 _PLAN_ARRAYS = {
@@ -129,18 +164,27 @@ class InFlight:
 
 def _encode(ticket: int, pending: Pending) -> Arrays:
     optional = {"shadow_P": pending.shadow_P, "weight_P": pending.weight_P}
-    arrays: Arrays = {name: getattr(pending.plan, name) for name in _PLAN_ARRAYS}
+    plan = pending.plan
+    arrays: Arrays = {name: getattr(plan, name) for name in _PLAN_ARRAYS}
     arrays |= {name: np.zeros(0) if v is None else v for name, v in optional.items()}
-    arrays["discarded"] = np.array(pending.discarded)
+    arrays["counts"] = np.array(
+        [plan.num_prompts, plan.num_rollouts, pending.discarded, pending.round], np.int64
+    )
     return {f"pending/{ticket}/{name}": array for name, array in arrays.items()}
 
 
 def _decode(ticket: int, arrays: Arrays) -> Pending:
     get = {
         name: required(arrays, f"pending/{ticket}/{name}")
-        for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "discarded")
+        for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "counts")
     }
-    plan = Plan(ticket, *(frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()))
+    if get["counts"].shape != (4,):
+        raise CheckpointError(
+            f"'pending/{ticket}/counts' has shape {get['counts'].shape}, needs (4,); the file is damaged"
+        )
+    num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
+    columns = {name: frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()}
+    plan = Plan(ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts)
     shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
     weight_P = get["weight_P"] if len(get["weight_P"]) else None
-    return Pending(plan, shadow_P, weight_P, int(get["discarded"]))
+    return Pending(plan, shadow_P, weight_P, discarded, extensions)

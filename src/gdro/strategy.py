@@ -24,6 +24,19 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True)
+class More:
+    """Rollouts that a strategy asks for beyond its plan.
+
+    Attributes:
+        prompt_P: Dataset indices, of the plan or fresh, shape (P,), each once.
+        rollouts_P: Further rollouts of each, shape (P,), at least 1.
+    """
+
+    prompt_P: IntArray
+    rollouts_P: IntArray
+
+
+@dataclass(frozen=True)
 class Draft:
     """A plan without rollout counts yet.
 
@@ -52,7 +65,7 @@ class Strategy(Generic[S]):
     dataclass of arrays and numbers (arrays with one row a prompt have names that end in `_N`), so
     that one codec saves every strategy.
 
-    Override only what changes: `select`, `allocate`, `weigh`, `update`.
+    Override only what changes: `select`, `allocate`, `extend`, `weigh`, `update`.
     """
 
     name: ClassVar[str] = "strategy"
@@ -67,6 +80,11 @@ class Strategy(Generic[S]):
     @property
     def needs_loss(self) -> bool:
         """Whether `update` needs the loss of each row after the optimiser's step."""
+        return False
+
+    @property
+    def extends(self) -> bool:
+        """Whether the strategy may ask for rollouts beyond its plan."""
         return False
 
     def init(self, num_prompts: int, num_bins: int) -> S:
@@ -89,6 +107,15 @@ class Strategy(Generic[S]):
                 "without any; ask for at least one each"
             )
         return even_split(len(draft.prompt_P), draft.num_rollouts)
+
+    def extend(
+        self, state: S, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
+    ) -> More | None:
+        """Further rollouts after `round` extensions, or None when the step has what it needs.
+
+        A strategy that extends must let `weigh` keep at most `groups.plan.num_rollouts` rows.
+        """
+        return None
 
     def weigh(self, state: S, belief: Belief, groups: Groups) -> Weights:
         """Weights of the outcome's rows, from beliefs before the visit."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +151,8 @@ class Plan:
         bin_P: Difficulty bin of each prompt when the plan was made (-1: unseen), shape (P,).
         importance_P: Uniform probability over the probability that the prompt was drawn with, shape
             (P,); ones where prompts were offered or drawn uniformly.
+        num_prompts: Prompts that were asked for: the first of `prompt_P`; those of extensions follow.
+        num_rollouts: Rollouts that were asked for, which is the number of rows in the loss.
     """
 
     ticket: int
@@ -158,14 +160,43 @@ class Plan:
     rollouts_P: IntArray
     bin_P: IntArray
     importance_P: FloatArray = field(default_factory=lambda: np.zeros(0))
+    num_prompts: int = 0
+    num_rollouts: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.importance_P):
             object.__setattr__(self, "importance_P", frozen(np.ones(len(self.prompt_P)), np.float64))
+        if not self.num_prompts:
+            object.__setattr__(self, "num_prompts", len(self.prompt_P))
+            object.__setattr__(self, "num_rollouts", int(self.rollouts_P.sum()))
 
     @property
     def prompt_R(self) -> IntArray:
         """Dataset index of each rollout, shape (R,): the prompts repeated in plan order."""
+        return np.repeat(self.prompt_P, self.rollouts_P)
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """More rollouts for a plan, of its own prompts or of fresh ones.
+
+    Attributes:
+        ticket: The plan's ticket.
+        round: 1 for the first extension of the plan.
+        prompt_P: Dataset indices, shape (P,), each once.
+        rollouts_P: Further rollouts of each, shape (P,).
+        bin_P: Difficulty bin of each prompt as the plan holds it, shape (P,).
+    """
+
+    ticket: int
+    round: int
+    prompt_P: IntArray
+    rollouts_P: IntArray
+    bin_P: IntArray
+
+    @property
+    def prompt_R(self) -> IntArray:
+        """Dataset index of each further rollout, shape (R,)."""
         return np.repeat(self.prompt_P, self.rollouts_P)
 
 
@@ -225,10 +256,28 @@ class Outcome:
         assert self.valid_R is not None
         return self.valid_R
 
+    def joined(self, further: Outcome) -> Outcome:
+        """These rows and those of an extension of the same ticket.
+
+        Raises:
+            OutcomeError: The tickets differ, or only one of the two counts tokens.
+        """
+        if further.ticket != self.ticket or (self.tokens_R is None) != (further.tokens_R is None):
+            raise OutcomeError(
+                f"outcomes of tickets {self.ticket} and {further.ticket} cannot be joined; join rows of "
+                "one ticket, with tokens_R in both or neither"
+            )
+        pairs = {name: (getattr(self, name), getattr(further, name)) for name in _ROWS}
+        rows = {k: None if a is None else np.concatenate([a, b]) for k, (a, b) in pairs.items()}
+        return Outcome(self.ticket, **rows)  # pyright: ignore[reportArgumentType]  # arrays by field
+
     @cached_property
     def all_valid(self) -> bool:
         """Whether every row has a reward."""
         return bool(self.valid_mask_R.all())
+
+
+_ROWS = ("prompt_R", "reward_R", "correct_R", "tokens_R", "valid_R")
 
 
 def _booleans(values: Any, name: str) -> BoolArray:
@@ -248,7 +297,10 @@ class Weights:
     Attributes:
         weight_R: Factor on the row's advantage, shape (R,), aligned with the outcome's rows.
         keep_R: False drops the row from the loss, shape (R,).
+        baseline: Over which of a group's rows the mean and deviation of advantages are taken: those
+            `kept`, or `all` that were scored.
     """
 
     weight_R: FloatArray
     keep_R: BoolArray
+    baseline: Literal["kept", "all"] = "kept"

@@ -37,7 +37,7 @@ def play(population: Population, steps: int = 1, strategy: str = "uniform", **op
         before = world.rates(plan.prompt_P)
         outcome, right_R = world.roll_out(plan)
         weights = controller.weigh(outcome)
-        world.learn(plan, outcome, weights, right_R)
+        world.learn(outcome, weights, right_R)
         controller.observe(outcome)
     return world, plan, before, outcome, right_R, weights
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gdro.errors import GdroError
 from gdro.numerics.ragged import group_statistics
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+from gdro.types import BoolArray, Extension, FloatArray, IntArray, Outcome, Plan, Weights
 
 
 class SimulationError(GdroError):
@@ -124,9 +124,10 @@ class World:
         """Indices of the held-out prompts."""
         return self.population.num_prompts + np.arange(self.population.num_heldout)
 
-    def roll_out(self, plan: Plan) -> tuple[Outcome, BoolArray]:
-        """Rollouts of a plan: the outcome, and which of its rows are truly right, shape (R,)."""
-        rng = np.random.default_rng([self._seed, 1, plan.ticket])
+    def roll_out(self, plan: Plan | Extension) -> tuple[Outcome, BoolArray]:
+        """Rollouts of a plan or an extension: the outcome, and which rows are truly right, (R,)."""
+        extra = (plan.round,) if isinstance(plan, Extension) else ()
+        rng = np.random.default_rng([self._seed, 1, plan.ticket, *extra])
         options, prompt_R = self.population, plan.prompt_R
         rate_R = np.repeat(self.rates(plan.prompt_P), plan.rollouts_P)
         right_R = rng.random(len(prompt_R)) < rate_R
@@ -141,20 +142,28 @@ class World:
         )  # fmt: skip
         return outcome, right_R
 
-    def learn(self, plan: Plan, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
-        """One GRPO update of the abilities; advantages are normalised inside each group."""
-        num = len(plan.prompt_P)
-        # Rows are in plan order here, as `roll_out` made them.
-        position_R = np.repeat(np.arange(num), plan.rollouts_P)
-        groups = group_statistics(outcome.reward_R, position_R, num)
+    def learn(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
+        """One GRPO update of the abilities; advantages are normalised inside each group.
+
+        Args:
+            outcome: Scored rollouts of a plan, extensions included.
+            weights: The controller's; dropped rows teach nothing.
+            right_R: Which rows are truly right, shape (R,).
+        """
+        prompt_P, position_R = np.unique(outcome.prompt_R, return_inverse=True)
+        num, keep_R = len(prompt_P), weights.keep_R
+        counted_R = np.ones(len(keep_R), bool) if weights.baseline == "all" else keep_R
+        groups = group_statistics(outcome.reward_R[counted_R], position_R[counted_R], num)
         deviation_R = np.nan_to_num(groups.std_P)[position_R]
-        advantage_R = (outcome.reward_R - groups.mean_P[position_R]) / (deviation_R + 1e-4)
-        pull_R = np.where(weights.keep_R, weights.weight_R * advantage_R, 0.0)
-        slope_R = right_R - self.rates(plan.prompt_P)[position_R]
-        gradient_P = np.bincount(position_R, pull_R * slope_R, num) / len(position_R)
-        gradient_P = np.where(self._solvable[plan.prompt_P], gradient_P, 0.0)
-        skills = np.bincount(self._skill[plan.prompt_P], gradient_P, len(self._skills))
+        mean_R = np.nan_to_num(groups.mean_P)[position_R]
+        advantage_R = (outcome.reward_R - mean_R) / (deviation_R + 1e-4)
+        pull_R = np.where(keep_R, weights.weight_R * advantage_R, 0.0)
+        slope_R = right_R - self.rates(prompt_P)[position_R]
+        rows = max(1, int(np.count_nonzero(keep_R)))
+        gradient_P = np.bincount(position_R, pull_R * slope_R, num) / rows
+        gradient_P = np.where(self._solvable[prompt_P], gradient_P, 0.0)
+        skills = np.bincount(self._skill[prompt_P], gradient_P, len(self._skills))
         self._shared += self.population.rate_shared * float(gradient_P.sum())
         self._skills += self.population.rate_skill * skills
-        self._own_N[plan.prompt_P] += self.population.rate_own * gradient_P
+        self._own_N[prompt_P] += self.population.rate_own * gradient_P
         self._step += 1

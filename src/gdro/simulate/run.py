@@ -129,7 +129,11 @@ def _steps(controller: Controller, world: World, simulation: Simulation) -> Iter
     for step in range(simulation.num_steps):
         plan = controller.plan(request)
         outcome, right_R = world.roll_out(plan)
-        world.learn(plan, outcome, controller.weigh(outcome), right_R)
+        while (extension := controller.extend(outcome)) is not None:
+            further, further_right_R = world.roll_out(extension)
+            outcome = outcome.joined(further)
+            right_R = np.concatenate([right_R, further_right_R])
+        world.learn(outcome, controller.weigh(outcome), right_R)
         late.append((step, outcome))
         if len(late) > simulation.delay:
             _close(controller, *late.pop(0))

@@ -1,0 +1,130 @@
+"""Saving a controller's whole state, and taking it over again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gdro import checkpoint
+from gdro.codec import Arrays, decode, encode, required
+from gdro.difficulty import Belief, Difficulty, DifficultyTracker, restored_tracker
+from gdro.groups import Groups
+from gdro.ledger import Ledger
+from gdro.pending import InFlight, Pending
+from gdro.pool import KeyMatch, match_keys
+from gdro.runlog import RunLog
+from gdro.strategy import Strategy
+from gdro.types import Problem
+
+
+class Saved:
+    """The part of `Controller` that reads and writes checkpoints."""
+
+    strategy: Strategy[Any]
+    problem: Problem
+    difficulty: Difficulty
+    log: RunLog | None
+    ledger: Ledger
+    belief: Belief
+    _tracker: DifficultyTracker
+    _state: Any
+    _plans: InFlight
+    _identity: dict[str, Any]
+    _metrics: dict[str, float]
+    _last: tuple[Groups, Pending] | None
+
+    def abandon(self, ticket: int) -> None:
+        """Close a plan that will never have an outcome.
+
+        Args:
+            ticket: An open ticket.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+        """
+        plan = self._plans.get(ticket).plan
+        self._plans.close(ticket)
+        self.ledger.abandoned += 1
+        self.ledger.missing += int(plan.rollouts_P.sum())
+
+    def _closed_metrics(self) -> dict[str, float]:
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash of the whole state, equal on ranks that agree."""
+        return checkpoint.digest(*self._snapshot())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
+        header, arrays = self._snapshot()
+        arrays["key_hash_N"] = self.problem.key_hash_N
+        return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to one file, atomically."""
+        header, arrays = self._snapshot()
+        checkpoint.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
+
+    def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
+        """Take over the state of a file, and rewind the run log to it.
+
+        Args:
+            path: A file from `save`.
+            keys: `exact` demands the same pool in the same order; `match` follows the keys into a
+                changed pool (new prompts start unseen, plans in flight are abandoned).
+
+        Returns:
+            How many keys matched, were added and were removed.
+
+        Raises:
+            CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
+        """
+        return self._restore(*checkpoint.read(path), keys)
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
+    ) -> KeyMatch:
+        """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
+        # Copies: two controllers may load the same state.
+        arrays = {name: np.array(value) for name, value in state["arrays"].items()}
+        return self._restore(state["header"], arrays, keys)
+
+    def _restore(
+        self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
+    ) -> KeyMatch:
+        """Take over a state; its arrays become the controller's own."""
+        own, _ = self._snapshot()
+        checkpoint.check_header(header, own)
+        match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
+        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap)
+        strategy_state = decode(
+            self.strategy.init(self.problem.num_prompts, self.difficulty.num_bins),
+            arrays,
+            "strategy",
+            match.remap,
+        )
+        plans = self._plans.restored(header, arrays)
+        self._tracker, self._state, self._plans = tracker, strategy_state, plans
+        self.belief = Belief(tracker)
+        self.ledger = Ledger(**header["ledger"])
+        self._metrics, self._last = dict(header["metrics"]), None
+        if self.log is not None:
+            self.log.rewind(plans.was_closed)
+        if not match.same:  # indices of plans in flight mean other prompts now
+            for ticket in self._plans.tickets:
+                self.abandon(ticket)
+        return match
+
+    def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
+        header = {
+            **self._identity,
+            **self._plans.header(),
+            "ledger": self.ledger.as_dict(),
+            "metrics": dict(self._closed_metrics()),
+        }
+        arrays = encode(self._state, "strategy")
+        arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
+        return header, arrays | self._plans.arrays()
