@@ -11,6 +11,7 @@ import torch
 from trl import GRPOTrainer
 
 from gdro.integrations import trl as adapter
+from gdro.integrations import trl_score
 from gdro.integrations.trl import GDROTrainer
 
 CASES: dict[str, dict[str, Any]] = {
@@ -62,8 +63,10 @@ def _saved(model: Any, options: dict[str, Any]) -> Any:
 def test_uniform_is_grpo_bit_for_bit(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = _train(GRPOTrainer, CASES[case])
     ragged = []
-    original = adapter.advantages
-    monkeypatch.setattr(adapter, "advantages", lambda *a: ragged.append(a[1].num_groups) or original(*a))
+    original = trl_score.advantages
+    monkeypatch.setattr(
+        trl_score, "advantages", lambda *a: ragged.append(a[1].num_groups) or original(*a)
+    )
     ours = _train(GDROTrainer, CASES[case], strategy="uniform", id_column="id")
     assert ragged and set(ragged) == {4}, "the ragged path must have run"
     assert torch.equal(tiny.weights(plain), tiny.weights(ours))

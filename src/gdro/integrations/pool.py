@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gdro.errors import ProblemError
-from gdro.types import Problem
+from gdro.types import IntArray, Problem
 
 _ANSWER_COLUMNS = ("answer", "solution", "ground_truth", "target")
 
@@ -65,6 +65,27 @@ class DatasetPool:
                 "start; do not change rows on the fly, or set id_column"
             )
         return [self.index[k] for k in keys]
+
+    def rows(
+        self, prompt_R: IntArray, offered: dict[int, list[dict[str, Any]]], dataset: Any
+    ) -> list[dict[str, Any]]:
+        """Dataset rows of some rollouts: those that the trainer read, and copies beyond them.
+
+        Args:
+            prompt_R: Prompt of each rollout, shape (R,).
+            offered: Rows that were read, by prompt; those read here are added.
+            dataset: Where to read others.
+        """
+        rows: list[dict[str, Any]] = []
+        used: dict[int, int] = {}
+        for index in prompt_R.tolist():
+            if index not in offered:
+                offered[index] = [dataset[self.row_N[index]]]
+            number = used.get(index, 0)
+            used[index] = number + 1
+            known = offered[index]
+            rows.append(known[number] if number < len(known) else dict(known[0]))
+        return rows
 
 
 def dataset_pool(

@@ -21,13 +21,18 @@ from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.errors import DivergenceError, ProblemError, StrategyError
 from gdro.integrations.pool import DatasetPool, dataset_pool
-from gdro.integrations.trl_advantages import Ragged, advantages
 from gdro.integrations.trl_losses import ADVANTAGE, ROW, LossCollector
-from gdro.integrations.trl_support import check_arguments, check_config, resolve_correct
-from gdro.registry import make_strategy
+from gdro.integrations.trl_rows import chosen_rows, select_rows
+from gdro.integrations.trl_score import AdvantageOptions, Scored, outcome_of, score
+from gdro.integrations.trl_support import (
+    check_arguments,
+    check_config,
+    resolve_correct,
+    resolve_strategy,
+)  # fmt: skip
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
-from gdro.types import Outcome, Plan, Request
+from gdro.types import IntArray, Outcome, Plan, Request
 
 STATE_FILE = "gdro.npz"
 LOG_FOLDER = "gdro"
@@ -86,7 +91,7 @@ class GDROMixin:
         check_config(self.args)
         self._correct = resolve_correct(correct, self.reward_func_names)
         if controller is None:
-            made = _made(strategy, strategy_options)
+            made = resolve_strategy(strategy, strategy_options)
             controller = Controller(
                 made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
             )
@@ -110,32 +115,63 @@ class GDROMixin:
             return super()._generate_and_score_completions(inputs)
         self._gdro_close()
         self._gdro_open_log()
-        mean, local, rank = self.num_generations, len(inputs), self.accelerator.process_index
         index_R = self._pool.indices(inputs)
         plan = self._gdro_plan(index_R)
         offered: dict[int, list[dict[str, Any]]] = {}
         for index, row in zip(index_R, inputs, strict=True):
             offered.setdefault(index, []).append(row)
-        rows = self._gdro_rows(offered, plan.prompt_R[rank * local : (rank + 1) * local])
-        try:
-            # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
-            # server for prompts[::n]. The advantages it computes are replaced below.
-            self.num_generations, self._gdro_planning = 1, True
-            output = super()._generate_and_score_completions(rows)
-        finally:
-            self.num_generations, self._gdro_planning = mean, False
-        advantage_R, base_R, outcome = self._gdro_score(plan, output)
-        mine = slice(rank * local, (rank + 1) * local)
-        output["advantages"] = advantage_R[mine].to(output["advantages"].dtype)
+        rounds = [self._gdro_generate(offered, plan.prompt_R)]
+        outcome = self._gdro_outcome(plan.ticket, plan.prompt_R, *rounds[0])
+        processes = self.accelerator.num_processes
+        while (extension := self.controller.extend(outcome, processes)) is not None:
+            rounds.append(self._gdro_generate(offered, extension.prompt_R))
+            further = self._gdro_outcome(plan.ticket, extension.prompt_R, *rounds[-1])
+            outcome = outcome.joined(further)
+        rewards_RK = torch.cat([rewards for _, rewards in rounds])
+        scored = self._gdro_score(plan, outcome, rewards_RK)
+        batches = [batch for batch, _ in rounds]
         self.last_plan = plan
+        return self._gdro_batch(plan, outcome, scored, batches)
+
+    def _gdro_batch(
+        self, plan: Plan, outcome: Outcome, scored: Scored, batches: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """This rank's rows with their advantages; the plan is closed, or waits for its losses."""
+        output, chosen_R = batches[0], slice(None)
+        if len(batches) > 1:
+            chosen_R = chosen_rows(scored.keep_R, plan.num_rollouts)
+            pad_id = self._tokenizer.pad_token_id
+            output = select_rows(batches, chosen_R, self.accelerator, pad_id)
+        local, rank = len(output["advantages"]), self.accelerator.process_index
+        mine = slice(rank * local, (rank + 1) * local)
+        output["advantages"] = scored.advantage_R[chosen_R][mine].to(output["advantages"].dtype)
         if self.controller.strategy.needs_loss:
-            output[ROW] = torch.arange(len(advantage_R), device=advantage_R.device)[mine]
-            output[ADVANTAGE] = base_R[mine]
-            collector = LossCollector(len(advantage_R), advantage_R.device)
+            num_rows = len(scored.advantage_R)
+            output[ROW] = torch.arange(num_rows, device=scored.advantage_R.device)[mine]
+            output[ADVANTAGE] = scored.base_R[mine]
+            collector = LossCollector(num_rows, scored.advantage_R.device)
             self._gdro_losses = (outcome, collector)
         else:
             self._gdro_observe(outcome, None)
         return output
+
+    def _gdro_generate(
+        self, offered: dict[int, list[dict[str, Any]]], prompt_R: IntArray
+    ) -> tuple[dict[str, Any], torch.Tensor]:
+        """Generate and score rollouts: this rank's batch, and the rewards of all ranks."""
+        mean, rank = self.num_generations, self.accelerator.process_index
+        local = len(prompt_R) // self.accelerator.num_processes
+        rows = self._pool.rows(prompt_R[rank * local : (rank + 1) * local], offered, self.train_dataset)
+        try:
+            # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
+            # server for prompts[::n]. The advantages it computes are replaced.
+            self.num_generations, self._gdro_planning = 1, True
+            output = super()._generate_and_score_completions(rows)
+        finally:
+            self.num_generations, self._gdro_planning = mean, False
+        rewards_RK, self._gdro_rewards = self._gdro_rewards, None
+        assert rewards_RK is not None  # set by _calculate_rewards within the super() call
+        return output, rewards_RK
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -197,58 +233,21 @@ class GDROMixin:
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         return self.controller.plan(request)
 
-    def _gdro_rows(
-        self, offered: dict[int, list[dict[str, Any]]], prompt_R: Any
-    ) -> list[dict[str, Any]]:
-        """The dataset rows of some rollouts: those that the trainer read, and copies beyond them."""
-        rows: list[dict[str, Any]] = []
-        used: dict[int, int] = {}
-        for index in prompt_R.tolist():
-            if index not in offered:
-                offered[index] = [self.train_dataset[self._pool.row_N[index]]]
-            number = used.get(index, 0)
-            used[index] = number + 1
-            known = offered[index]
-            rows.append(known[number] if number < len(known) else dict(known[0]))
-        return rows
-
-    def _gdro_score(
-        self, plan: Plan, output: dict[str, Any]
-    ) -> tuple[torch.Tensor, torch.Tensor, Outcome]:
-        """Advantages of all ranks' rows with and without weights, and the outcome."""
-        rewards_RK = self._gdro_rewards
-        assert rewards_RK is not None  # set by _calculate_rewards within the super() call
-        self._gdro_rewards = None
-        size_P = torch.as_tensor(plan.rollouts_P.copy(), device=rewards_RK.device)
-        layout = Ragged.of(size_P)
-        base_R, total_R, zero_R = advantages(
-            rewards_RK, layout, self.reward_weights, self.scale_rewards,
-            self.multi_objective_aggregation,
+    def _gdro_score(self, plan: Plan, outcome: Outcome, rewards_RK: torch.Tensor) -> Scored:
+        """Advantages of all ranks' rows, with and without weights."""
+        options = AdvantageOptions(
+            self.reward_weights, self.scale_rewards, self.multi_objective_aggregation,
+            self.prompt_equal, self.controller.strategy.extends,
         )  # fmt: skip
-        outcome = self._gdro_outcome(plan, rewards_RK, total_R, output)
-        weights = self.controller.weigh(outcome)
-        factor = torch.as_tensor(weights.weight_R * weights.keep_R, device=base_R.device)
-        if self.prompt_equal:
-            factor = factor * (size_P.double().mean() / size_P)[layout.group_R]
-        advantage_R = base_R * factor.to(base_R.dtype)
-        self._gdro_patch_logs(advantage_R, zero_R)
-        return advantage_R, base_R, outcome
+        scored = score(plan, outcome, rewards_RK, self.controller.weigh(outcome), options)
+        self._gdro_patch_logs(scored.advantage_R, scored.zero_R)
+        return scored
 
     def _gdro_outcome(
-        self, plan: Plan, rewards_RK: torch.Tensor, total_R: torch.Tensor, output: dict[str, Any]
+        self, ticket: int, prompt_R: IntArray, output: dict[str, Any], rewards_RK: torch.Tensor
     ) -> Outcome:
         tokens_R = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
-        judged_R = rewards_RK[:, self._correct.column]
-        # A reward of None from the function that judges leaves nothing to learn difficulty from.
-        valid_R = ~torch.isnan(total_R) & ~torch.isnan(judged_R)
-        return Outcome(
-            ticket=plan.ticket,
-            prompt_R=plan.prompt_R,
-            reward_R=total_R.double().cpu().numpy(),
-            correct_R=(judged_R > self._correct.threshold).cpu().numpy(),
-            tokens_R=tokens_R.cpu().numpy().astype(np.int64),
-            valid_R=valid_R.cpu().numpy(),
-        )
+        return outcome_of(ticket, prompt_R, tokens_R, rewards_RK, self.reward_weights, self._correct)
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
@@ -293,16 +292,3 @@ class GDROMixin:
 
 class GDROTrainer(GDROMixin, GRPOTrainer):
     """GRPOTrainer with a controller. Arguments as `GDROMixin` and `trl.GRPOTrainer`."""
-
-
-def _made(strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None) -> Strategy[Any]:
-    if strategy is None:
-        raise StrategyError(
-            "no strategy given; pass strategy='rollout-gdro' (or another name of "
-            "gdro.list_strategies()), or controller="
-        )
-    if isinstance(strategy, str):
-        return make_strategy(strategy, **dict(options or {}))
-    if options:
-        raise StrategyError("strategy_options go with a strategy's name, not with an object")
-    return strategy

@@ -38,12 +38,36 @@ class Ragged:
         slot_R = torch.arange(len(group_R), device=size_G.device) - start_G[group_R]
         return cls(group_R, slot_R, len(size_G), int(size_G.max()))
 
+    @classmethod
+    def by_prompt(cls, prompt_R: torch.Tensor) -> Ragged:
+        """Layout of rows in any order, by the prompt of each, shape (R,)."""
+        _, position_R = torch.unique(prompt_R, return_inverse=True)
+        order = torch.argsort(position_R, stable=True)
+        size_G = torch.bincount(position_R)
+        slot_R = torch.empty_like(position_R)
+        start_G = torch.cumsum(size_G, 0) - size_G
+        ranks = torch.arange(len(position_R), device=position_R.device)
+        slot_R[order] = ranks - start_G[position_R[order]]
+        return cls(position_R, slot_R, len(size_G), int(size_G.max()))
+
     def pad(self, value_R: torch.Tensor) -> torch.Tensor:
         """Matrix (G, M, ...) of the groups' rows, NaN beyond their sizes."""
         shape = (self.num_groups, self.width, *value_R.shape[1:])
         padded = torch.full(shape, torch.nan, dtype=value_R.dtype, device=value_R.device)
         padded[self.group_R, self.slot_R] = value_R
         return padded
+
+    def equal_R(self, counts_R: torch.Tensor) -> torch.Tensor:
+        """Mean group size over each row's own, of the rows that count, shape (R,)."""
+        size_G = torch.bincount(self.group_R[counts_R], minlength=self.num_groups).double()
+        return size_G[size_G > 0].mean() / size_G.clamp(min=1.0)[self.group_R]
+
+
+def total_rewards(rewards_RK: torch.Tensor, reward_weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum over reward functions, NaN where none gave a reward, shape (R,)."""
+    total_R = (rewards_RK * reward_weights.to(rewards_RK.device).unsqueeze(0)).nansum(dim=1)
+    total_R[torch.isnan(rewards_RK).all(dim=1)] = torch.nan
+    return total_R
 
 
 def advantages(
@@ -68,8 +92,7 @@ def advantages(
     """
     weights = reward_weights.to(rewards_RK.device).unsqueeze(0)
     dead_R = torch.isnan(rewards_RK).all(dim=1)
-    total_R = (rewards_RK * weights).nansum(dim=1)
-    total_R[dead_R] = torch.nan
+    total_R = total_rewards(rewards_RK, reward_weights)
     if aggregation == "sum_then_normalize":
         advantage_R, std_R = _sum_then_normalize(total_R, layout, scale_rewards)
     else:

@@ -8,7 +8,9 @@ from typing import Any
 
 from datasets import IterableDataset
 
-from gdro.errors import GdroError
+from gdro.errors import GdroError, StrategyError
+from gdro.registry import make_strategy
+from gdro.strategy import Strategy
 
 
 class UnsupportedError(GdroError):
@@ -106,3 +108,23 @@ def resolve_correct(correct: str | tuple[str, float] | None, names: list[str]) -
             f"correct names the reward function {name!r}; the trainer has {', '.join(names)}"
         )
     return Correct(names.index(name), float(threshold))
+
+
+def resolve_strategy(
+    strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None
+) -> Strategy[Any]:
+    """The strategy that a trainer was given, by name or as an object.
+
+    Raises:
+        StrategyError: None was given, the name is unknown, or options came with an object.
+    """
+    if strategy is None:
+        raise StrategyError(
+            "no strategy given; pass strategy='rollout-gdro' (or another name of "
+            "gdro.list_strategies()), or controller="
+        )
+    if isinstance(strategy, str):
+        return make_strategy(strategy, **dict(options or {}))
+    if options:
+        raise StrategyError("strategy_options go with a strategy's name, not with an object")
+    return strategy

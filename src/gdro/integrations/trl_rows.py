@@ -1,0 +1,74 @@
+"""One batch out of several rounds of generation: which rows the loss takes, and from which rank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from gdro.types import BoolArray, IntArray
+
+_LEFT = ("prompt_ids", "prompt_mask")
+
+
+def chosen_rows(keep_R: BoolArray, num_rows: int) -> IntArray:
+    """The rows that fill the loss: those kept, then dropped ones (of advantage zero) up to the total.
+
+    Args:
+        keep_R: Rows to keep, shape (R,), at most `num_rows` of them.
+        num_rows: Rows that the trainer expects, at most R.
+
+    Returns:
+        Row numbers, increasing, shape (num_rows,).
+    """
+    order = np.argsort(~keep_R, kind="stable")
+    return np.sort(order[:num_rows])
+
+
+def select_rows(
+    rounds: list[dict[str, Any]], chosen_R: IntArray, accelerator: Any, pad_id: int
+) -> dict[str, Any]:
+    """TRL's batch of this rank, from the batches of all rounds and ranks.
+
+    Args:
+        rounds: Outputs of `_generate_and_score_completions` on this rank, oldest first.
+        chosen_R: Rows to take; they are numbered by round, then rank, then place, shape (rows,).
+        accelerator: The trainer's; rows move between ranks where there are several.
+        pad_id: Token that pads.
+
+    Returns:
+        A batch of the same keys with this rank's share of the rows.
+    """
+    share = len(chosen_R) // accelerator.num_processes
+    mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+    chosen = torch.as_tensor(chosen_R, device=rounds[0]["completion_ids"].device)
+    merged: dict[str, Any] = {}
+    for name, first in rounds[0].items():
+        if not torch.is_tensor(first) or first.ndim == 0:
+            merged[name] = first
+            continue
+        padding = pad_id if name.endswith("_ids") else 0
+        parts = [_gathered(r[name], accelerator, padding, name in _LEFT) for r in rounds]
+        width = max(part.shape[1] for part in parts) if first.ndim > 1 else 0
+        rows = torch.cat([_widened(part, width, padding, name in _LEFT) for part in parts])
+        if name == "completion_mask":
+            merged["num_items_in_batch"] = rows[chosen].sum()
+        merged[name] = rows[chosen][mine]
+    return merged
+
+
+def _gathered(rows: torch.Tensor, accelerator: Any, padding: int, left: bool) -> torch.Tensor:
+    if accelerator.num_processes == 1:
+        return rows
+    if rows.ndim > 1:
+        rows = accelerator.pad_across_processes(rows, dim=1, pad_index=padding, pad_first=left)
+    return accelerator.gather(rows.contiguous())
+
+
+def _widened(rows: torch.Tensor, width: int, padding: int, left: bool) -> torch.Tensor:
+    if rows.ndim == 1:
+        return rows
+    missing = width - rows.shape[1]
+    return F.pad(rows, (missing, 0) if left else (0, missing), value=padding)
