@@ -19,6 +19,15 @@ RATE_N = np.linspace(0.01, 0.99, N) ** 2
 Variant = tuple[str, dict[str, Any]]
 
 
+COMPOSITIONS = (
+    "mopps + rollout-gdro",
+    "failure-sampling + rollout-gdro(n_max=8) + prompt-gdro",
+    "greso + knapsack + dapo",
+    "sec + hora + daro",
+    "difficulty-pool + random-rollouts + reinforce-ada",
+)
+
+
 def _variants() -> dict[str, Variant]:
     found: dict[str, Variant] = {name: (name, {}) for name in list_strategies()}
     norms = ("mean_one", "mean_one_active", "raw", "probability")
@@ -50,6 +59,11 @@ def _variants() -> dict[str, Variant]:
         "joint",
         {"weigher": {"name": "prompt-gdro", "signal": "surrogate"}, "allocator": "uniform"},
     )
+    found["mopps-band"] = ("mopps", {"rule": "band", "decay": 1.0})
+    found["dapo-missing"] = ("dapo", {"refill": "missing", "max_num_gen_batches": 3})
+    found["ada-positive"] = ("reinforce-ada", {"exit": "positive", "rounds": 3, "per_round": 2})
+    for text in COMPOSITIONS:
+        found[text] = (text, {})
     found["joint-exp3p"] = ("joint", {"allocator": {"name": "rollout-gdro", "solver": "exp3p"}})
     return found
 
@@ -65,7 +79,8 @@ DIFFICULTIES = {
 def problem(keys: list[str] | None = None, prior: bool = False) -> Problem:
     """The pool; with a prior, every other prompt has a known pass rate."""
     prior_N = np.where(np.arange(N) % 2, RATE_N, np.nan) if prior else None
-    return Problem(prompt_keys=keys or KEYS, prior_N=prior_N)
+    columns = {"difficulty": 100.0 * (1.0 - RATE_N)} if keys is None else {}
+    return Problem(prompt_keys=keys or KEYS, prior_N=prior_N, columns=columns)
 
 
 def controller(variant: str = "uniform", prior: bool = False, **options: Any) -> Controller:

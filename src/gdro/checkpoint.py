@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,7 +22,7 @@ SCHEMA = 1
 # What numpy's and zipfile's readers raise on bytes that are not what they should be.
 _DAMAGE = (
     OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError,
-    zipfile.BadZipFile, zlib.error, struct.error,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
 
 

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from gdro.errors import BudgetError, RequestError, StrategyError
-from gdro.strategy import More
-from gdro.types import BoolArray, IntArray, Plan, Request
+from gdro.errors import BudgetError, ProblemError, RequestError, StrategyError
+from gdro.strategy import More, Strategy
+from gdro.types import BoolArray, IntArray, Plan, Problem, Request
 
 _MOST_ROUNDS = 1000  # of extensions of one plan
+
+
+def check_columns(strategy: Strategy[Any], problem: Problem) -> None:
+    """Raise unless a pool has the columns that a strategy reads.
+
+    Args:
+        strategy: The strategy.
+        problem: The pool.
+
+    Raises:
+        ProblemError: A column is missing, or holds text where numbers are needed.
+    """
+    for name in strategy.columns:
+        if problem.column(name, f"strategy {strategy.name!r}").dtype.kind == "U":
+            raise ProblemError(
+                f"strategy {strategy.name!r} needs numbers in the column {name!r}, it holds text; map "
+                "it to numbers first"
+            )
 
 
 def check_pool(request: Request, num_prompts: int) -> None:

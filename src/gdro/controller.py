@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gdro import checkpoint, record
-from gdro.checks import check_kept, check_more, check_pool, check_rollouts
+from gdro.checks import check_columns, check_kept, check_more, check_pool, check_rollouts
 from gdro.difficulty import Belief, Difficulty, DifficultyTracker
 from gdro.groups import Groups, group
 from gdro.ledger import Ledger
@@ -47,6 +47,9 @@ class Controller(Saved):
         log: Where to record closed plans.
         max_pending: Most plans in flight.
 
+    Raises:
+        ProblemError: The strategy needs a column that the pool does not have.
+
     >>> from gdro import Problem, Request, make_strategy
     >>> c = Controller(make_strategy("uniform"), Problem(prompt_keys=["a", "b", "c"]), seed=0)
     >>> c.plan(Request(num_prompts=2, num_rollouts=8)).rollouts_P.tolist()
@@ -64,6 +67,7 @@ class Controller(Saved):
         log: RunLog | None = None,
         max_pending: int = 1024,
     ) -> None:
+        check_columns(strategy, problem)
         self.strategy = strategy
         self.problem = problem
         self.seed = int(seed)

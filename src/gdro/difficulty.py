@@ -114,6 +114,7 @@ class DifficultyTracker:
 
     def __init__(self, config: Difficulty, problem: Problem) -> None:
         self.config = config
+        self.problem = problem
         num = problem.num_prompts
         self._edges = np.array(config.edges)
         self._prior_N = problem.prior_N
@@ -277,9 +278,17 @@ class Belief:
         view.flags.writeable = False
         return view  # pyright: ignore[reportReturnType]  # int32, smaller than declared
 
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """What the pool knows of each prompt under that name, shape (N,), read-only."""
+        return self._tracker.problem.columns[name]
+
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta posterior of the pass rate of some prompts: (alpha, beta), each shape (P,)."""
         return self._tracker.posterior(prompt_P)
+
+    def counts(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Successes and failures counted, without the prior, each shape (P,)."""
+        return self._tracker.counts.totals(prompt_P)
 
     def pass_rate(self, prompt_P: IntArray) -> FloatArray:
         """Posterior mean pass rate of some prompts, shape (P,)."""

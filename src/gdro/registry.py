@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from gdro.compose import ROLES, composed, is_composition, parse
 from gdro.errors import StrategyError
 from gdro.strategy import Strategy
 
@@ -41,8 +43,10 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
     """Make a strategy by name.
 
     Args:
-        name: One of `list_strategies()`.
-        **options: Its options; the rest keep their defaults.
+        name: One of `list_strategies()`, or a composition such as "mopps + rollout-gdro" or
+            "mopps(target=0.4) + rollout-gdro(n_max=8)".
+        **options: Its options; the rest keep their defaults. For a composition: a mapping of options
+            by the name of a part.
 
     Returns:
         The strategy.
@@ -52,13 +56,39 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
 
     >>> make_strategy("rollout-gdro", n_min=2, n_max=8).n_max
     8
+    >>> make_strategy("mopps + rollout-gdro").allocator.name
+    'rollout-gdro'
     """
+    if is_composition(name):
+        return _composition(name, options)
     cls = strategy_class(name)
     known = [f.name for f in fields(cls)]
+    aliases: Mapping[str, str] = getattr(cls, "aliases", {})
+    options = {aliases.get(option, option): value for option, value in options.items()}
     for option in options:
         if option not in known:
             raise StrategyError(f"{name}: unknown option {option!r}{_hint(option, known)}")
     return cls(**options)
+
+
+def _composition(text: str, options: Mapping[str, Any]) -> Strategy[Any]:
+    terms = parse(text)
+    names = [name for name, _ in terms]
+    for name in options:
+        if name not in names:
+            raise StrategyError(
+                f"{text!r} has no part {name!r}{_hint(name, names)}; give options by part, e.g. "
+                f"{{{names[0]!r}: {{...}}}}, or in the text, e.g. '{names[0]}(option=value)'"
+            )
+    parts: dict[str, Strategy[Any]] = {}
+    for name, own in terms:
+        if name in parts:
+            raise StrategyError(f"{text!r} names {name!r} twice; name each part once")
+        parts[name] = make_strategy(name, **{**own, **dict(options.get(name, {}))})
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    roles = dict.fromkeys(ROLES, "uniform") | composed(parts)
+    return make_strategy("joint", **roles)
 
 
 def _hint(name: str, known: list[str]) -> str:

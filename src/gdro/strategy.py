@@ -71,6 +71,7 @@ class Strategy(Generic[S]):
     name: ClassVar[str] = "strategy"
     changes: ClassVar[str] = "nothing"
     source: ClassVar[str] = ""
+    cost: ClassVar[str] = "none"
 
     @property
     def selects(self) -> bool:
@@ -86,6 +87,11 @@ class Strategy(Generic[S]):
     def extends(self) -> bool:
         """Whether the strategy may ask for rollouts beyond its plan."""
         return False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the pool that the strategy reads by `belief.column`, as numbers."""
+        return ()
 
     def init(self, num_prompts: int, num_bins: int) -> S:
         """Initial state for a pool of N prompts and B bins."""

@@ -6,7 +6,7 @@ R rollouts of a plan (flat, ragged), B difficulty bins, A arms (rollout counts).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -51,13 +51,17 @@ class Problem:
             dataset column or a hash of the text, never a position.
         prior_N: Known pass rate of each prompt in [0, 1] (NaN: unknown), shape (N,), for instance
             from an earlier run. Prompts with a prior start in a bin instead of as unseen.
+        columns: What else is known of each prompt, by name, shape (N,) each: numbers (a difficulty)
+            or strings (a topic). Strategies and bins that need one name it.
 
     Raises:
-        ProblemError: Keys are missing, not strings or not distinct, or a prior is out of range.
+        ProblemError: Keys are missing, not strings or not distinct, a prior is out of range, or a
+            column has another length or missing numbers.
     """
 
     prompt_keys: Sequence[str]
     prior_N: FloatArray | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         given: Sequence[Any] = self.prompt_keys
@@ -80,6 +84,26 @@ class Problem:
         object.__setattr__(self, "prompt_keys", keys)
         if self.prior_N is not None:
             object.__setattr__(self, "prior_N", _checked_prior(self.prior_N, len(keys)))
+        columns = {name: _checked_column(name, c, len(keys)) for name, c in self.columns.items()}
+        object.__setattr__(self, "columns", columns)
+
+    def column(self, name: str, needed_by: str) -> npt.NDArray[Any]:
+        """A column, shape (N,).
+
+        Args:
+            name: Its name.
+            needed_by: Who asks, for the error.
+
+        Raises:
+            ProblemError: There is no such column.
+        """
+        if name not in self.columns:
+            known = ", ".join(sorted(self.columns)) or "none"
+            raise ProblemError(
+                f"{needed_by} needs the column {name!r} of the prompts, the pool has {known}; add it to "
+                f"the dataset, or pass Problem(..., columns={{{name!r}: values}})"
+            )
+        return self.columns[name]
 
     @property
     def num_prompts(self) -> int:
@@ -90,6 +114,21 @@ class Problem:
     def key_hash_N(self) -> npt.NDArray[np.uint64]:
         """64-bit hashes of the keys, shape (N,), stable across processes and versions."""
         return hash_keys(self.prompt_keys)
+
+
+def _checked_column(name: str, values: Any, num_prompts: int) -> npt.NDArray[Any]:
+    column = np.array(values)
+    if column.shape != (num_prompts,) or column.dtype.kind not in "biufU":
+        raise ProblemError(
+            f"column {name!r} has shape {column.shape} and dtype {column.dtype}; it needs one number or "
+            f"string for each of {num_prompts} prompts"
+        )
+    if column.dtype.kind == "f" and not bool(np.isfinite(column).all()):
+        raise ProblemError(
+            f"column {name!r} holds values that are not finite; fill them before training"
+        )
+    column.flags.writeable = False
+    return column
 
 
 def _checked_prior(prior: Any, num_prompts: int) -> FloatArray:
@@ -169,6 +208,11 @@ class Plan:
         if not self.num_prompts:
             object.__setattr__(self, "num_prompts", len(self.prompt_P))
             object.__setattr__(self, "num_rollouts", int(self.rollouts_P.sum()))
+
+    @property
+    def extended(self) -> bool:
+        """Whether further rollouts were asked for."""
+        return int(self.rollouts_P.sum()) > self.num_rollouts
 
     @property
     def prompt_R(self) -> IntArray:

@@ -237,5 +237,5 @@ def test_shadow_rollouts_survive_a_resume(tmp_path):
 def test_config_makes_the_same_strategy_again(variant):
     name, options = h.VARIANTS[variant]
     strategy = make_strategy(name, **options)
-    assert make_strategy(name, **strategy.config()) == strategy
+    assert make_strategy(strategy.name, **strategy.config()) == strategy
     assert isinstance(strategy.by_bin(strategy.init(h.N, 10)), dict)

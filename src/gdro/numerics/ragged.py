@@ -122,3 +122,19 @@ def group_statistics(
         square_R = (value_R - mean_P[position_R]) ** 2
         variance_P = segment_sum(square_R, position_R, num_groups) / (count_P - 1)
         return GroupStatistics(count_P, mean_P, np.sqrt(np.where(count_P > 1, variance_P, np.nan)))
+
+
+def rank_within(position_R: IntArray) -> IntArray:
+    """How many earlier rows belong to the same group, shape (R,).
+
+    >>> rank_within(np.array([2, 0, 2, 2, 0])).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(position_R, kind="stable")
+    ordered = position_R[order]
+    first = np.ones(len(ordered), bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    start = np.flatnonzero(first)
+    rank_R = np.empty(len(ordered), np.int64)
+    rank_R[order] = np.arange(len(ordered)) - start[np.cumsum(first) - 1]
+    return rank_R

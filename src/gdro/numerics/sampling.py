@@ -60,3 +60,43 @@ def _inside(bin_N: IntArray, b: int, size: int, take: int, rng: np.random.Genera
         _, first = np.unique(found, return_index=True)
         found = found[np.sort(first)]
     return found[:take]
+
+
+def draw_outside(num_prompts: int, taken_P: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Distinct prompts of the pool that are not taken yet, uniformly; fewer where there are fewer.
+
+    Args:
+        num_prompts: N.
+        taken_P: Distinct prompts to leave out, shape (P,).
+        count: Prompts to draw.
+        rng: Source of randomness.
+
+    Returns:
+        Dataset indices, in random order.
+    """
+    count = min(count, num_prompts - len(taken_P))
+    # Enough for every taken prompt to be drawn too.
+    drawn = rng.choice(num_prompts, min(num_prompts, count + len(taken_P)), replace=False)
+    return drawn[~np.isin(drawn, taken_P)][:count]
+
+
+def draw_weighted(weight_N: FloatArray, num_prompts: int, rng: np.random.Generator) -> IntArray:
+    """Distinct prompts, each next one with probability in proportion to its weight.
+
+    Adding Gumbel noise to log-weights and taking the largest is the same as drawing one after the
+    other without replacement (Efraimidis and Spirakis 2006).
+
+    Args:
+        weight_N: Weights, 0 or more, shape (N,); prompts of no weight come last.
+        num_prompts: P <= N.
+        rng: Source of randomness.
+
+    Returns:
+        Dataset indices, shape (P,), in the order of the draws.
+    """
+    with np.errstate(divide="ignore"):
+        key_N = np.log(weight_N) + rng.gumbel(size=len(weight_N))
+    # Ties of minus infinity are broken at random, not by place.
+    key_N = np.where(np.isneginf(key_N), -1e300 * (1.0 + rng.random(len(key_N))), key_N)
+    top = np.argpartition(-key_N, num_prompts - 1)[:num_prompts]
+    return top[np.argsort(-key_N[top])]

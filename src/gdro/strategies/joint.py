@@ -1,4 +1,4 @@
-"""Joint: select by one strategy, allocate by another, weigh by a third."""
+"""Joint: select, allocate, extend and weigh by a strategy each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gdro.difficulty import Belief
 from gdro.errors import StrategyError
 from gdro.groups import Groups
 from gdro.registry import make_strategy
-from gdro.strategy import Draft, Strategy
+from gdro.strategy import Draft, More, Strategy
 from gdro.types import FloatArray, IntArray, Request, Weights
 
 Part = Strategy[Any] | str | Mapping[str, Any]
-_ROLES = ("select", "allocate", "weigh")
+_FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender"}
 
 
 @dataclass(frozen=True)
@@ -26,41 +26,60 @@ class JointState:
     select: Any
     allocate: Any
     weigh: Any
+    extend: Any
 
 
 @dataclass(frozen=True)
 class Joint(Strategy[JointState]):
     """Compose parts; every part observes every outcome. Both adversaries together by default.
 
+    `make_strategy` also takes the parts as `select`, `allocate`, `weigh` and `extend`, and reads
+    "mopps + rollout-gdro" as a joint of the parts that each name changes.
+
     Args:
         selector: Chooses prompts: a strategy, a name, or {"name": ..., options}.
         allocator: Decides rollouts, likewise.
         weigher: Weights advantages, likewise.
+        extender: Asks for further rollouts and says which rows are kept, likewise.
 
     Raises:
-        StrategyError: A part is unknown, or `weigher` is one that acts by resampling.
+        StrategyError: A part is unknown, or parts clash.
 
     >>> Joint(weigher={"name": "prompt-gdro", "eta": 2.0}).weigher.eta
     2.0
     """
 
     name: ClassVar[str] = "joint"
-    changes: ClassVar[str] = "weights and rollouts together"
+    changes: ClassVar[str] = "weights and rollouts together, or any parts you name"
     source: ClassVar[str] = "open question of arXiv 2601.19280"
+    aliases: ClassVar[Mapping[str, str]] = _FIELDS
 
     selector: Part = "uniform"
     allocator: Part = "rollout-gdro"
     weigher: Part = "prompt-gdro"
+    extender: Part = "uniform"
 
     def __post_init__(self) -> None:
-        for field in ("selector", "allocator", "weigher"):
+        for field in _FIELDS.values():
             object.__setattr__(self, field, _made(getattr(self, field), field))
-        weigher = self._part("weigh")
-        if weigher.selects and weigher != self._part("select"):
+        parts = {role: self._part(role) for role in _FIELDS}
+        weigher, selector, extender = parts["weigh"], parts["select"], parts["extend"]
+        if weigher.selects and weigher != selector:
             raise StrategyError(
                 f"joint: weigher {weigher.name!r} acts by choosing prompts, which the selector "
-                f"{self._part('select').name!r} does here; pass the same strategy as selector, or "
-                "make the weigher reweight"
+                f"{selector.name!r} does here; pass the same strategy as selector, or make the weigher "
+                "reweight"
+            )
+        if weigher.extends and weigher != extender:
+            raise StrategyError(
+                f"joint: weigher {weigher.name!r} keeps rows by asking for more, which the extender "
+                f"{extender.name!r} does here; pass it as extender"
+            )
+        greedy = next((p for p in parts.values() if p.needs_loss), None)
+        if extender.extends and greedy is not None:
+            raise StrategyError(
+                f"joint: {greedy.name!r} needs the loss of every row, but rows that {extender.name!r} "
+                "drops have none; use signal='failure'"
             )
 
     @property
@@ -69,13 +88,23 @@ class Joint(Strategy[JointState]):
         return self._part("select").selects
 
     @property
+    def extends(self) -> bool:
+        """Whether the extender asks for further rollouts."""
+        return self._part("extend").extends
+
+    @property
     def needs_loss(self) -> bool:
         """Whether any part needs the loss after the update."""
-        return any(self._part(role).needs_loss for role in _ROLES)
+        return any(self._part(role).needs_loss for role in _FIELDS)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that any part reads."""
+        return tuple(dict.fromkeys(c for role in _FIELDS for c in self._part(role).columns))
 
     def init(self, num_prompts: int, num_bins: int) -> JointState:
         """The initial state of each part."""
-        return JointState(*(self._part(role).init(num_prompts, num_bins) for role in _ROLES))
+        return JointState(*(self._part(role).init(num_prompts, num_bins) for role in _FIELDS))
 
     def select(
         self, state: JointState, belief: Belief, request: Request, rng: np.random.Generator
@@ -93,26 +122,39 @@ class Joint(Strategy[JointState]):
         """As the allocator."""
         return self._part("allocate").allocate(state.allocate, belief, draft, rng)
 
+    def extend(
+        self, state: JointState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
+    ) -> More | None:
+        """As the extender."""
+        return self._part("extend").extend(state.extend, belief, groups, round, rng)
+
     def weigh(self, state: JointState, belief: Belief, groups: Groups) -> Weights:
-        """As the weigher."""
-        return self._part("weigh").weigh(state.weigh, belief, groups)
+        """As the weigher, on the rows that the extender keeps."""
+        extender = self._part("extend")
+        if not extender.extends:
+            return self._part("weigh").weigh(state.weigh, belief, groups)
+        kept = extender.weigh(state.extend, belief, groups)
+        if self._part("weigh").extends:
+            return kept
+        weights = self._part("weigh").weigh(state.weigh, belief, groups)
+        return Weights(weights.weight_R, weights.keep_R & kept.keep_R, kept.baseline)
 
     def update(self, state: JointState, belief: Belief, groups: Groups) -> JointState:
         """Every part observes the outcome."""
-        return JointState(*(self._part(r).update(getattr(state, r), belief, groups) for r in _ROLES))
+        return JointState(*(self._part(r).update(getattr(state, r), belief, groups) for r in _FIELDS))
 
     def metrics(self, state: JointState) -> dict[str, float]:
         """The parts' metrics."""
-        return {k: v for r in _ROLES for k, v in self._part(r).metrics(getattr(state, r)).items()}
+        return {k: v for r in _FIELDS for k, v in self._part(r).metrics(getattr(state, r)).items()}
 
     def by_bin(self, state: JointState) -> dict[str, FloatArray]:
         """The parts' values by bin."""
-        return {k: v for r in _ROLES for k, v in self._part(r).by_bin(getattr(state, r)).items()}
+        return {k: v for r in _FIELDS for k, v in self._part(r).by_bin(getattr(state, r)).items()}
 
     def _part(self, role: str) -> Strategy[Any]:
-        part = {"select": self.selector, "allocate": self.allocator, "weigh": self.weigher}[role]
+        part = getattr(self, _FIELDS[role])
         assert isinstance(part, Strategy)
-        return part
+        return part  # pyright: ignore[reportUnknownVariableType]  # any strategy's state
 
 
 def _made(part: Part, field: str) -> Strategy[Any]:

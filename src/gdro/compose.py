@@ -1,0 +1,121 @@
+"""Compositions written in one line: "mopps(target=0.4) + rollout-gdro"."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gdro.errors import StrategyError
+from gdro.strategy import Strategy
+
+ROLES = ("select", "allocate", "extend", "weigh")
+_TERM = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
+
+
+def is_composition(text: str) -> bool:
+    """Whether a strategy's name is an expression of names, options in parentheses or `+`."""
+    return "+" in text or "(" in text
+
+
+def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names and options of the terms of a composition.
+
+    Args:
+        text: Terms `name` or `name(option=value, ...)` joined by `+`; values are Python literals, and
+            bare words are strings.
+
+    Returns:
+        (name, options) of each term.
+
+    Raises:
+        StrategyError: The text cannot be read.
+
+    >>> parse("mopps(target=0.4, rule=band) + rollout-gdro")
+    [('mopps', {'target': 0.4, 'rule': 'band'}), ('rollout-gdro', {})]
+    """
+    return [_term(part, text) for part in _split(text, "+")]
+
+
+def roles(strategy: Strategy[Any]) -> list[str]:
+    """What a strategy changes in a step: some of select, allocate, extend, weigh."""
+    cls, base = type(strategy), Strategy[Any]
+    if strategy.name == "joint":
+        return list(ROLES)
+    found = {
+        "select": strategy.selects,
+        "allocate": cls.allocate is not base.allocate,
+        "extend": strategy.extends,
+        # What extends also says which rows are kept, and what selects undoes its own bias: neither
+        # is a weight of its own.
+        "weigh": cls.weigh is not base.weigh and not strategy.extends and not strategy.selects,
+    }
+    return [role for role in ROLES if found[role]]
+
+
+def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
+    """Give each role to the part that changes it.
+
+    Args:
+        parts: Strategies by the text that they were written as.
+
+    Returns:
+        Strategies by role; roles that nobody changes are absent.
+
+    Raises:
+        StrategyError: Two parts change the same role.
+    """
+    taken: dict[str, tuple[str, Strategy[Any]]] = {}
+    for text, part in parts.items():
+        for role in roles(part):
+            if role in taken:
+                raise StrategyError(
+                    f"{taken[role][0]!r} and {text!r} clash: both {role}; drop one of them"
+                )
+            taken[role] = (text, part)
+    found = {role: part for role, (_, part) in taken.items()}
+    if "select" in found and "weigh" not in found:
+        found["weigh"] = found["select"]  # undoes the bias of its own draws, where it has that option
+    return found
+
+
+def _term(part: str, text: str) -> tuple[str, dict[str, Any]]:
+    match = _TERM.fullmatch(part)
+    if match is None:
+        raise StrategyError(
+            f"cannot read {part.strip()!r} in {text!r}; write names joined by +, each with options in "
+            "parentheses, e.g. 'mopps(target=0.4) + rollout-gdro'"
+        )
+    options: dict[str, Any] = {}
+    for item in _split(match.group(2) or "", ","):
+        if not item.strip():
+            continue
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise StrategyError(f"cannot read option {item.strip()!r} in {text!r}; write name=value")
+        options[name.strip()] = _literal(value.strip())
+    return match.group(1), options
+
+
+def _literal(value: str) -> Any:
+    plain = {"true": True, "false": False, "null": None}
+    if value in plain:
+        return plain[value]
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split outside of brackets."""
+    parts: list[str] = []
+    depth = start = 0
+    for i, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == separator and depth == 0:
+            # 1e+3 is a number, not two terms; it only occurs inside parentheses.
+            parts.append(text[start:i])
+            start = i + 1
+    return [*parts, text[start:]]

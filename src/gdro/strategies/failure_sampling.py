@@ -1,0 +1,55 @@
+"""Failure sampling: draw prompts in proportion to how often they fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.difficulty import Belief
+from gdro.numerics.sampling import draw_weighted
+from gdro.strategy import NoState, Strategy, require
+from gdro.types import IntArray, Request
+
+
+@dataclass(frozen=True)
+class FailureSampling(Strategy[NoState]):
+    """Draw without replacement with Pr(u) = floor/N + (1 - floor) w_u / sum w, w = 1 + offset - p.
+
+    p is the posterior mean pass rate before the visit (METHOD section 10, step 2).
+
+    Args:
+        offset: How much a solved prompt still weighs; .05 leans hard, .3 softly.
+        floor: Share of the draws that stays uniform.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "failure-sampling"
+    changes: ClassVar[str] = "which prompts are drawn: those that fail more often"
+    source: ClassVar[str] = "gdro, docs/concepts.md"
+
+    offset: float = 0.05
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        checks = {
+            "offset": (0 < self.offset < np.inf, self.offset, "above 0, finite"),
+            "floor": (0 <= self.floor <= 1, self.floor, "0 to 1"),
+        }
+        require(self.name, checks)
+
+    @property
+    def selects(self) -> bool:
+        """True."""
+        return True
+
+    def select(
+        self, state: NoState, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """Hard prompts more often, every prompt sometimes."""
+        weight_N = 1.0 + self.offset - belief.pass_rate(np.arange(belief.num_prompts))
+        share_N = (1.0 - self.floor) * weight_N / weight_N.sum() + self.floor / len(weight_N)
+        return draw_weighted(share_N, request.num_prompts, rng)

@@ -1,0 +1,103 @@
+"""MoPPS: Thompson draws of the pass rate, prompts nearest to a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from gdro.difficulty import Belief
+from gdro.groups import Groups
+from gdro.strategy import Strategy, require
+from gdro.types import FloatArray, IntArray, Request
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Beta posterior of each prompt's pass rate, shape (N,) each."""
+
+    alpha_N: FloatArray
+    beta_N: FloatArray
+
+
+@dataclass(frozen=True)
+class Mopps(Strategy[Posterior]):
+    """Model predictive prompt selection.
+
+    A candidate's pass rate is drawn from its posterior, g ~ Beta(alpha, beta); `topk` takes those with
+    the smallest (g - target)^2, `band` those with low <= g <= high, and the nearest to it if too few.
+    At a visit with s successes of n: alpha <- decay alpha + (1 - decay) prior + s, and likewise beta
+    with n - s.
+
+    Args:
+        target: Pass rate to be near to (`topk`).
+        rule: `topk` or `band`.
+        low: Lower end of the band.
+        high: Upper end of the band.
+        decay: lambda, what is kept of the old counts.
+        candidates: Candidates drawn uniformly for each prompt that is needed.
+        prior: Both parameters of the prior.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "mopps"
+    changes: ClassVar[str] = "which prompts are drawn: those likely near a target pass rate"
+    source: ClassVar[str] = "arXiv 2507.04632"
+
+    target: float = 0.5
+    rule: Literal["topk", "band"] = "topk"
+    low: float = 0.3
+    high: float = 0.7
+    decay: float = 0.5
+    candidates: int = 16
+    prior: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "target": (0 <= self.target <= 1, self.target, "0 to 1"),
+            "rule": (self.rule in ("topk", "band"), self.rule, "topk, band"),
+            "low": (0 <= self.low <= self.high, self.low, f"0 to high={self.high}"),
+            "high": (self.high <= 1, self.high, "at most 1"),
+            "decay": (0 <= self.decay <= 1, self.decay, "0 to 1"),
+            "candidates": (self.candidates >= 1, self.candidates, "1 or more"),
+            "prior": (0 < self.prior < np.inf, self.prior, "above 0, finite"),
+        }
+        require(self.name, checks)
+
+    @property
+    def selects(self) -> bool:
+        """True."""
+        return True
+
+    def init(self, num_prompts: int, num_bins: int) -> Posterior:
+        """The prior for every prompt."""
+        return Posterior(np.full(num_prompts, self.prior), np.full(num_prompts, self.prior))
+
+    def select(
+        self, state: Posterior, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """The best of the candidates by one posterior draw each."""
+        num = belief.num_prompts
+        pool_C = rng.choice(num, min(num, self.candidates * request.num_prompts), replace=False)
+        rate_C = rng.beta(state.alpha_N[pool_C], state.beta_N[pool_C])
+        if self.rule == "topk":
+            distance_C = np.abs(rate_C - self.target)
+        else:
+            distance_C = np.maximum(np.maximum(self.low - rate_C, rate_C - self.high), 0.0)
+        # Candidates came in random order, so a stable sort breaks ties at random.
+        return pool_C[np.argsort(distance_C, kind="stable")[: request.num_prompts]]
+
+    def update(self, state: Posterior, belief: Belief, groups: Groups) -> Posterior:
+        """Decay towards the prior and count the visit."""
+        scored_P = groups.scored_P
+        prompt_P = groups.plan.prompt_P[scored_P]
+        success_P = groups.successes_P[scored_P]
+        failure_P = groups.trials_P[scored_P] - success_P
+        alpha_N, beta_N = state.alpha_N.copy(), state.beta_N.copy()
+        base = (1.0 - self.decay) * self.prior
+        alpha_N[prompt_P] = self.decay * alpha_N[prompt_P] + base + success_P
+        beta_N[prompt_P] = self.decay * beta_N[prompt_P] + base + failure_P
+        return Posterior(alpha_N, beta_N)

@@ -1,0 +1,100 @@
+"""SPEED: screen prompts with a few rollouts, continue where they disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.difficulty import Belief
+from gdro.groups import Groups
+from gdro.numerics.sampling import draw_outside
+from gdro.strategy import More, NoState, Strategy, require
+from gdro.types import IntArray, Weights
+
+
+@dataclass(frozen=True)
+class Speed(Strategy[NoState]):
+    """Continue only prompts whose screening pass rate lies strictly between `low` and `high`.
+
+    The plan's own rollouts are the screening (n_init, the trainer's group size). Prompts that pass
+    get n_cont further rollouts, as many prompts as the loss has room for; while too few passed, fresh
+    prompts are screened. The paper carries spare prompts over to the next step; here they are
+    dropped, and counted as spent.
+
+    Args:
+        continuation: n_cont over n_init.
+        low: Pass rate that screening must exceed.
+        high: Pass rate that screening must stay below.
+        max_screens: Batches screened at most, the first included.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "speed"
+    changes: ClassVar[str] = "rollouts go on only for prompts that a screening finds undecided"
+    source: ClassVar[str] = "arXiv 2506.09016"
+    cost: ClassVar[str] = "further generations"
+
+    continuation: float = 2.0
+    low: float = 0.0
+    high: float = 1.0
+    max_screens: int = 2
+
+    def __post_init__(self) -> None:
+        checks = {
+            "continuation": (0 < self.continuation < np.inf, self.continuation, "above 0, finite"),
+            "low": (0 <= self.low < self.high, self.low, f"0 to below high={self.high}"),
+            "high": (self.high <= 1, self.high, "at most 1"),
+            "max_screens": (self.max_screens >= 1, self.max_screens, "1 or more"),
+        }
+        require(self.name, checks)
+
+    @property
+    def extends(self) -> bool:
+        """True."""
+        return True
+
+    def extend(
+        self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
+    ) -> More | None:
+        """Screen fresh prompts while too few passed, then continue those that did."""
+        plan = groups.plan
+        each = max(1, plan.num_rollouts // plan.num_prompts)
+        further = max(1, round_half_up(self.continuation * each))
+        if (plan.rollouts_P >= each + further).any():
+            return None  # continued already
+        passed_P = self._passed(groups)
+        room = max(1, plan.num_rollouts // (each + further))
+        if len(passed_P) < room and round + 1 < self.max_screens:
+            fresh_P = draw_outside(belief.num_prompts, plan.prompt_P, plan.num_prompts, rng)
+            if len(fresh_P):
+                return More(fresh_P, np.full(len(fresh_P), each))
+        chosen_P = plan.prompt_P[passed_P[:room]]
+        return More(chosen_P, np.full(len(chosen_P), further)) if len(chosen_P) else None
+
+    def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
+        """Keep the prompts that were continued."""
+        plan, plain = groups.plan, groups.expand(np.ones(len(groups.received_P)))
+        if not plan.extended:
+            return plain
+        each = max(1, plan.num_rollouts // plan.num_prompts)
+        continued_P = plan.rollouts_P >= each + max(1, round_half_up(self.continuation * each))
+        size_P = np.where(continued_P, groups.trials_P, 0)
+        fits_P = continued_P & (np.cumsum(size_P) <= plan.num_rollouts)
+        return Weights(plain.weight_R, plain.keep_R & fits_P[groups.position_R])
+
+    def _passed(self, groups: Groups) -> IntArray:
+        rate_P = groups.successes_P / np.maximum(groups.trials_P, 1)
+        return np.flatnonzero(groups.scored_P & (rate_P > self.low) & (rate_P < self.high))
+
+
+def round_half_up(value: float) -> int:
+    """The nearest integer, halves up.
+
+    >>> round_half_up(2.5)
+    3
+    """
+    return int(np.floor(value + 0.5))
