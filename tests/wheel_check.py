@@ -15,8 +15,9 @@ import gdro
 from gdro import Controller, Outcome, Problem, Request, list_strategies, make_strategy
 assert "torch" not in sys.modules
 keys = [f"p{i}" for i in range(20)]
+columns = {"difficulty": list(range(len(keys)))}
 for name in list_strategies():
-    controller = Controller(make_strategy(name), Problem(prompt_keys=keys), seed=0)
+    controller = Controller(make_strategy(name), Problem(keys, columns=columns), seed=0)
     for _ in range(3):
         plan = controller.plan(Request(num_prompts=8, num_rollouts=32))
         rows = plan.prompt_R

@@ -1,7 +1,8 @@
 """gdro: RL post-training that spends its rollouts where learning happens."""
 
+from gdro.belief import Belief
 from gdro.controller import Controller
-from gdro.difficulty import Belief, Difficulty
+from gdro.difficulty import Difficulty
 from gdro.errors import (
     BudgetError,
     CheckpointError,

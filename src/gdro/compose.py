@@ -40,16 +40,15 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 def roles(strategy: Strategy[Any]) -> list[str]:
     """What a strategy changes in a step: some of select, allocate, extend, weigh."""
-    cls, base = type(strategy), Strategy[Any]
     if strategy.name == "joint":
         return list(ROLES)
     found = {
         "select": strategy.selects,
-        "allocate": cls.allocate is not base.allocate,
+        "allocate": _overrides(strategy, "allocate"),
         "extend": strategy.extends,
         # What extends also says which rows are kept, and what selects undoes its own bias: neither
         # is a weight of its own.
-        "weigh": cls.weigh is not base.weigh and not strategy.extends and not strategy.selects,
+        "weigh": _overrides(strategy, "weigh") and not strategy.extends and not strategy.selects,
     }
     return [role for role in ROLES if found[role]]
 
@@ -75,9 +74,13 @@ def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
                 )
             taken[role] = (text, part)
     found = {role: part for role, (_, part) in taken.items()}
-    if "select" in found and "weigh" not in found:
+    if "select" in found and "weigh" not in found and _overrides(found["select"], "weigh"):
         found["weigh"] = found["select"]  # undoes the bias of its own draws, where it has that option
     return found
+
+
+def _overrides(strategy: Strategy[Any], hook: str) -> bool:
+    return getattr(type(strategy), hook) is not getattr(Strategy, hook)
 
 
 def _term(part: str, text: str) -> tuple[str, dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from gdro import checkpoint, record
+from gdro.belief import Belief
 from gdro.checks import check_columns, check_kept, check_more, check_pool, check_rollouts
-from gdro.difficulty import Belief, Difficulty, DifficultyTracker
+from gdro.difficulty import Difficulty, DifficultyTracker
 from gdro.groups import Groups, group
 from gdro.ledger import Ledger
 from gdro.numerics.budget import even_split
@@ -77,7 +78,7 @@ class Controller(Saved):
         self.ledger = Ledger()
         self._tracker = DifficultyTracker(self.difficulty, problem)
         self.belief = Belief(self._tracker)
-        self._state = strategy.init(problem.num_prompts, self.difficulty.num_bins)
+        self._state = strategy.init(problem.num_prompts, self.belief.num_bins)
         self._identity = checkpoint.identity(
             strategy.name, strategy.config(), asdict(self.difficulty), self.seed
         )
@@ -239,7 +240,7 @@ class Controller(Saved):
             "ticket": ticket,
             **dict(extra or {}),
             "metrics": self._closed_metrics(),
-            "bins": record.bins(groups, weight_P, self.difficulty.num_bins),
+            "bins": record.bins(groups, weight_P, self.belief.num_bins),
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
             "ledger": self.ledger.as_dict(),
             "applied": self.apply,

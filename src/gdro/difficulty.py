@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from gdro.bins import Bins, binning
 from gdro.codec import required
 from gdro.counts import Counts, DecayedCounts, WindowedCounts
 from gdro.errors import CheckpointError, StrategyError
 from gdro.numerics.passk import passk_posterior, passk_unbiased
-from gdro.types import UNSEEN, FloatArray, IntArray, Problem
+from gdro.prior import Prior
+from gdro.types import FloatArray, IntArray, Problem
 
 PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -28,6 +30,9 @@ class Difficulty:
             than k trials are known), or `any` (share of visits with a success, the paper's, which
             moves with the number of rollouts).
         k: Rollouts of the pass@k that is binned.
+        bins: Bins of `difficulty`, of the categories of a `column` (topic, source, level), or of the
+            `product` of both.
+        column: The column of categories.
         edges: Increasing bin edges in (0, 1); B = len(edges) + 1 bins, bin 0 the hardest.
         hysteresis: delta; an estimate must pass an edge by it before the bin changes.
         decay: Factor on the counts at each visit (`decayed`).
@@ -42,6 +47,8 @@ class Difficulty:
     tracker: Literal["decayed", "windowed"] = "decayed"
     estimator: Literal["bayes", "unbiased", "any"] = "bayes"
     k: int = 8
+    bins: Bins = "difficulty"
+    column: str = ""
     edges: tuple[float, ...] = PAPER_EDGES
     hysteresis: float = 0.03
     decay: float = 0.7
@@ -59,6 +66,8 @@ class Difficulty:
             "tracker": self.tracker in ("decayed", "windowed"),
             "estimator": self.estimator in ("bayes", "unbiased", "any"),
             "k": self.k >= 1,
+            "bins": self.bins in get_args(Bins),
+            "column": (self.bins == "difficulty") != bool(self.column),
             "hysteresis": 0.0 <= self.hysteresis < room,
             "decay": 0.0 <= self.decay <= 1.0,
             "window": 1 <= self.window <= 65535,
@@ -69,39 +78,16 @@ class Difficulty:
         if bad:
             raise StrategyError(
                 f"difficulty option {bad[0]} is {getattr(self, bad[0])!r}; allowed: tracker decayed or "
-                f"windowed; estimator bayes, unbiased or any; k >= 1; 0 <= hysteresis < {room:.3g} (the "
+                "windowed; estimator bayes, unbiased or any; k >= 1; bins difficulty, column or "
+                f"product; column only and always with the last two; 0 <= hysteresis < {room:.3g} (the "
                 "distance of the outer edges from 0 and 1); 0 <= decay <= 1; 1 <= window <= 65535; "
                 "prior_strength > 0; 0 <= prior_decay < 1"
             )
 
     @property
     def num_bins(self) -> int:
-        """B."""
+        """Bins of difficulty, len(edges) + 1; a column multiplies or replaces them."""
         return len(self.edges) + 1
-
-
-def rebin(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> IntArray:
-    """Bins with hysteresis: a rising estimate must pass an edge by delta, so must a falling one.
-
-    Args:
-        value: Estimates, shape (P,).
-        old: Bins so far (-1: none yet), shape (P,).
-        edges: Increasing, shape (B-1,).
-        delta: Hysteresis.
-
-    Returns:
-        Bins 0..B-1, shape (P,). Several bins may be crossed at once.
-    """
-    if not (old == UNSEEN).any():
-        return _moved(value, old, edges, delta)
-    fresh = np.searchsorted(edges, value, side="right")
-    return np.where(old == UNSEEN, fresh, _moved(value, old, edges, delta))
-
-
-def _moved(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> IntArray:
-    risen = (edges + delta).searchsorted(value, side="right")
-    fallen = (edges - delta).searchsorted(value, side="left")
-    return np.minimum(np.maximum(old, risen), np.maximum(fallen, risen))
 
 
 class DifficultyTracker:
@@ -116,23 +102,22 @@ class DifficultyTracker:
         self.config = config
         self.problem = problem
         num = problem.num_prompts
-        self._edges = np.array(config.edges)
+        self.binning = binning(config.bins, config.column, config.edges, config.hysteresis, problem)
         self._prior_N = problem.prior_N
         self.counts: Counts = (
             DecayedCounts(num, config.decay)
             if config.tracker == "decayed"
             else WindowedCounts(num, config.window)
         )
+        num_bins = self.binning.num_bins
         self.visits_N = np.zeros(num, np.int32)
-        self.bin_N = np.full(num, UNSEEN, np.int8 if config.num_bins < 127 else np.int16)
-        self.size_C = np.zeros(1 + config.num_bins, np.int64)
-        self.prior_mean = 0.5
-        self.prior_visits = 0
+        self.bin_N = self.binning.start(num).astype(np.int8 if num_bins < 127 else np.int16)
+        self.size_C = np.zeros(1 + num_bins, np.int64)
+        self.prior = Prior(self.binning, config.prior_decay)
         if self._prior_N is not None:
             known_P = np.flatnonzero(~np.isnan(self._prior_N))
-            unseen_P = np.full(len(known_P), UNSEEN)
-            estimate_P = self.passk(known_P)
-            self.bin_N[known_P] = rebin(estimate_P, unseen_P, self._edges, config.hysteresis)
+            old_P = self.bin_N[known_P].astype(np.int64)
+            self.bin_N[known_P] = self.binning.moved(known_P, self.passk(known_P), old_P)
         self._count_sizes()
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -143,8 +128,7 @@ class DifficultyTracker:
         self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         strength = self.config.prior_strength
-        # A prior of exactly zero or one could never be moved by its own strength.
-        mean_P: FloatArray | float = min(max(self.prior_mean, 0.05), 0.95)
+        mean_P = self.prior.mean(prompt_P)
         if self._prior_N is not None:
             own_P = self._prior_N[prompt_P]
             mean_P = np.where(np.isnan(own_P), mean_P, np.clip(own_P, 0.05, 0.95))
@@ -175,33 +159,29 @@ class DifficultyTracker:
         visit_P = self.visits_N[prompt_P].astype(np.int64)
         totals = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
         self.visits_N[prompt_P] = visit_P + 1
-        keep = self.config.prior_decay ** len(prompt_P) if self.prior_visits else 0.0
-        batch_mean = float((successes_P / trials_P).sum()) / len(prompt_P)
-        self.prior_mean = keep * self.prior_mean + (1.0 - keep) * batch_mean
-        self.prior_visits += len(prompt_P)
+        self.prior.observe(prompt_P, successes_P / trials_P)
         old_P = self.bin_N[prompt_P].astype(np.int64)
-        estimate_P = self._passk(prompt_P, *totals)
-        new_P = rebin(estimate_P, old_P, self._edges, self.config.hysteresis)
+        new_P = self.binning.moved(prompt_P, self._passk(prompt_P, *totals), old_P)
         self.bin_N[prompt_P] = new_P
         # Kept up to date: counting the pool at each step would cost in proportion to N.
         self.size_C += np.bincount(new_P + 1, minlength=len(self.size_C))
         self.size_C -= np.bincount(old_P + 1, minlength=len(self.size_C))
 
     def _count_sizes(self) -> None:
-        self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.config.num_bins)
+        self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.binning.num_bins)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """State as named arrays; names that end in _N or _NH have one row a prompt."""
         return {
             "visits_N": self.visits_N,
             "bin_N": self.bin_N,
-            "prior": np.array([self.prior_mean, float(self.prior_visits)]),
+            "prior": self.prior.array(),
             **self.counts.arrays(),
         }
 
     def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take over arrays of the shapes and types that `arrays()` gives; they are not copied."""
-        self.prior_mean, self.prior_visits = float(arrays["prior"][0]), int(arrays["prior"][1])
+        self.prior.load(arrays["prior"])
         self.visits_N, self.bin_N = arrays["visits_N"], arrays["bin_N"]
         self.counts.adopt(arrays)
         self._count_sizes()
@@ -239,62 +219,3 @@ def restored_tracker(
             )
     tracker.load_arrays(values)
     return tracker
-
-
-class Belief:
-    """Read-only view of a tracker, handed to strategies."""
-
-    def __init__(self, tracker: DifficultyTracker) -> None:
-        self._tracker = tracker
-
-    @property
-    def num_prompts(self) -> int:
-        """N."""
-        return len(self._tracker.bin_N)
-
-    @property
-    def num_bins(self) -> int:
-        """B."""
-        return self._tracker.config.num_bins
-
-    @property
-    def bin_N(self) -> IntArray:
-        """Current bin of every prompt (-1: unseen), shape (N,), read-only."""
-        view = self._tracker.bin_N.view()
-        view.flags.writeable = False
-        return view  # pyright: ignore[reportReturnType]  # int8, smaller than declared
-
-    @property
-    def size_C(self) -> IntArray:
-        """Prompts that are unseen (first) and in each bin, shape (1 + B,), read-only."""
-        view = self._tracker.size_C.view()
-        view.flags.writeable = False
-        return view
-
-    @property
-    def visits_N(self) -> IntArray:
-        """Visits of every prompt, shape (N,), read-only."""
-        view = self._tracker.visits_N.view()
-        view.flags.writeable = False
-        return view  # pyright: ignore[reportReturnType]  # int32, smaller than declared
-
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """What the pool knows of each prompt under that name, shape (N,), read-only."""
-        return self._tracker.problem.columns[name]
-
-    def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Beta posterior of the pass rate of some prompts: (alpha, beta), each shape (P,)."""
-        return self._tracker.posterior(prompt_P)
-
-    def counts(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Successes and failures counted, without the prior, each shape (P,)."""
-        return self._tracker.counts.totals(prompt_P)
-
-    def pass_rate(self, prompt_P: IntArray) -> FloatArray:
-        """Posterior mean pass rate of some prompts, shape (P,)."""
-        alpha_P, beta_P = self._tracker.posterior(prompt_P)
-        return alpha_P / (alpha_P + beta_P)
-
-    def passk(self, prompt_P: IntArray) -> FloatArray:
-        """Estimated pass@k of some prompts, shape (P,)."""
-        return self._tracker.passk(prompt_P)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
@@ -68,7 +69,27 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
     for option in options:
         if option not in known:
             raise StrategyError(f"{name}: unknown option {option!r}{_hint(option, known)}")
+    _check_types(name, cls, options)
     return cls(**options)
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,), "int": (numbers.Integral,), "str": (str,), "float": (numbers.Real,),
+    "float | None": (numbers.Real, type(None)),
+}  # fmt: skip
+
+
+def _check_types(name: str, cls: type[Strategy[Any]], options: Mapping[str, Any]) -> None:
+    """Raise before an option of the wrong type meets a comparison."""
+    declared = {f.name: str(f.type) for f in fields(cls)}
+    for option, value in options.items():
+        kinds = _KINDS.get(declared[option])
+        # True is a number in Python, and never meant as one.
+        wrong = kinds is not None and (
+            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+        )
+        if wrong:
+            raise StrategyError(f"{name}: {option} is {value!r}; allowed: {declared[option]}")
 
 
 def _composition(text: str, options: Mapping[str, Any]) -> Strategy[Any]:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gdro import checkpoint
+from gdro.belief import Belief
 from gdro.codec import Arrays, decode, encode, required
-from gdro.difficulty import Belief, Difficulty, DifficultyTracker, restored_tracker
+from gdro.difficulty import Difficulty, DifficultyTracker, restored_tracker
 from gdro.groups import Groups
 from gdro.ledger import Ledger
 from gdro.pending import InFlight, Pending
@@ -101,7 +102,7 @@ class Saved:
         match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
         tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap)
         strategy_state = decode(
-            self.strategy.init(self.problem.num_prompts, self.difficulty.num_bins),
+            self.strategy.init(self.problem.num_prompts, self.belief.num_bins),
             arrays,
             "strategy",
             match.remap,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.errors import RequestError, StrategyError
 from gdro.groups import Groups
 from gdro.numerics.budget import even_split

@@ -89,7 +89,10 @@ class DatasetPool:
 
 
 def dataset_pool(
-    dataset: Any, id_column: str | None = None, prior_column: str | None = None
+    dataset: Any,
+    id_column: str | None = None,
+    prior_column: str | None = None,
+    columns: Sequence[str] = (),
 ) -> DatasetPool:
     """Read the keys of a dataset.
 
@@ -98,6 +101,7 @@ def dataset_pool(
         id_column: Column of distinct ids. Without it, rows are told apart by a hash of prompt and
             answer; duplicates then share one belief.
         prior_column: Column of known pass rates in [0, 1] (None or NaN: unknown).
+        columns: Further columns that strategies or bins read.
 
     Returns:
         The pool.
@@ -105,7 +109,7 @@ def dataset_pool(
     Raises:
         ProblemError: A column is missing, or ids are missing or repeat.
     """
-    for column in filter(None, (id_column, prior_column)):
+    for column in filter(None, (id_column, prior_column, *columns)):
         if column not in dataset.column_names:
             raise ProblemError(
                 f"the dataset has no column {column!r}; it has {', '.join(dataset.column_names)}"
@@ -130,7 +134,9 @@ def dataset_pool(
     if prior_column:
         values = dataset[prior_column]
         prior_N = np.array([np.nan if values[r] is None else float(values[r]) for r in first.values()])
-    problem = Problem(prompt_keys=list(first), prior_N=prior_N)
+    rows = list(first.values())
+    kept = {name: np.array(dataset[name])[rows] for name in columns}
+    problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=kept)
     return DatasetPool(problem, id_column, list(first.values()), {k: i for i, k in enumerate(first)})
 
 

@@ -19,7 +19,7 @@ from trl import GRPOTrainer
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
-from gdro.errors import DivergenceError, ProblemError, StrategyError
+from gdro.errors import DivergenceError
 from gdro.integrations.pool import DatasetPool, dataset_pool
 from gdro.integrations.trl_losses import ADVANTAGE, ROW, LossCollector
 from gdro.integrations.trl_rows import chosen_rows, select_rows
@@ -27,8 +27,10 @@ from gdro.integrations.trl_score import AdvantageOptions, Scored, outcome_of, sc
 from gdro.integrations.trl_support import (
     check_arguments,
     check_config,
+    check_controller,
     resolve_correct,
     resolve_strategy,
+    wanted_columns,
 )  # fmt: skip
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
@@ -80,7 +82,14 @@ class GDROMixin:
     ) -> None:
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         check_arguments(dataset, kwargs)
-        self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column)
+        made, columns = None, ()
+        if controller is None:
+            made = resolve_strategy(strategy, strategy_options)
+            columns = wanted_columns(made, difficulty)
+        self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns)
+        if controller is not None:
+            given = (strategy, strategy_options, difficulty, not apply)
+            check_controller(controller, self._pool.problem, given)
         self._gdro_rewards: torch.Tensor | None = None
         self._gdro_planning = False
         self._gdro_losses: tuple[Outcome, LossCollector] | None = None
@@ -90,22 +99,11 @@ class GDROMixin:
         super().__init__(*args, **kwargs)
         check_config(self.args)
         self._correct = resolve_correct(correct, self.reward_func_names)
-        if controller is None:
-            made = resolve_strategy(strategy, strategy_options)
+        if made is not None:
             controller = Controller(
                 made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
             )
-        elif strategy is not None or strategy_options or difficulty is not None or not apply:
-            raise StrategyError(
-                "controller= was given together with strategy=, difficulty= or apply=; pass those to "
-                "the Controller"
-            )
-        if tuple(controller.problem.prompt_keys) != tuple(self._pool.problem.prompt_keys):
-            raise ProblemError(
-                f"the controller's pool ({controller.problem.num_prompts} prompts) is not the "
-                f"dataset's ({self._pool.problem.num_prompts}); make it from the same keys, e.g. "
-                "dataset_pool(train_dataset, id_column).problem"
-            )
+        assert controller is not None
         self.controller = controller
 
     # -- the step -----------------------------------------------------------------------------

@@ -8,9 +8,12 @@ from typing import Any
 
 from datasets import IterableDataset
 
-from gdro.errors import GdroError, StrategyError
+from gdro.controller import Controller
+from gdro.difficulty import Difficulty
+from gdro.errors import GdroError, ProblemError, StrategyError
 from gdro.registry import make_strategy
 from gdro.strategy import Strategy
+from gdro.types import Problem
 
 
 class UnsupportedError(GdroError):
@@ -128,3 +131,34 @@ def resolve_strategy(
     if options:
         raise StrategyError("strategy_options go with a strategy's name, not with an object")
     return strategy
+
+
+def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
+    """Dataset columns that a strategy or its bins read."""
+    of_bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
+    return tuple(dict.fromkeys((*strategy.columns, *of_bins)))
+
+
+def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...]) -> None:
+    """Refuse a ready controller that does not fit.
+
+    Args:
+        controller: The controller.
+        pool: The dataset's pool.
+        given: Arguments that belong to the controller.
+
+    Raises:
+        StrategyError: Some of them were given too.
+        ProblemError: The controller's pool is not the dataset's.
+    """
+    if any(given):
+        raise StrategyError(
+            "controller= was given together with strategy=, difficulty= or apply=; pass those to the "
+            "Controller"
+        )
+    if tuple(controller.problem.prompt_keys) != tuple(pool.prompt_keys):
+        raise ProblemError(
+            f"the controller's pool ({controller.problem.num_prompts} prompts) is not the dataset's "
+            f"({pool.num_prompts}); make it from the same keys, e.g. "
+            "dataset_pool(train_dataset, id_column).problem"
+        )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.strategy import Strategy, require
 from gdro.types import IntArray, Request

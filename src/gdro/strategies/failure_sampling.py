@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.numerics.sampling import draw_weighted
 from gdro.strategy import NoState, Strategy, require
 from gdro.types import IntArray, Request

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.errors import StrategyError
 from gdro.groups import Groups
 from gdro.registry import make_strategy

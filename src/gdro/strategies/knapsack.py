@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.numerics.budget import check_feasible, even_split, greedy
 from gdro.strategy import Draft, NoState, Strategy, require
 from gdro.types import FloatArray, IntArray

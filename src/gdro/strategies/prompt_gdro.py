@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_by_bin
@@ -221,7 +221,7 @@ class PromptGDRO(Strategy[AdversaryState]):
             return -groups.reward_P
         if groups.loss_P is None:
             raise OutcomeError(
-                "prompt-gdro with signal='surrogate' got no losses; pass observe(outcome, loss_R=...) "
+                f"{self.name} with signal='surrogate' got no losses; pass observe(outcome, loss_R=...) "
                 "after the update, or use signal='failure'"
             )
         return groups.loss_P

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.ragged import rank_within
 from gdro.strategy import More, NoState, Strategy, require

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from gdro.difficulty import Belief
+from gdro.belief import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
 from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
