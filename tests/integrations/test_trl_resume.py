@@ -82,4 +82,7 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert lines[0][0] == lines[1][0], "digests differ"
     assert lines[0][1] == lines[1][1], "trained weights differ"
     assert lines[0][2] == lines[1][2] == "96"
+    extending = [(tmp_path / f"extending{r}.txt").read_text().split() for r in (0, 1)]
+    assert extending[0] == extending[1], "digests, trained weights or ledgers differ"
+    assert int(extending[0][2]) <= 96
     assert "differ between ranks at step" in (tmp_path / "diverged.txt").read_text()

@@ -90,10 +90,13 @@ def test_every_row_belongs_to_its_prompt_and_rows_are_constant() -> None:
 def test_every_strategy_trains(name: str) -> None:
     trainer = make(name, max_steps=10)
     trainer.train()
-    assert trainer.controller.ledger.rollouts == 160
+    ledger = trainer.controller.ledger
+    kept = ledger.rollouts - ledger.discarded
+    assert ledger.rollouts == 160 or (trainer.controller.strategy.extends and kept <= 160)
     assert torch.isfinite(tiny.weights(trainer)).all()
     logged = [h for h in trainer.state.log_history if "gdro/pass_rate" in h]
-    assert len(logged) == 10
+    # A plan that waits for its losses is closed, and logged, one step later.
+    assert len(logged) == 10 - trainer.controller.strategy.needs_loss
 
 
 def test_resample_draws_other_prompts_than_offered() -> None:

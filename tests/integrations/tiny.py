@@ -44,6 +44,8 @@ def dataset(num: int = 24, conversational: bool = False) -> Dataset:
             "prompt": prompts,
             "answer": [str(i) for i in range(num)],
             "id": [f"p{i}" for i in range(num)],
+            "difficulty": [float(i) for i in range(num)],
+            "parity": ["odd" if i % 2 else "even" for i in range(num)],
         }
     )
 

@@ -28,6 +28,15 @@ def make(folder: Path, strategy: str) -> GDROTrainer:
 
 
 def main(folder: Path) -> None:
+    extending = make(folder / "extending", "reinforce-ada + prompt-gdro")
+    extending.train()
+    ledger = extending.controller.ledger
+    weights = hashlib.sha256(tiny.weights(extending).numpy().tobytes()).hexdigest()
+    (folder / f"extending{extending.accelerator.process_index}.txt").write_text(
+        f"{extending.controller.digest()} {weights} {ledger.rollouts - ledger.discarded}"
+    )
+    assert ledger.rollouts > 96, "nothing was extended"
+
     trainer = make(folder / "run", "joint")
     trainer.train()
     rank = trainer.accelerator.process_index

@@ -45,6 +45,7 @@ def select_rows(
     mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     chosen = torch.as_tensor(chosen_R, device=rounds[0]["completion_ids"].device)
     merged: dict[str, Any] = {}
+    num_items = torch.zeros((), dtype=torch.long)
     for name, first in rounds[0].items():
         if not torch.is_tensor(first) or first.ndim == 0:
             merged[name] = first
@@ -53,9 +54,11 @@ def select_rows(
         parts = [_gathered(r[name], accelerator, padding, name in _LEFT) for r in rounds]
         width = max(part.shape[1] for part in parts) if first.ndim > 1 else 0
         rows = torch.cat([_widened(part, width, padding, name in _LEFT) for part in parts])
-        if name == "completion_mask":
-            merged["num_items_in_batch"] = rows[chosen].sum()
         merged[name] = rows[chosen][mine]
+        if name == "completion_mask":
+            num_items = rows[chosen].sum()
+    # Tools are refused, so the loss is over all completion tokens of the chosen rows.
+    merged["num_items_in_batch"] = num_items
     return merged
 
 
