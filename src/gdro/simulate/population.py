@@ -8,7 +8,7 @@ import numpy as np
 
 from gdro.errors import GdroError
 from gdro.numerics.ragged import group_statistics
-from gdro.types import BoolArray, Extension, FloatArray, IntArray, Outcome, Plan, Weights
+from gdro.types import BoolArray, Extension, FloatArray, IntArray, Outcome, Plan, Problem, Weights
 
 
 class SimulationError(GdroError):
@@ -110,6 +110,15 @@ class World:
         self._skills = np.zeros(population.num_skills)
         self._own_N = np.zeros(population.num_prompts)
         self._step = 0
+
+    def problem(self) -> Problem:
+        """The pool, with a column `difficulty` (100 times the failure rate now) and one `skill`."""
+        prompt_N = np.arange(self.population.num_prompts)
+        columns = {
+            "difficulty": 100.0 * (1.0 - self.rates(prompt_N)),
+            "skill": self._skill[: len(prompt_N)],
+        }
+        return Problem([f"p{i}" for i in prompt_N.tolist()], columns=columns)
 
     def rates(self, index: IntArray) -> FloatArray:
         """True pass rates of prompts; indices from N on are held out."""

@@ -18,7 +18,7 @@ from gdro.registry import make_strategy
 from gdro.runlog import RunLog
 from gdro.simulate.population import Population, SimulationError, World
 from gdro.slices import SLICES
-from gdro.types import FloatArray, Problem, Request
+from gdro.types import FloatArray, Request
 
 
 @dataclass
@@ -90,10 +90,9 @@ def simulate(simulation: Simulation, output: Path, progress: Any = iter) -> dict
     made = {name: make_strategy(arm.strategy, **arm.options) for name, arm in arms.items()}
     if (output / "summary.json").exists():
         raise GdroError(f"{output} holds a simulation already; pass another --output, or delete it")
-    keys = [f"p{i}" for i in range(simulation.population.num_prompts)]
-    problem = Problem(prompt_keys=keys)
-    base = _evaluated(_world(simulation), simulation.k)
-    base_rate = _world(simulation).rates(_world(simulation).heldout)
+    fresh = _world(simulation)
+    problem = fresh.problem()
+    base, base_rate = _evaluated(fresh, simulation.k), fresh.rates(fresh.heldout)
     rows: dict[str, Any] = {}
     for name, strategy in made.items():
         folder = output / name
