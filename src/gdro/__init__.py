@@ -18,7 +18,7 @@ from gdro.groups import Groups
 from gdro.registry import list_strategies, make_strategy
 from gdro.runlog import RunLog
 from gdro.strategy import Draft, More, Strategy
-from gdro.types import UNSEEN, Extension, Outcome, Plan, Problem, Request, Weights
+from gdro.types import UNSEEN, Extension, Outcome, Plan, Problem, Recall, Request, Weights
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,7 @@ __all__ = [
     "Plan",
     "Problem",
     "ProblemError",
+    "Recall",
     "Request",
     "RequestError",
     "RunLog",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 from gdro import __version__
 from gdro.errors import GdroError
-from gdro.registry import list_strategies, strategy_class
+from gdro.explain import explanation, table
+from gdro.registry import make_strategy
 
 _EPILOG = """\
 examples:
@@ -21,7 +23,8 @@ examples:
   gdro train --recipe quickstart --resume                go on after a crash
   gdro simulate --strategy uniform --strategy joint      14,100 made-up prompts, no model, seconds
   gdro report runs/quickstart                            draw the page again
-  gdro strategies rollout-gdro                           options and their meaning
+  gdro strategies rollout-gdro                           options, their meaning, a worked example
+  gdro simulate --strategy "mopps + rollout-gdro"        parts of two strategies together
 """
 
 
@@ -91,7 +94,9 @@ def _add_train(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_recipe(train)
-    train.add_argument("--strategy", metavar="NAME", help="train one arm with this strategy instead")
+    train.add_argument(
+        "--strategy", metavar="NAME", help="train one arm with this strategy (or 'mopps + dapo')"
+    )
     train.add_argument("--shadow", action="store_true", help="plan and log only; train as plain GRPO")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.set_defaults(run=_train)
@@ -145,9 +150,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from gdro.tables import print_summary
 
     names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
-    for name in names:
-        strategy_class(name)
-    overrides = [f"arms.{name}.strategy={name}" for name in names] + arguments.overrides
+    overrides = [override for name in names for override in _arm(name)[1]] + arguments.overrides
     simulation = merge(Simulation, None, overrides, "simulation", GdroError)
     summary = simulate(
         simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)
@@ -169,8 +172,8 @@ def _train(arguments: argparse.Namespace) -> int:
     warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
     name, overrides = arguments.strategy, list(arguments.overrides)
     if name:
-        strategy_class(name)
-        overrides.insert(0, f"arms.{name}.strategy={name}")
+        name, made = _arm(name)
+        overrides = made + overrides
     recipe = load_recipe(arguments.recipe, overrides)
     if name:
         recipe.arms = {name: recipe.arms[name]}
@@ -215,22 +218,15 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _strategies(arguments: argparse.Namespace) -> int:
-    if arguments.name is None:
-        names = list_strategies()
-        width = max(map(len, names))
-        for name in names:
-            cls = strategy_class(name)
-            print(f"{name:{width}}  {cls.changes:50}  {cls.source}")
-        print("\ngdro strategies NAME shows the options of one.")
-        return 0
-    cls = strategy_class(arguments.name)
-    print(f"{arguments.name}: {(cls.__doc__ or '').strip()}\n\ndefaults:")
-    options = cls().config()
-    for option, value in options.items():
-        print(f"  {option} = {value!r}")
-    example = " ".join(f"arms.{arguments.name}.options.{k}={v}" for k, v in list(options.items())[:1])
-    print(f"\nexample:\n  gdro train --strategy {arguments.name} {example}".rstrip())
+    print(table() if arguments.name is None else explanation(arguments.name))
     return 0
+
+
+def _arm(strategy: str) -> tuple[str, list[str]]:
+    """Name of an arm for a strategy, and the override that makes it."""
+    make_strategy(strategy)  # a misspelt name is told before anything heavy is imported
+    name = re.sub(r"[^A-Za-z0-9]+", "-", strategy).strip("-")
+    return name, [f"arms.{name}.strategy={strategy}"]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 from gdro.errors import StrategyError
 from gdro.strategy import Strategy
 
-ROLES = ("select", "allocate", "extend", "weigh")
+ROLES = ("select", "allocate", "extend", "weigh", "remember")
 _TERM = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
@@ -39,7 +39,7 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def roles(strategy: Strategy[Any]) -> list[str]:
-    """What a strategy changes in a step: some of select, allocate, extend, weigh."""
+    """What a strategy changes in a step: some of `ROLES`."""
     if strategy.name == "joint":
         return list(ROLES)
     found = {
@@ -48,7 +48,9 @@ def roles(strategy: Strategy[Any]) -> list[str]:
         "extend": strategy.extends,
         # What extends also says which rows are kept, and what selects undoes its own bias: neither
         # is a weight of its own.
-        "weigh": _overrides(strategy, "weigh") and not strategy.extends and not strategy.selects,
+        "weigh": _overrides(strategy, "weigh")
+        and not (strategy.extends or strategy.selects or strategy.remembers),
+        "remember": strategy.remembers,
     }
     return [role for role in ROLES if found[role]]
 

@@ -155,7 +155,7 @@ class Controller(Saved):
         pending = self._plans.get(outcome.ticket)
         if not (self.apply and self.strategy.extends):
             return None
-        groups = group(pending.plan, outcome)
+        groups = group(pending.plan, outcome, self.seed)
         rng = np.random.default_rng([self.seed, outcome.ticket, 1 + pending.round])
         more = self.strategy.extend(self._state, self.belief, groups, pending.round, rng)
         if more is None:
@@ -179,7 +179,7 @@ class Controller(Saved):
             OutcomeError: Rows do not fit the plan.
         """
         pending = self._plans.get(outcome.ticket)
-        groups = group(pending.plan, outcome)
+        groups = group(pending.plan, outcome, self.seed)
         weights = self.strategy.weigh(self._state, self.belief, groups)
         check_kept(self.strategy.name, weights.keep_R, pending.plan)
         pending.weigh(groups, weights)
@@ -193,6 +193,7 @@ class Controller(Saved):
         loss_R: FloatArray | None = None,
         *,
         extra: Mapping[str, float] | None = None,
+        recalled: tuple[int, int] = (0, 0),
     ) -> None:
         """Close a plan: beliefs and the strategy's state move, the step is logged.
 
@@ -200,6 +201,7 @@ class Controller(Saved):
             outcome: Scored rollouts of an open plan.
             loss_R: Loss of each row after the update, aligned with the outcome, shape (R,).
             extra: Further scalars for the run log, e.g. the trainer's global step.
+            recalled: Remembered rows that took the place of this plan's, and their tokens.
 
         Raises:
             TicketError: The ticket is unknown or closed.
@@ -208,7 +210,7 @@ class Controller(Saved):
         pending = self._plans.get(outcome.ticket)
         groups = pending.groups
         if groups is None or groups.outcome is not outcome:
-            groups = group(pending.plan, outcome)
+            groups = group(pending.plan, outcome, self.seed)
         if loss_R is not None:
             groups = groups.with_loss(np.asarray(loss_R, np.float64))
         # The strategy first: it sees beliefs from before the visit, and may refuse the outcome
@@ -220,7 +222,7 @@ class Controller(Saved):
         )
         self._state = state
         self._plans.close(outcome.ticket)
-        self.ledger.close(groups, pending.discarded)
+        self.ledger.close(groups, pending.discarded, recalled)
         self._last = groups, pending
         if self.log is not None:
             self._write(outcome.ticket, groups, pending, extra)

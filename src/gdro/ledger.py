@@ -22,6 +22,8 @@ class Ledger:
         missing: Rollouts planned that did not come back.
         unscored: Rollouts without a reward.
         discarded: Rollouts dropped from the loss.
+        recalled: Remembered rows that joined the loss in the place of discarded ones.
+        recalled_tokens: Their tokens: trained on, not generated again.
         tokens: Tokens generated, discarded ones too (0 where the trainer does not count).
     """
 
@@ -33,21 +35,26 @@ class Ledger:
     missing: int = 0
     unscored: int = 0
     discarded: int = 0
+    recalled: int = 0
+    recalled_tokens: int = 0
     tokens: int = 0
 
-    def close(self, groups: Groups, discarded: int) -> None:
+    def close(self, groups: Groups, discarded: int, recalled: tuple[int, int] = (0, 0)) -> None:
         """Count what came back for a plan.
 
         Args:
             groups: The plan's groups.
-            discarded: Rollouts dropped from the loss.
+            discarded: Rollouts that `weigh` dropped from the loss.
+            recalled: Remembered rows that took the place of others, and their tokens.
         """
         rows = len(groups.outcome.prompt_R)
         self.closed += 1
         self.rollouts += rows
         self.missing += int(groups.plan.rollouts_P.sum()) - rows
         self.unscored += rows - int(np.count_nonzero(groups.outcome.valid_mask_R))
-        self.discarded += discarded
+        self.discarded += discarded + recalled[0]
+        self.recalled += recalled[0]
+        self.recalled_tokens += recalled[1]
         tokens_R = groups.outcome.tokens_R
         self.tokens += 0 if tokens_R is None else int(tokens_R.sum())
 

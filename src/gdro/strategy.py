@@ -89,6 +89,11 @@ class Strategy(Generic[S]):
         return False
 
     @property
+    def remembers(self) -> bool:
+        """Whether `weigh` may remember rollouts and recall them, which the adapter must support."""
+        return False
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the pool that the strategy reads by `belief.column`, as numbers."""
         return ()

@@ -334,6 +334,22 @@ def _booleans(values: Any, name: str) -> BoolArray:
     return frozen(array, np.bool_)
 
 
+@dataclass(frozen=True)
+class Recall:
+    """A remembered rollout that should join the loss.
+
+    Attributes:
+        prompt: Dataset index of its prompt.
+        kind: `replay` joins the prompt's group of this step, with an ordinary advantage; `anchor`
+            stands alone with a fixed one.
+        advantage: The fixed advantage of an anchor.
+    """
+
+    prompt: int
+    kind: Literal["replay", "anchor"]
+    advantage: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Weights:
     """What to do with each row of an outcome.
@@ -343,8 +359,15 @@ class Weights:
         keep_R: False drops the row from the loss, shape (R,).
         baseline: Over which of a group's rows the mean and deviation of advantages are taken: those
             `kept`, or `all` that were scored.
+        remember_R: Rows worth remembering for later steps, shape (R,); None: none.
+        recall: Remembered rollouts to bring back, the most wanted first; an adapter puts them in
+            the place of rows without gradient, and leaves out those that find no place.
+        most_anchors: Of the anchors in `recall` take this many, the least likely ones now.
     """
 
     weight_R: FloatArray
     keep_R: BoolArray
     baseline: Literal["kept", "all"] = "kept"
+    remember_R: BoolArray | None = None
+    recall: tuple[Recall, ...] = ()
+    most_anchors: int = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gdro import list_strategies
 from gdro.cli import main
 
 SMALL = [
@@ -55,6 +56,14 @@ def test_strategies_list_and_explain(capsys: pytest.CaptureFixture[str]) -> None
     assert "rollout-gdro" in capsys.readouterr().out
     assert main(["strategies", "prompt-gdro"]) == 0
     assert "eta = 4.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [*list_strategies(), "mopps(target=0.4) + dapo"])
+def test_every_strategy_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["strategies", name]) == 0
+    out = capsys.readouterr().out
+    assert "a worked example" in out
+    assert "gdro train --strategy" in out
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,8 @@ from gdro.strategy import Draft, More, Strategy
 from gdro.types import FloatArray, IntArray, Request, Weights
 
 Part = Strategy[Any] | str | Mapping[str, Any]
-_FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender"}
+_FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender",
+           "remember": "rememberer"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class JointState:
     allocate: Any
     weigh: Any
     extend: Any
+    remember: Any
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Joint(Strategy[JointState]):
         allocator: Decides rollouts, likewise.
         weigher: Weights advantages, likewise.
         extender: Asks for further rollouts and says which rows are kept, likewise.
+        rememberer: Remembers rollouts and recalls them, likewise.
 
     Raises:
         StrategyError: A part is unknown, or parts clash.
@@ -58,6 +61,7 @@ class Joint(Strategy[JointState]):
     allocator: Part = "rollout-gdro"
     weigher: Part = "prompt-gdro"
     extender: Part = "uniform"
+    rememberer: Part = "uniform"
 
     def __post_init__(self) -> None:
         for field in _FIELDS.values():
@@ -75,10 +79,13 @@ class Joint(Strategy[JointState]):
                 f"joint: weigher {weigher.name!r} keeps rows by asking for more, which the extender "
                 f"{extender.name!r} does here; pass it as extender"
             )
-        greedy = next((p for p in parts.values() if p.needs_loss), None)
-        if extender.extends and greedy is not None:
+        if weigher.remembers and weigher != parts["remember"]:
+            raise StrategyError(f"joint: weigher {weigher.name!r} is a memory; pass it as rememberer")
+        needs_loss = next((p for p in parts.values() if p.needs_loss), None)
+        drops = next((p for p in parts.values() if p.extends or p.remembers), None)
+        if drops is not None and needs_loss is not None:
             raise StrategyError(
-                f"joint: {greedy.name!r} needs the loss of every row, but rows that {extender.name!r} "
+                f"joint: {needs_loss.name!r} needs the loss of every row, but rows that {drops.name!r} "
                 "drops have none; use signal='failure'"
             )
 
@@ -91,6 +98,11 @@ class Joint(Strategy[JointState]):
     def extends(self) -> bool:
         """Whether the extender asks for further rollouts."""
         return self._part("extend").extends
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the rememberer recalls rollouts."""
+        return self._part("remember").remembers
 
     @property
     def needs_loss(self) -> bool:
@@ -129,7 +141,18 @@ class Joint(Strategy[JointState]):
         return self._part("extend").extend(state.extend, belief, groups, round, rng)
 
     def weigh(self, state: JointState, belief: Belief, groups: Groups) -> Weights:
-        """As the weigher, on the rows that the extender keeps."""
+        """As the weigher, on the rows that the extender keeps, with what the rememberer recalls."""
+        weights = self._weighed(state, belief, groups)
+        memory = self._part("remember")
+        if not memory.remembers:
+            return weights
+        recalled = memory.weigh(state.remember, belief, groups)
+        return replace(
+            weights, weight_R=weights.weight_R * recalled.weight_R, remember_R=recalled.remember_R,
+            recall=recalled.recall, most_anchors=recalled.most_anchors,
+        )  # fmt: skip
+
+    def _weighed(self, state: JointState, belief: Belief, groups: Groups) -> Weights:
         extender = self._part("extend")
         if not extender.extends:
             return self._part("weigh").weigh(state.weigh, belief, groups)

@@ -1,0 +1,119 @@
+"""What `gdro strategies` prints: the table, and one strategy with its options and a worked example."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from gdro.compose import is_composition
+from gdro.controller import Controller
+from gdro.registry import list_strategies, make_strategy, strategy_class
+from gdro.strategy import Strategy
+from gdro.types import Extension, FloatArray, IntArray, Outcome, Plan, Problem, Request
+
+_RATES = (0.0, 0.1, 0.5, 0.9, 1.0)
+_EACH, _STEPS, _PROMPTS, _MEAN = 40, 60, 20, 4
+
+
+def table() -> str:
+    """Every strategy: name, what it changes, source and cost."""
+    rows = [("name", "changes", "source", "cost")]
+    for name in list_strategies():
+        cls = strategy_class(name)
+        rows.append((name, cls.changes, cls.source, cls.cost))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    compose = 'Join with +, each part changing something else: --strategy "mopps + rollout-gdro".'
+    return "\n".join(
+        [*(line.rstrip() for line in lines), "", "gdro strategies NAME explains one.", compose]
+    )
+
+
+def explanation(name: str) -> str:
+    """A strategy's documentation, defaults and a worked example.
+
+    Args:
+        name: A name or a composition.
+
+    Raises:
+        StrategyError: It is unknown.
+    """
+    strategy = make_strategy(name)
+    lines = [f"{name}: {inspect.getdoc(strategy)}", "", "defaults:"]
+    options = strategy.config()
+    lines += [f"  {option} = {value!r}" for option, value in options.items()] or ["  (no options)"]
+    lines += ["", *example(strategy), "", "example:", f"  {_command(name, options)}"]
+    return "\n".join(lines)
+
+
+def example(strategy: Strategy[Any]) -> list[str]:
+    """What a strategy does with prompts of five known pass rates that do not learn.
+
+    Args:
+        strategy: The strategy.
+
+    Returns:
+        Lines of a table: by pass rate, the share of draws, rollouts spent and rows kept a draw, and
+        the mean weight of those rows, over the second half of 60 steps.
+    """
+    rate_N = np.repeat(_RATES, _EACH)
+    difficulty_N = 100.0 * (1.0 - rate_N)
+    keys = [f"p{i}" for i in range(len(rate_N))]
+    controller = Controller(strategy, Problem(keys, columns={"difficulty": difficulty_N}), seed=0)
+    sums = np.zeros((4, len(_RATES)))
+    for step in range(_STEPS):
+        counts = _step(controller, rate_N, np.random.default_rng(step))
+        sums += counts if step >= _STEPS // 2 else 0.0
+    draws_G, spent_G, kept_G, weight_G = sums
+    head = (
+        f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {_MEAN} rollouts on average, "
+        f"steps {_STEPS // 2} to {_STEPS}"
+    )
+    lines = [head, "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"]
+    for g, rate in enumerate(_RATES):
+        share, draws, kept = draws_G[g] / draws_G.sum(), max(1.0, draws_G[g]), max(1.0, kept_G[g])
+        lines.append(
+            f"  {rate:9.1f}  {share:14.2f}  {spent_G[g] / draws:15.1f}  {kept_G[g] / draws:16.1f}  "
+            f"{weight_G[g] / kept:15.2f}"
+        )
+    return lines
+
+
+def _step(controller: Controller, rate_N: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Draws, rollouts, kept rows and summed weights of one step by class of pass rate, shape (4, G)."""
+    plan = controller.plan(Request(_PROMPTS, _PROMPTS * _MEAN))
+    outcome = _scored(plan, rate_N, rng)
+    while (extension := controller.extend(outcome)) is not None:
+        outcome = outcome.joined(_scored(extension, rate_N, rng))
+    weights = controller.weigh(outcome)
+    controller.observe(outcome, np.zeros(len(outcome.prompt_R)))
+    class_R = outcome.prompt_R // _EACH
+    drawn_P: IntArray = np.unique(outcome.prompt_R) // _EACH
+    keep_R = weights.keep_R
+    size = len(_RATES)
+    return np.stack(
+        [
+            np.bincount(drawn_P, minlength=size),
+            np.bincount(class_R, minlength=size),
+            np.bincount(class_R[keep_R], minlength=size),
+            np.bincount(class_R[keep_R], weights.weight_R[keep_R], size),
+        ],
+        dtype=np.float64,
+    )
+
+
+def _scored(plan: Plan | Extension, rate_N: FloatArray, rng: np.random.Generator) -> Outcome:
+    right_R = rng.random(len(plan.prompt_R)) < rate_N[plan.prompt_R]
+    return Outcome(plan.ticket, plan.prompt_R, right_R.astype(np.float64), right_R)
+
+
+def _command(name: str, options: dict[str, Any]) -> str:
+    if is_composition(name):
+        return f'gdro train --strategy "{name}"'
+    number = next((k for k, v in options.items() if isinstance(v, int | float | str)), None)
+    if number is None:
+        return f"gdro train --strategy {name}"
+    return f"gdro train --strategy {name} arms.{name}.options.{number}={options[number]}"
