@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gdro import checkpoint
 from gdro.codec import required
-from gdro.errors import CheckpointError
+from gdro.errors import CheckpointError, StrategyError
 from gdro.types import IntArray, Problem
 
 _SCHEMA = 1
@@ -19,7 +19,7 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class StoredRollout:
-    """One rollout.
+    """One rollout; arrays are int32, for a vocabulary never needs more.
 
     Attributes:
         prompt_ids: Tokens of the prompt as it was given to the model, no padding.
@@ -43,9 +43,16 @@ class RolloutStore:
     Args:
         problem: The pool, whose keys identify prompts across runs.
         max_bytes: Most bytes of tokens and rewards.
+
+    Raises:
+        StrategyError: `max_bytes` is not positive.
     """
 
     def __init__(self, problem: Problem, max_bytes: int) -> None:
+        if max_bytes < 1:
+            raise StrategyError(
+                f"memory_bytes is {max_bytes!r}; allowed: 1 or more (1,000 tokens take 4 kB)"
+            )
         self._problem = problem
         self._max_bytes = max_bytes
         self._rollouts: OrderedDict[int, StoredRollout] = OrderedDict()
@@ -70,9 +77,9 @@ class RolloutStore:
     def save(self, path: str | Path) -> None:
         """Write the store to one file, atomically."""
         rows = list(self._rollouts.values())
-        empty = np.zeros(0, np.int64)
+        empty = np.zeros(0, np.int32)
         arrays = {
-            "key_hash_M": self._problem.key_hash_N[list(self._rollouts)] if rows else empty,
+            "key_hash_M": self._problem.key_hash_N[np.array(list(self._rollouts), np.int64)],
             "prompt_length_M": np.array([len(r.prompt_ids) for r in rows], np.int64),
             "completion_length_M": np.array([len(r.completion_ids) for r in rows], np.int64),
             "prompt_ids": np.concatenate([empty, *(r.prompt_ids for r in rows)]),

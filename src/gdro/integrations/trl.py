@@ -19,11 +19,12 @@ from trl import GRPOTrainer
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
-from gdro.errors import DivergenceError
 from gdro.integrations.pool import DatasetPool, dataset_pool
-from gdro.integrations.trl_losses import ADVANTAGE, ROW, LossCollector
-from gdro.integrations.trl_rows import chosen_rows, select_rows
-from gdro.integrations.trl_score import AdvantageOptions, Scored, outcome_of, score
+from gdro.integrations.trl_log import compare_ranks, patch_logs
+from gdro.integrations.trl_losses import ROW, LossCollector
+from gdro.integrations.trl_memory import TrlMemory
+from gdro.integrations.trl_score import AdvantageOptions, outcome_of
+from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_support import (
     check_arguments,
     check_config,
@@ -58,6 +59,7 @@ class GDROMixin:
             default: the only reward function, above .5.
         prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
             weigh more in a loss that averages over rows.
+        memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
         **kwargs: Keyword arguments of the trainer.
 
     Raises:
@@ -78,6 +80,7 @@ class GDROMixin:
         prior_column: str | None = None,
         correct: str | tuple[str, float] | None = None,
         prompt_equal: bool = False,
+        memory_bytes: int = 2**28,
         **kwargs: Any,
     ) -> None:
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
@@ -105,6 +108,9 @@ class GDROMixin:
             )
         assert controller is not None
         self.controller = controller
+        self._gdro_memory: TrlMemory | None = None
+        if controller.strategy.remembers:
+            self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)
 
     # -- the step -----------------------------------------------------------------------------
 
@@ -125,32 +131,38 @@ class GDROMixin:
             rounds.append(self._gdro_generate(offered, extension.prompt_R))
             further = self._gdro_outcome(plan.ticket, extension.prompt_R, *rounds[-1])
             outcome = outcome.joined(further)
-        rewards_RK = torch.cat([rewards for _, rewards in rounds])
-        scored = self._gdro_score(plan, outcome, rewards_RK)
-        batches = [batch for batch, _ in rounds]
         self.last_plan = plan
-        return self._gdro_batch(plan, outcome, scored, batches)
+        rewards_RK = torch.cat([rewards for _, rewards in rounds])
+        batches, weights = [batch for batch, _ in rounds], self.controller.weigh(outcome)
+        options = AdvantageOptions(
+            self.reward_weights, self.scale_rewards, self.multi_objective_aggregation,
+            self.prompt_equal, self.controller.strategy.extends,
+        )  # fmt: skip
+        return self._gdro_batch(Step(plan, outcome, rewards_RK, batches, weights, options))
 
-    def _gdro_batch(
-        self, plan: Plan, outcome: Outcome, scored: Scored, batches: list[dict[str, Any]]
-    ) -> dict[str, Any]:
+    def _gdro_batch(self, step: Step) -> dict[str, Any]:
         """This rank's rows with their advantages; the plan is closed, or waits for its losses."""
-        output, chosen_R = batches[0], slice(None)
-        if len(batches) > 1:
-            chosen_R = chosen_rows(scored.keep_R, plan.num_rollouts)
-            pad_id = self._tokenizer.pad_token_id
-            output = select_rows(batches, chosen_R, self.accelerator, pad_id)
+        scored = fresh = step.score()
+        pad_id = self._tokenizer.pad_token_id
+        output, chosen_R = step.rows(fresh.keep_R, self.accelerator, pad_id)
         local, rank = len(output["advantages"]), self.accelerator.process_index
-        mine = slice(rank * local, (rank + 1) * local)
-        output["advantages"] = scored.advantage_R[chosen_R][mine].to(output["advantages"].dtype)
+        mine_R = chosen_R[rank * local : (rank + 1) * local]
+        collector = joining = None
         if self.controller.strategy.needs_loss:
-            num_rows = len(scored.advantage_R)
-            output[ROW] = torch.arange(num_rows, device=scored.advantage_R.device)[mine]
-            output[ADVANTAGE] = scored.base_R[mine]
-            collector = LossCollector(num_rows, scored.advantage_R.device)
-            self._gdro_losses = (outcome, collector)
-        else:
-            self._gdro_observe(outcome, None)
+            collector = LossCollector(fresh.base_R, mine_R)
+            output |= collector.columns
+        if self._gdro_memory is not None:
+            scored, joining = self._gdro_memory.recall(step, fresh, chosen_R)
+        output["advantages"] = scored.advantage_R[mine_R].to(output["advantages"].dtype)
+        patch_logs(self, scored.advantage_R, fresh.zero_R)
+        if self._gdro_memory is not None and joining is not None:
+            output = self._gdro_memory.join(output, joining, scored, chosen_R)
+        if collector is None:
+            self._gdro_observe(step.outcome, None)
+            return output
+        if joining is not None:
+            collector.replaced(joining.row_M)
+        self._gdro_losses = (step.outcome, collector)
         return output
 
     def _gdro_generate(
@@ -196,7 +208,10 @@ class GDROMixin:
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
             # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
-            self.controller.save(Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE)
+            path = Path(self._get_output_dir(trial=trial)) / folder
+            self.controller.save(path / STATE_FILE)
+            if self._gdro_memory is not None:
+                self._gdro_memory.save(path)
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -204,6 +219,8 @@ class GDROMixin:
         if checkpoint is not None:
             self._gdro_open_log(resumed=True)
             self.controller.load(Path(checkpoint) / STATE_FILE)
+            if self._gdro_memory is not None:
+                self._gdro_memory.load(Path(checkpoint))
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As the trainer's; closes the last plan, whose losses came after the last update."""
@@ -231,16 +248,6 @@ class GDROMixin:
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         return self.controller.plan(request)
 
-    def _gdro_score(self, plan: Plan, outcome: Outcome, rewards_RK: torch.Tensor) -> Scored:
-        """Advantages of all ranks' rows, with and without weights."""
-        options = AdvantageOptions(
-            self.reward_weights, self.scale_rewards, self.multi_objective_aggregation,
-            self.prompt_equal, self.controller.strategy.extends,
-        )  # fmt: skip
-        scored = score(plan, outcome, rewards_RK, self.controller.weigh(outcome), options)
-        self._gdro_patch_logs(scored.advantage_R, scored.zero_R)
-        return scored
-
     def _gdro_outcome(
         self, ticket: int, prompt_R: IntArray, output: dict[str, Any], rewards_RK: torch.Tensor
     ) -> Outcome:
@@ -249,11 +256,14 @@ class GDROMixin:
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
-        self.controller.observe(outcome, loss_R, extra=extra)
-        for name, value in self.controller.metrics().items():
+        memory = self._gdro_memory
+        kept = {} if memory is None else memory.metrics()
+        recalled = (0, 0) if memory is None else memory.recalled
+        self.controller.observe(outcome, loss_R, extra=extra | kept, recalled=recalled)
+        kept = {f"gdro/{name}": value for name, value in kept.items()}
+        for name, value in (self.controller.metrics() | kept).items():
             self._metrics["train"][name].append(value)
-        if self.accelerator.num_processes > 1:
-            self._gdro_compare_ranks()
+        compare_ranks(self)
 
     def _gdro_close(self) -> None:
         """Close the plan whose losses were collected since the last generation."""
@@ -269,23 +279,6 @@ class GDROMixin:
             self.controller.abandon(outcome.ticket)
             return
         self._gdro_observe(outcome, loss_R.cpu().numpy())
-
-    def _gdro_patch_logs(self, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:
-        """Replace what TRL logged from groups of one."""
-        self._metrics["train"]["frac_reward_zero_std"][-1] = zero_R.float().mean().item()
-        logged = self._logs["advantages"]
-        for _ in range(min(len(advantage_R), len(logged))):
-            logged.pop()
-        logged.extend(advantage_R.tolist())
-
-    def _gdro_compare_ranks(self) -> None:
-        digests = gather_object([self.controller.digest()])
-        if len(set(digests)) > 1:
-            raise DivergenceError(
-                f"controllers differ between ranks at step {self.state.global_step}: "
-                f"{', '.join(digests)}; they must see the same rewards, so check that reward "
-                "functions and datasets do not depend on the rank"
-            )
 
 
 class GDROTrainer(GDROMixin, GRPOTrainer):

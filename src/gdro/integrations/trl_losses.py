@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from gdro.types import IntArray
+
 ROW, ADVANTAGE = "gdro_row", "gdro_advantage"
 
 
@@ -16,23 +18,40 @@ class LossCollector:
     several iterations the last pass counts.
 
     Args:
-        num_rows: Rollouts of the plan, all ranks together.
-        device: Where the tensor lives.
+        base_R: Advantages of all ranks' rows without weights, shape (R,).
+        mine_R: The rows of this rank's batch, shape (rows,).
     """
 
-    def __init__(self, num_rows: int, device: torch.device) -> None:
-        self.loss_R = torch.full((num_rows,), torch.nan, dtype=torch.float64, device=device)
+    def __init__(self, base_R: torch.Tensor, mine_R: IntArray) -> None:
+        self._base_R = base_R
+        self._mine_R = torch.as_tensor(mine_R, device=base_R.device)
+        self.loss_R = torch.full_like(base_R, torch.nan, dtype=torch.float64)
+
+    @property
+    def columns(self) -> dict[str, torch.Tensor]:
+        """What the batch must carry: each row's number and its advantage without weights."""
+        return {ROW: self._mine_R, ADVANTAGE: self._base_R[self._mine_R]}
 
     def add(self, logps: torch.Tensor, inputs: dict[str, Any], args: Any) -> None:
         """Record the rows of one micro-batch.
 
         Args:
             logps: Log-probabilities of completion tokens, shape (rows, T).
-            inputs: TRL's batch, with the rows' places and unweighted advantages.
+            inputs: TRL's batch, with the rows' places (-1: recalled) and unweighted advantages.
             args: The GRPOConfig (clipping range, beta).
         """
         rows = surrogate(logps.detach(), inputs, args.epsilon, args.epsilon_high, args.beta)
-        self.loss_R[inputs[ROW]] = rows.double()
+        fresh = inputs[ROW] >= 0
+        self.loss_R[inputs[ROW][fresh]] = rows[fresh].double()
+
+    def replaced(self, row_M: IntArray) -> None:
+        """Note rows that recalled ones replaced: on policy, their loss is minus their advantage.
+
+        Args:
+            row_M: The rows of all ranks, shape (M,).
+        """
+        rows = torch.as_tensor(row_M, device=self._base_R.device)
+        self.loss_R[rows] = -self._base_R[rows].double()
 
 
 def surrogate(

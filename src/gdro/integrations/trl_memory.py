@@ -1,51 +1,24 @@
-"""Recalled rollouts in TRL's batch: which find a place, and the tensors that carry them."""
+"""Memory in TRL: what was remembered joins the batch, on every rank alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate.utils import gather_object
 
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
+from gdro.integrations.trl_losses import ADVANTAGE, ROW
+from gdro.integrations.trl_recall import LOGPS, Joining, places, replaced, tensors
+from gdro.integrations.trl_score import Scored
+from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_support import UnsupportedError
-from gdro.types import BoolArray, IntArray, Outcome, Recall, Weights
+from gdro.types import IntArray, Problem
 
-_LEFT = ("prompt_ids", "prompt_mask")
-_KNOWN = {
-    *_LEFT, "completion_ids", "completion_mask", "advantages", "old_per_token_logps",
-    "sampling_per_token_logps", "importance_sampling_ratio", "gdro_row", "gdro_advantage",
-}  # fmt: skip
-_NO_GRADIENT = 1e-6
-
-
-@dataclass(frozen=True)
-class Joining:
-    """Recalled rollouts that found a place.
-
-    Attributes:
-        recalls: What joins, replays first.
-        rollouts: Their tokens and rewards.
-        row_M: The row of the outcome that each one replaces, shape (M,).
-    """
-
-    recalls: tuple[Recall, ...]
-    rollouts: tuple[StoredRollout, ...]
-    row_M: IntArray
-
-    @property
-    def replays(self) -> int:
-        """How many of them, the first ones, are replays."""
-        return sum(r.kind == "replay" for r in self.recalls)
-
-    @property
-    def tokens(self) -> int:
-        """Answer tokens that are trained on again."""
-        return sum(len(r.completion_ids) for r in self.rollouts)
+STORE_FILE = "gdro_memory.npz"
 
 
 def check_memory(args: Any) -> None:
@@ -59,8 +32,8 @@ def check_memory(args: Any) -> None:
     """
     if args.beta != 0.0:
         raise UnsupportedError(
-            f"memory with beta={args.beta} is not supported: with a KL term every row has a gradient, so "
-            "none can make room for a remembered one; set beta=0.0 or leave memory out"
+            f"memory with beta={args.beta} is not supported: with a KL term every row has a gradient, "
+            "so none can make room for a remembered one; set beta=0.0 or leave memory out"
         )
     if args.multi_objective_aggregation != "sum_then_normalize":
         raise UnsupportedError(
@@ -69,173 +42,173 @@ def check_memory(args: Any) -> None:
         )
 
 
-def places(
-    weights: Weights,
-    outcome: Outcome,
-    advantage_R: torch.Tensor,
-    store: RolloutStore,
-    chosen_R: IntArray,
-    likelihood: Callable[[Sequence[StoredRollout]], IntArray],
-) -> Joining | None:
-    """Find places for what a strategy recalls: rows without gradient, the shortest answers first.
+class TrlMemory:
+    """Keeps successes, and puts recalled ones in the place of rows without gradient.
 
     Args:
-        weights: The controller's.
-        outcome: All rows.
-        advantage_R: Their advantages, shape (R,).
-        store: Where the tokens are.
-        chosen_R: Rows that the loss takes, shape (rows,).
-        likelihood: Orders rollouts by their likelihood now, the least likely first.
-
-    Returns:
-        What joins, or None if nothing does.
-    """
-    dead_R = np.zeros(len(outcome.prompt_R), bool)
-    dead_R[chosen_R] = (advantage_R.abs() <= _NO_GRADIENT).cpu().numpy()[chosen_R]
-    known = [(r, s) for r in weights.recall if (s := store.get(r.prompt)) is not None]
-    joining: list[tuple[Recall, StoredRollout]] = []
-    for recall, rollout in known:
-        if recall.kind == "replay":
-            # The rows of a group that is replayed have a gradient then: they are no places.
-            left_R = dead_R & (outcome.prompt_R != recall.prompt)
-            if int(left_R.sum()) > len(joining):
-                joining.append((recall, rollout))
-                dead_R = left_R
-    anchors = [(r, s) for r, s in known if r.kind == "anchor"]
-    room = min(weights.most_anchors, int(dead_R.sum()) - len(joining))
-    if anchors and room > 0:
-        order = range(len(anchors)) if len(anchors) <= room else likelihood([s for _, s in anchors])
-        joining += [anchors[i] for i in list(order)[:room]]
-    if not joining:
-        return None
-    rows = _shortest(dead_R, outcome)[: len(joining)]
-    return Joining(tuple(r for r, _ in joining), tuple(s for _, s in joining), rows)
-
-
-def _shortest(dead_R: BoolArray, outcome: Outcome) -> IntArray:
-    assert outcome.tokens_R is not None
-    rows = np.flatnonzero(dead_R)
-    return rows[np.argsort(outcome.tokens_R[rows], kind="stable")]
-
-
-def tensors(
-    rollouts: Sequence[StoredRollout], pad_id: int, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """TRL's padded tensors of stored rollouts: prompt_ids, completion_ids and their masks."""
-
-    def padded(rows: list[IntArray], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for m, row in enumerate(rows):
-            place = slice(width - len(row), width) if left else slice(0, len(row))
-            ids[m, place], mask[m, place] = torch.from_numpy(row.copy()), 1
-        return ids.to(device), mask.to(device)
-
-    prompt_ids, prompt_mask = padded([r.prompt_ids for r in rollouts], left=True)
-    completion_ids, completion_mask = padded([r.completion_ids for r in rollouts], left=False)
-    return {
-        "prompt_ids": prompt_ids,
-        "prompt_mask": prompt_mask,
-        "completion_ids": completion_ids,
-        "completion_mask": completion_mask,
-    }
-
-
-def replaced(
-    batch: dict[str, Any],
-    rows: dict[str, torch.Tensor],
-    position_M: IntArray,
-    logps: torch.Tensor | None,
-    pad_id: int,
-) -> dict[str, Any]:
-    """A batch of this rank with some rows replaced by recalled ones.
-
-    Args:
-        batch: TRL's batch.
-        rows: The recalled rows of this rank, from `tensors`.
-        position_M: The rows that they replace, shape (M,).
-        logps: Their log-probabilities under the current policy, shape (M, T), where the batch has old
-            ones: recalled rows then start on policy.
-        pad_id: Token that pads.
-
-    Returns:
-        A new batch.
+        trainer: The trainer, for its model, its options and its ranks.
+        problem: The pool.
+        max_bytes: Most bytes of tokens kept.
 
     Raises:
-        UnsupportedError: The batch holds a tensor that recalled rows cannot fill.
+        UnsupportedError: An option of the trainer cannot work with recalled rows.
     """
-    found = {n for n, v in batch.items() if torch.is_tensor(v) and v.ndim > 0}
-    if found - _KNOWN:
-        raise UnsupportedError(
-            f"memory cannot fill the batch's {', '.join(sorted(found - _KNOWN))}; leave memory out"
+
+    def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
+        check_memory(trainer.args)
+        self.store = RolloutStore(problem, max_bytes)
+        self._trainer = trainer
+        self._last: Joining | None = None
+        self._rows = 1
+
+    @property
+    def recalled(self) -> tuple[int, int]:
+        """Rows that joined in the last step, and their tokens."""
+        return (0, 0) if self._last is None else (len(self._last.recalls), self._last.tokens)
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars of the last step and of the store."""
+        rows, tokens = self.recalled
+        replays = 0 if self._last is None else self._last.num_replays
+        return {
+            "memory_replays": float(replays),
+            "memory_anchors": float(rows - replays),
+            "memory_row_share": rows / self._rows,
+            "memory_length": tokens / rows if rows else 0.0,
+            "memory_rollouts": float(len(self.store)),
+            "memory_bytes": float(self.store.nbytes),
+        }
+
+    def recall(self, step: Step, fresh: Scored, chosen_R: IntArray) -> tuple[Scored, Joining | None]:
+        """What joins this step, and the advantages of all rows then; stores the step's successes.
+
+        Args:
+            step: The step.
+            fresh: Advantages without recalled rows.
+            chosen_R: Rows of all ranks that the loss takes, shape (rows,).
+
+        Returns:
+            `fresh` itself and None, if nothing joins.
+        """
+        self._rows = len(chosen_R)
+        found = places(
+            step.weights, step.outcome, fresh.advantage_R, self.store, chosen_R, self._least_likely
         )
-    values = dict(rows)
-    if logps is not None:
-        values |= {"old_per_token_logps": logps, "sampling_per_token_logps": logps}
-    made = dict(batch)
-    where = torch.as_tensor(position_M, device=rows["prompt_ids"].device)
-    for name in found:
-        if name == "importance_sampling_ratio":
-            made[name] = batch[name].clone()
-            made[name][where] = 1.0
-        elif name in values:
-            made[name] = _written(batch[name], values[name], where, pad_id, name)
-    return made
+        self._last = found
+        self._remember(step)
+        if found is None or found.replays is None:
+            return fresh, found
+        return step.score(found.replays), found
+
+    def join(
+        self, batch: dict[str, Any], joining: Joining, scored: Scored, chosen_R: IntArray
+    ) -> dict[str, Any]:
+        """This rank's batch with its share of the recalled rows.
+
+        Args:
+            batch: This rank's rows.
+            joining: What joins, all ranks together.
+            scored: Advantages with replays.
+            chosen_R: Rows of all ranks that the loss takes, increasing, shape (rows,).
+
+        Returns:
+            A batch of as many rows.
+        """
+        local, rank = len(batch["advantages"]), self._trainer.accelerator.process_index
+        place_M = np.searchsorted(chosen_R, joining.row_M)
+        mine = np.flatnonzero(place_M // local == rank)
+        rows = self._values(batch, joining, scored)
+        taken = torch.as_tensor(mine, device=batch["completion_ids"].device)
+        rows = {name: value[taken] for name, value in rows.items()}
+        made = replaced(batch, rows, place_M[mine] - rank * local, self._pad_id)
+        gather = self._trainer.accelerator.gather
+        made["num_items_in_batch"] = gather(made["completion_mask"].sum()).sum()
+        return made
+
+    def save(self, folder: Path) -> None:
+        """Write the store beside a checkpoint's other files."""
+        self.store.save(folder / STORE_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Take over the store of a checkpoint.
+
+        Raises:
+            CheckpointError: The file is missing or damaged.
+        """
+        self.store.load(folder / STORE_FILE)
+
+    def _remember(self, step: Step) -> None:
+        """Store the latest success of each prompt, on every rank alike."""
+        if step.weights.remember_R is None:
+            return
+        rows = np.flatnonzero(step.weights.remember_R)
+        latest = {int(step.outcome.prompt_R[r]): int(r) for r in rows}
+        found = _found(sorted(latest.values()), step.batches, self._trainer.accelerator)
+        for prompt, row in latest.items():
+            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in found[row])
+            if len(completion_ids):  # a truncated answer may be masked out whole
+                rewards_K = step.rewards_RK[row].float().cpu().numpy()
+                self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K))
+
+    @property
+    def _pad_id(self) -> int:
+        return self._trainer._tokenizer.pad_token_id
+
+    def _values(
+        self, batch: dict[str, Any], joining: Joining, scored: Scored
+    ) -> dict[str, torch.Tensor]:
+        """Every tensor of the batch for the recalled rows of all ranks."""
+        num, device = joining.num_replays, batch["completion_ids"].device
+        rows = tensors(joining.rollouts, self._pad_id, device)
+        fixed = [r.advantage or 0.0 for r in joining.recalls[num:]]
+        advantage_M = torch.tensor(fixed, dtype=torch.float64, device=device)
+        rows["advantages"] = torch.cat([scored.replay_M.double(), advantage_M])
+        rows[ROW] = torch.full((len(joining.recalls),), -1, device=device)
+        rows[ADVANTAGE] = torch.zeros(len(joining.recalls), device=device)
+        ratio = batch.get("importance_sampling_ratio")
+        if ratio is not None:
+            shape = rows["completion_ids"].shape if ratio.shape[-1] > 1 else (len(fixed) + num, 1)
+            rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
+        if any(name in batch for name in LOGPS):
+            # Recalled rows start on policy: stored log-probabilities made no difference (METHOD 10).
+            logps = self._logps(rows)
+            rows |= dict.fromkeys(LOGPS, logps)
+        return rows
+
+    def _logps(self, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+        trainer = self._trainer
+        ids = torch.cat([rows["prompt_ids"], rows["completion_ids"]], dim=1)
+        mask = torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1)
+        size = trainer.args.per_device_train_batch_size
+        width = rows["completion_ids"].shape[1]
+        with torch.no_grad():
+            return trainer._get_per_token_logps_and_entropies(
+                trainer.model, ids, mask, width, batch_size=size
+            )[0]
+
+    def _least_likely(self, rollouts: Sequence[StoredRollout]) -> list[int]:
+        rows = tensors(rollouts, self._pad_id, self._trainer.accelerator.device)
+        total_M = (self._logps(rows) * rows["completion_mask"]).sum(dim=1)
+        order = torch.argsort(total_M, stable=True).tolist()
+        # Ranks may round differently; all must take the first one's order.
+        return gather_object([order])[0]
 
 
-def _written(
-    into: torch.Tensor, rows: torch.Tensor, where: torch.Tensor, pad_id: int, name: str
-) -> torch.Tensor:
-    padding = pad_id if name.endswith("_ids") else 0
-    width = max(into.shape[1], rows.shape[1])
-
-    def widened(x: torch.Tensor) -> torch.Tensor:
-        missing = width - x.shape[1]
-        return F.pad(x, (missing, 0) if name in _LEFT else (0, missing), value=padding)
-
-    made = widened(into).clone()
-    made[where] = widened(rows).to(made.dtype)
-    return made
-
-
-def remember(
-    store: RolloutStore,
-    weights: Weights,
-    outcome: Outcome,
-    rewards_RK: torch.Tensor,
-    batches: Sequence[dict[str, Any]],
-    accelerator: Any,
-) -> None:
-    """Store the latest success of each prompt, on every rank alike.
-
-    Args:
-        store: Where to.
-        weights: The controller's, with the rows worth it.
-        outcome: All rows.
-        rewards_RK: Their rewards, shape (R, K).
-        batches: This rank's share of each round's rows.
-        accelerator: The trainer's.
-    """
-    if weights.remember_R is None:
-        return
-    latest = {int(outcome.prompt_R[r]): int(r) for r in np.flatnonzero(weights.remember_R)}
+def _found(
+    rows: list[int], batches: Sequence[dict[str, Any]], accelerator: Any
+) -> dict[int, tuple[list[int], list[int]]]:
+    """Tokens of prompt and answer of some rows of all ranks, by row."""
     found: dict[int, tuple[list[int], list[int]]] = {}
     start = 0
     for batch in batches:
         local = len(batch["completion_ids"])
-        mine = start + accelerator.process_index * local
-        for row in latest.values():
-            if mine <= row < mine + local:
-                found[row] = _tokens(batch, row - mine)
+        first = start + accelerator.process_index * local
+        for row in rows:
+            if first <= row < first + local:
+                found[row] = _tokens(batch, row - first)
         start += local * accelerator.num_processes
-    if accelerator.num_processes > 1:
-        found = {row: tokens for part in gather_object([found]) for row, tokens in part.items()}
-    for prompt, row in latest.items():
-        prompt_ids, completion_ids = (np.array(ids, np.int64) for ids in found[row])
-        if len(completion_ids):  # a truncated answer may be masked out whole
-            rewards_K = rewards_RK[row].float().cpu().numpy()
-            store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K))
+    parts = gather_object([found])
+    return {row: tokens for part in parts for row, tokens in part.items()}
 
 
 def _tokens(batch: dict[str, Any], row: int) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from gdro.types import BoolArray, IntArray
 
-_LEFT = ("prompt_ids", "prompt_mask")
+LEFT = ("prompt_ids", "prompt_mask")
 
 
 def chosen_rows(keep_R: BoolArray, num_rows: int) -> IntArray:
@@ -51,9 +51,9 @@ def select_rows(
             merged[name] = first
             continue
         padding = pad_id if name.endswith("_ids") else 0
-        parts = [_gathered(r[name], accelerator, padding, name in _LEFT) for r in rounds]
+        parts = [_gathered(r[name], accelerator, padding, name in LEFT) for r in rounds]
         width = max(part.shape[1] for part in parts) if first.ndim > 1 else 0
-        rows = torch.cat([_widened(part, width, padding, name in _LEFT) for part in parts])
+        rows = torch.cat([widened(part, width, padding, name in LEFT) for part in parts])
         merged[name] = rows[chosen][mine]
         if name == "completion_mask":
             num_items = rows[chosen].sum()
@@ -70,7 +70,8 @@ def _gathered(rows: torch.Tensor, accelerator: Any, padding: int, left: bool) ->
     return accelerator.gather(rows.contiguous())
 
 
-def _widened(rows: torch.Tensor, width: int, padding: int, left: bool) -> torch.Tensor:
+def widened(rows: torch.Tensor, width: int, padding: int, left: bool) -> torch.Tensor:
+    """Rows padded to a width on one side; those without a second axis as they are."""
     if rows.ndim == 1:
         return rows
     missing = width - rows.shape[1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gdro.integrations.trl_advantages import Ragged, advantages, total_rewards
 from gdro.integrations.trl_support import Correct
-from gdro.types import BoolArray, IntArray, Outcome, Plan, Weights
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,27 @@ class Scored:
         base_R: Without weights, shape (R,).
         zero_R: Rows whose reward deviation is zero, shape (R,).
         keep_R: Rows to keep, shape (R,).
+        replay_M: Weighted advantages of replays that joined the rows' groups, shape (M,).
     """
 
     advantage_R: torch.Tensor
     base_R: torch.Tensor
     zero_R: torch.Tensor
     keep_R: BoolArray
+    replay_M: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Replays:
+    """Remembered rollouts that join the groups of their prompts.
+
+    Attributes:
+        prompt_M: Dataset index of each, among the outcome's prompts, each once, shape (M,).
+        rewards_MK: What the K reward functions gave, shape (M, K).
+    """
+
+    prompt_M: IntArray
+    rewards_MK: npt.NDArray[np.float32]
 
 
 def outcome_of(
@@ -84,7 +100,12 @@ def outcome_of(
 
 
 def score(
-    plan: Plan, outcome: Outcome, rewards_RK: torch.Tensor, weights: Weights, options: AdvantageOptions
+    plan: Plan,
+    outcome: Outcome,
+    rewards_RK: torch.Tensor,
+    weights: Weights,
+    options: AdvantageOptions,
+    replays: Replays | None = None,
 ) -> Scored:
     """Advantages of an outcome's rows.
 
@@ -94,22 +115,44 @@ def score(
         rewards_RK: Their rewards, shape (R, K).
         weights: The controller's.
         options: The trainer's.
+        replays: What joins the groups; each has its group's weight.
 
     Returns:
         Advantages; dropped rows have zero.
     """
-    device, planned = rewards_RK.device, len(outcome.prompt_R) == plan.num_rollouts
-    keep_R = torch.as_tensor(weights.keep_R, device=device)
-    if planned:
+    device, num_rows = rewards_RK.device, len(outcome.prompt_R)
+    prompt_R, weight_R, kept_R = outcome.prompt_R, weights.weight_R, weights.keep_R
+    if replays is not None:
+        prompt_R, weight_R, kept_R = _joined(replays.prompt_M, prompt_R, weight_R, kept_R)
+        joining = torch.as_tensor(replays.rewards_MK, device=device, dtype=rewards_RK.dtype)
+        rewards_RK = torch.cat([rewards_RK, joining])
+    keep_R = torch.as_tensor(kept_R, device=device)
+    if len(prompt_R) == plan.num_rollouts:
         layout = Ragged.of(torch.as_tensor(plan.rollouts_P.copy(), device=device))
     else:
-        layout = Ragged.by_prompt(torch.as_tensor(outcome.prompt_R.copy(), device=device))
+        layout = Ragged.by_prompt(torch.as_tensor(prompt_R.copy(), device=device))
     if options.extends and weights.baseline == "kept":
         rewards_RK = rewards_RK.masked_fill(~keep_R.unsqueeze(1), torch.nan)
     base_R, _, zero_R = advantages(
         rewards_RK, layout, options.reward_weights, options.scale_rewards, options.aggregation
     )
-    factor = torch.as_tensor(weights.weight_R * weights.keep_R, device=device)
+    factor = torch.as_tensor(weight_R * kept_R, device=device)
     if options.prompt_equal:
         factor = factor * layout.equal_R(keep_R | (not options.extends))
-    return Scored(base_R * factor.to(base_R.dtype), base_R, zero_R, weights.keep_R)
+    weighted_R = base_R * factor.to(base_R.dtype)
+    rows, more = slice(num_rows), slice(num_rows, None)
+    return Scored(weighted_R[rows], base_R[rows], zero_R[rows], weights.keep_R, weighted_R[more])
+
+
+def _joined(
+    prompt_M: IntArray, prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
+) -> tuple[IntArray, FloatArray, BoolArray]:
+    """Prompts, weights and keeps with those of replays behind them."""
+    kept = np.flatnonzero(keep_R)
+    row_of = dict(zip(prompt_R[kept].tolist(), kept.tolist(), strict=True))
+    weight_M = weight_R[[row_of[prompt] for prompt in prompt_M.tolist()]]
+    return (
+        np.concatenate([prompt_R, prompt_M]),
+        np.concatenate([weight_R, weight_M]),
+        np.concatenate([keep_R, np.ones(len(prompt_M), bool)]),
+    )

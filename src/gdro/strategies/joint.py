@@ -82,7 +82,7 @@ class Joint(Strategy[JointState]):
         if weigher.remembers and weigher != parts["remember"]:
             raise StrategyError(f"joint: weigher {weigher.name!r} is a memory; pass it as rememberer")
         needs_loss = next((p for p in parts.values() if p.needs_loss), None)
-        drops = next((p for p in parts.values() if p.extends or p.remembers), None)
+        drops = next((p for p in parts.values() if p.extends), None)
         if drops is not None and needs_loss is not None:
             raise StrategyError(
                 f"joint: {needs_loss.name!r} needs the loss of every row, but rows that {drops.name!r} "

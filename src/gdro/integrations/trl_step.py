@@ -1,0 +1,46 @@
+"""One step of training, between generation and loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gdro.integrations.trl_rows import chosen_rows, select_rows
+from gdro.integrations.trl_score import AdvantageOptions, Replays, Scored, score
+from gdro.types import BoolArray, IntArray, Outcome, Plan, Weights
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was generated for a plan, and what it weighs.
+
+    Attributes:
+        plan: The plan as it was given out.
+        outcome: Rows of all ranks and rounds.
+        rewards_RK: Their rewards, shape (R, K).
+        batches: This rank's share of each round's rows.
+        weights: The controller's.
+        options: How the trainer makes advantages.
+    """
+
+    plan: Plan
+    outcome: Outcome
+    rewards_RK: torch.Tensor
+    batches: list[dict[str, Any]]
+    weights: Weights
+    options: AdvantageOptions
+
+    def score(self, replays: Replays | None = None) -> Scored:
+        """Advantages of all rows, with replays in their groups."""
+        return score(self.plan, self.outcome, self.rewards_RK, self.weights, self.options, replays)
+
+    def rows(self, keep_R: BoolArray, accelerator: Any, pad_id: int) -> tuple[dict[str, Any], IntArray]:
+        """This rank's batch, and the rows of all ranks that the loss takes, shape (rows,)."""
+        num_rows = self.plan.num_rollouts
+        if len(self.batches) == 1:
+            return self.batches[0], np.arange(num_rows)
+        chosen_R = chosen_rows(keep_R, num_rows)
+        return select_rows(self.batches, chosen_R, accelerator, pad_id), chosen_R

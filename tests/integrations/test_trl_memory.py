@@ -1,0 +1,241 @@
+"""Memory in real trainings: what joins, what it replaces, and that nothing else moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from peft import LoraConfig
+
+from gdro import StrategyError
+from gdro.integrations.trl import GDROTrainer
+from gdro.integrations.trl_support import UnsupportedError
+
+SMALL = "memory(anchors=3, candidates=6, anchor_rate=0.1)"
+
+
+def rare(completions, answer, **_):
+    """Right when the text holds one digit of the prompt's: about a fifth of random rollouts."""
+    return [float(str(int(a) % 4) in tiny._text(c)) for c, a in zip(completions, answer, strict=True)]
+
+
+def make(strategy, options=None, rewards=rare, num=8, memory_bytes=2**20, **kw):
+    extra = {k: kw.pop(k) for k in ("prompt_equal", "peft_config", "apply", "correct") if k in kw}
+    return GDROTrainer(
+        model=tiny.model(), reward_funcs=rewards, args=tiny.config(**kw),
+        train_dataset=tiny.dataset(num), processing_class=tiny.tokenizer(), strategy=strategy,
+        strategy_options=options, id_column="id", memory_bytes=memory_bytes, **extra,
+    )  # fmt: skip
+
+
+def spied(strategy, **kw):
+    """A trainer that keeps each step's batch, what was generated, and what joined."""
+    trainer = make(strategy, **kw)
+    generate, recall = trainer._generate_and_score_completions, trainer._gdro_memory.recall
+    batches, seen = [], []
+
+    def keep_batch(inputs):
+        batches.append(generate(inputs))
+        return batches[-1]
+
+    def keep_recall(step, fresh, chosen_R):
+        generated = {k: v.clone() for k, v in step.batches[0].items() if torch.is_tensor(v)}
+        scored, joining = recall(step, fresh, chosen_R)
+        seen.append((step, fresh, joining, generated))
+        return scored, joining
+
+    trainer._generate_and_score_completions = keep_batch
+    trainer._gdro_memory.recall = keep_recall
+    return trainer, batches, seen
+
+
+def tokens(batch, row):
+    prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+    answer = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+    return tuple(prompt.tolist()), tuple(answer.tolist())
+
+
+def group_advantage(rewards, reward):
+    return (reward - np.mean(rewards)) / (np.std(rewards, ddof=1) + 1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_iterations": 2}, {"loss_type": "dr_grpo"}])
+def test_rows_by_hand(options):
+    """Latest successes join; rows without gradient go, the shortest first; all else stays."""
+    trainer, batches, seen = spied(f"uniform + {SMALL}", max_steps=16, **options)
+    trainer.train()
+    latest, replays, anchors = {}, 0, 0
+    for batch, (step, fresh, joining, generated) in zip(batches, seen, strict=True):
+        assert len(batch["advantages"]) == 16
+        assert int(batch["num_items_in_batch"]) == int(batch["completion_mask"].sum())
+        outcome = step.outcome
+        rows = [] if joining is None else joining.row_M.tolist()
+        replayed = set()
+        for recall, row in zip(joining.recalls if joining else (), rows, strict=True):
+            assert tokens(batch, row) == latest[recall.prompt]
+            if recall.kind == "anchor":
+                anchors += 1
+                assert batch["advantages"][row] == 0.5
+                continue
+            replays += 1
+            replayed.add(recall.prompt)
+            group = outcome.reward_R[outcome.prompt_R == recall.prompt]
+            assert not group.any()
+            want = group_advantage([*group, 1.0], 1.0)
+            assert batch["advantages"][row].item() == pytest.approx(want, abs=1e-5)
+        dead = (fresh.advantage_R.abs() < 1e-6).numpy() & ~np.isin(outcome.prompt_R, list(replayed))
+        assert dead[rows].all()
+        left = sorted(outcome.tokens_R[dead])[: len(rows)]
+        assert sorted(outcome.tokens_R[rows]) == left
+        for row in set(range(16)) - set(rows):
+            assert tokens(batch, row) == tokens(generated, row)
+            prompt, reward = outcome.prompt_R[row], outcome.reward_R[row]
+            group = outcome.reward_R[outcome.prompt_R == prompt]
+            joined = [*group, 1.0] if prompt in replayed else group
+            want = group_advantage(joined, reward)
+            assert batch["advantages"][row].item() == pytest.approx(want, abs=1e-5)
+        for row in np.flatnonzero(outcome.correct_R):
+            latest[int(outcome.prompt_R[row])] = tokens(generated, row)
+    assert replays > 2
+    assert anchors > 2
+    ledger = trainer.controller.ledger
+    assert ledger.recalled == replays + anchors
+    assert ledger.rollouts == ledger.planned == 16 * len(batches)
+
+
+def test_anchors_are_the_least_likely_candidates():
+    trainer, _, seen = spied("uniform + memory(replay=False, anchors=2, candidates=8, anchor_rate=0.0)",
+                             max_steps=10, learning_rate=0.1)  # fmt: skip
+    place = trainer._gdro_memory._least_likely
+    asked = []
+
+    def by_hand(rollouts):
+        order = place(rollouts)
+        totals = []
+        for r in rollouts:
+            ids = torch.tensor([[*r.prompt_ids, *r.completion_ids]])
+            with torch.no_grad():
+                logp = trainer.model(ids).logits.log_softmax(-1)[0]
+            start = len(r.prompt_ids)
+            picked = [logp[start - 1 + t, token] for t, token in enumerate(r.completion_ids)]
+            totals.append(float(sum(picked)))
+        assert np.all(np.diff(np.array(totals)[order]) > -1e-4)
+        asked.append(len(rollouts))
+        return order
+
+    trainer._gdro_memory._least_likely = by_hand
+    trainer.train()
+    assert max(asked) > 3
+    assert all(j is None or len(j.recalls) <= 2 for _, _, j, _ in seen)
+
+
+@pytest.mark.parametrize("options", [{}, {"scale_rewards": "batch"}, {"prompt_equal": True}])
+def test_step_without_recalls_is_bit_identical(options):
+    """Nothing recalled: the same weights as without memory."""
+    silent = make("uniform + memory(replay=False, anchors=0)", max_steps=6, **options)
+    silent.train()
+    assert len(silent._gdro_memory.store) > 2
+    plain = make("uniform", max_steps=6, **options)
+    plain.train()
+    assert torch.equal(tiny.weights(silent), tiny.weights(plain))
+    moved = make(f"uniform + {SMALL}", max_steps=6, **options)
+    moved.train()
+    assert not torch.equal(tiny.weights(moved), tiny.weights(plain))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"loss_type": t} for t in ("grpo", "bnpo", "dapo", "dr_grpo", "cispo", "sapo")),
+        {"num_iterations": 2},
+        {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8},
+        {"gradient_accumulation_steps": 3, "per_device_train_batch_size": 8, "steps_per_generation": 2},
+        {"importance_sampling_level": "sequence", "num_iterations": 2},
+        {"peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"])},
+        {"scale_rewards": "batch", "prompt_equal": True},
+        {"mask_truncated_completions": True},
+    ],
+    ids=str,
+)
+def test_memory_with_features_of_the_trainer(options):
+    trainer = make(f"rollout-gdro + prompt-gdro + {SMALL}", max_steps=8, **options)
+    before = tiny.weights(trainer)
+    trainer.train()
+    assert trainer.controller.ledger.recalled > 0
+    assert torch.isfinite(tiny.weights(trainer)).all()
+    assert not torch.equal(before, tiny.weights(trainer))
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "dapo(max_num_gen_batches=1)",
+        "reinforce-ada(rounds=2)",
+        "prompt-gdro(signal=surrogate)",
+        "failure-sampling",
+    ],
+)
+def test_memory_composes(strategy):
+    trainer = make(f"{strategy} + {SMALL}", max_steps=10)
+    trainer.train()
+    assert trainer.controller.open_tickets == []
+    assert trainer.controller.ledger.abandoned == 0
+    assert trainer.controller.ledger.recalled > 0
+
+
+def test_losses_of_replaced_rows_are_their_own():
+    """A strategy that learns from losses sees fresh rollouts only."""
+    trainer = make(f"prompt-gdro(signal=surrogate) + {SMALL}", max_steps=10)
+    observe, seen = trainer.controller.observe, []
+
+    def keep(outcome, loss_R, **kw):
+        seen.append((outcome, loss_R))
+        observe(outcome, loss_R, **kw)
+
+    trainer.controller.observe = keep
+    trainer.train()
+    assert trainer.controller.ledger.recalled > 0
+    for outcome, loss_R in seen:
+        for prompt in np.unique(outcome.prompt_R):
+            group = outcome.prompt_R == prompt
+            if np.ptp(outcome.reward_R[group]) == 0:
+                assert np.abs(loss_R[group]).max() < 1e-6
+
+
+def test_shadow_mode_recalls_nothing():
+    shadow = make(f"uniform + {SMALL}", max_steps=6, apply=False)
+    shadow.train()
+    plain = make("uniform", max_steps=6)
+    plain.train()
+    assert shadow.controller.ledger.recalled == 0
+    assert torch.equal(tiny.weights(shadow), tiny.weights(plain))
+
+
+def test_several_reward_functions():
+    rewards = [rare, tiny.length]
+    trainer, _, seen = spied(f"uniform + {SMALL}", rewards=rewards, correct="rare", max_steps=8)
+    trainer.train()
+    stored = [trainer._gdro_memory.store.get(p) for p in range(8)]
+    assert all(s.rewards_K[0] == 1 and s.rewards_K.shape == (2,) for s in stored if s)
+    assert any(stored)
+    assert len(seen) == 8
+
+
+def test_refusals():
+    with pytest.raises(UnsupportedError, match="beta"):
+        make(f"uniform + {SMALL}", beta=0.1, peft_config=LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.raises(UnsupportedError, match="sum_then_normalize"):
+        make(f"uniform + {SMALL}", multi_objective_aggregation="normalize_then_sum")
+    with pytest.raises(StrategyError, match="memory_bytes"):
+        make(f"uniform + {SMALL}", memory_bytes=0)
+
+
+def test_metrics_and_log():
+    trainer = make(f"uniform + {SMALL}", max_steps=8)
+    trainer.train()
+    last = [h for h in trainer.state.log_history if "gdro/memory_rollouts" in h][-1]
+    assert last["gdro/memory_rollouts"] > 0
+    assert last["gdro/memory_bytes"] <= 2**20
+    assert 0 < max(h.get("gdro/memory_row_share", 0) for h in trainer.state.log_history) <= 1
+    assert {"gdro/memory_age", "gdro/memory_length", "entropy"} <= last.keys()
