@@ -70,9 +70,9 @@ def test_rows_by_hand(options):
         assert len(batch["advantages"]) == 16
         assert int(batch["num_items_in_batch"]) == int(batch["completion_mask"].sum())
         outcome = step.outcome
-        rows = [] if joining is None else joining.row_M.tolist()
+        rows = [] if joining is None else joining.placed.row_M.tolist()
         replayed = set()
-        for recall, row in zip(joining.recalls if joining else (), rows, strict=True):
+        for recall, row in zip(joining.placed.recalls if joining else (), rows, strict=True):
             assert tokens(batch, row) == latest[recall.prompt]
             if recall.kind == "anchor":
                 anchors += 1
@@ -110,8 +110,9 @@ def test_anchors_are_the_least_likely_candidates():
     place = trainer._gdro_memory._least_likely
     asked = []
 
-    def by_hand(rollouts):
-        order = place(rollouts)
+    def by_hand(prompt_M):
+        order = place(prompt_M)
+        rollouts = [trainer._gdro_memory.store[p] for p in prompt_M.tolist()]
         totals = []
         for r in rollouts:
             ids = torch.tensor([[*r.prompt_ids, *r.completion_ids]])
@@ -127,7 +128,7 @@ def test_anchors_are_the_least_likely_candidates():
     trainer._gdro_memory._least_likely = by_hand
     trainer.train()
     assert max(asked) > 3
-    assert all(j is None or len(j.recalls) <= 2 for _, _, j, _ in seen)
+    assert all(j is None or len(j.rollouts) <= 2 for _, _, j, _ in seen)
 
 
 @pytest.mark.parametrize("options", [{}, {"scale_rewards": "batch"}, {"prompt_equal": True}])
@@ -216,9 +217,10 @@ def test_several_reward_functions():
     rewards = [rare, tiny.length]
     trainer, _, seen = spied(f"uniform + {SMALL}", rewards=rewards, correct="rare", max_steps=8)
     trainer.train()
-    stored = [trainer._gdro_memory.store.get(p) for p in range(8)]
-    assert all(s.rewards_K[0] == 1 and s.rewards_K.shape == (2,) for s in stored if s)
-    assert any(stored)
+    store = trainer._gdro_memory.store
+    stored = [store[p] for p in range(8) if p in store]
+    assert all(s.rewards_K[0] == 1 and s.rewards_K.shape == (2,) for s in stored)
+    assert len(stored) > 2
     assert len(seen) == 8
 
 

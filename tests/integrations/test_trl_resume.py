@@ -27,7 +27,10 @@ def make(folder: Path, strategy: str = "joint", data: Dataset | None = None, **o
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("strategy", ["joint", "prompt-gdro"])
+MEMORY = "failure-sampling + rollout-gdro + memory(anchors=2, candidates=4, anchor_rate=0.1)"
+
+
+@pytest.mark.parametrize("strategy", ["joint", "prompt-gdro", MEMORY])
 def test_resume_after_any_step_is_bit_identical(tmp_path: Path, strategy: str) -> None:
     whole = make(tmp_path / "whole", strategy, max_steps=6)
     whole.train()
@@ -38,6 +41,16 @@ def test_resume_after_any_step_is_bit_identical(tmp_path: Path, strategy: str) -
         assert again.controller.digest() == whole.controller.digest()
         assert torch.equal(tiny.weights(again), tiny.weights(whole))
         assert list(read_jsonl(tmp_path / "whole/gdro/groups.jsonl")) == log
+    recalled = whole.controller.ledger.recalled
+    assert (recalled > 4) == (strategy == MEMORY)
+
+
+def test_resume_needs_the_store(tmp_path: Path) -> None:
+    make(tmp_path, MEMORY, max_steps=2).train()
+    checkpoint = tmp_path / "checkpoint-2"
+    (checkpoint / "gdro_memory.npz").unlink()
+    with pytest.raises(CheckpointError, match="gdro_memory"):
+        make(tmp_path, MEMORY, max_steps=4).train(resume_from_checkpoint=str(checkpoint))
 
 
 def test_new_run_sets_the_old_log_aside(tmp_path: Path) -> None:
@@ -85,4 +98,6 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     extending = [(tmp_path / f"extending{r}.txt").read_text().split() for r in (0, 1)]
     assert extending[0] == extending[1], "digests, trained weights or ledgers differ"
     assert int(extending[0][2]) <= 96
+    remembering = [(tmp_path / f"remembering{r}.txt").read_text().split() for r in (0, 1)]
+    assert remembering[0] == remembering[1], "digests, weights, ledgers or stores differ"
     assert "differ between ranks at step" in (tmp_path / "diverged.txt").read_text()

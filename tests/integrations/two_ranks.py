@@ -14,7 +14,7 @@ from gdro import DivergenceError
 from gdro.integrations.trl import GDROTrainer
 
 
-def make(folder: Path, strategy: str) -> GDROTrainer:
+def make(folder: Path, strategy: str, max_steps: int = 6) -> GDROTrainer:
     def checked(prompts, completions, answer, **_):
         rows = {r["prompt"]: r["answer"] for r in tiny.dataset()}
         assert [rows[p] for p in prompts] == answer
@@ -22,27 +22,57 @@ def make(folder: Path, strategy: str) -> GDROTrainer:
 
     return GDROTrainer(
         model=tiny.model(), reward_funcs=checked, processing_class=tiny.tokenizer(),
-        args=tiny.config(output_dir=str(folder), max_steps=6, per_device_train_batch_size=8),
+        args=tiny.config(output_dir=str(folder), max_steps=max_steps, per_device_train_batch_size=8),
         train_dataset=tiny.dataset(), strategy=strategy,
     )  # fmt: skip
 
 
+def digest(trainer: GDROTrainer) -> str:
+    weights = hashlib.sha256(tiny.weights(trainer).numpy().tobytes()).hexdigest()
+    return f"{trainer.controller.digest()} {weights}"
+
+
+def remember(folder: Path) -> None:
+    """A memory on both ranks: the same store, and the batch of both ranks stays whole."""
+    trainer = make(folder / "run", "uniform + memory(anchors=3, candidates=5, anchor_rate=0.1)", 8)
+    generate, rows = trainer._generate_and_score_completions, []
+
+    def counted(inputs):
+        batch = generate(inputs)
+        mine = batch["completion_mask"].sum()
+        total = trainer.accelerator.gather(mine).sum()
+        assert int(total) == int(batch["num_items_in_batch"])
+        rows.append(len(batch["advantages"]))
+        return batch
+
+    trainer._generate_and_score_completions = counted
+    trainer.train()
+    memory = trainer._gdro_memory
+    assert trainer.controller.ledger.recalled > 6
+    assert rows == [8] * 8
+    stored = {p: (r.prompt_ids.tolist(), r.completion_ids.tolist(), r.rewards_K.tolist())
+              for p, r in memory.store._rollouts.items()}  # fmt: skip
+    store = hashlib.sha256(repr(stored).encode()).hexdigest()
+    rank = trainer.accelerator.process_index
+    text = f"{digest(trainer)} {trainer.controller.ledger.recalled_tokens} {store}"
+    (folder / f"remembering{rank}.txt").write_text(text)
+
+
 def main(folder: Path) -> None:
+    remember(folder)
     extending = make(folder / "extending", "reinforce-ada + prompt-gdro")
     extending.train()
     ledger = extending.controller.ledger
-    weights = hashlib.sha256(tiny.weights(extending).numpy().tobytes()).hexdigest()
     (folder / f"extending{extending.accelerator.process_index}.txt").write_text(
-        f"{extending.controller.digest()} {weights} {ledger.rollouts - ledger.discarded}"
+        f"{digest(extending)} {ledger.rollouts - ledger.discarded}"
     )
     assert ledger.rollouts > 96, "nothing was extended"
 
     trainer = make(folder / "run", "joint")
     trainer.train()
     rank = trainer.accelerator.process_index
-    weights = hashlib.sha256(tiny.weights(trainer).numpy().tobytes()).hexdigest()
     rollouts = trainer.controller.ledger.rollouts
-    (folder / f"rank{rank}.txt").write_text(f"{trainer.controller.digest()} {weights} {rollouts}")
+    (folder / f"rank{rank}.txt").write_text(f"{digest(trainer)} {rollouts}")
     assert (trainer.controller.log is not None) == (rank == 0)
 
     broken = make(folder / "broken", "rollout-gdro")

@@ -43,8 +43,8 @@ def run(text, **options):
             outcome = outcome.joined(further)
             right_R = np.concatenate([right_R, further_right_R])
         weights = made.controller.weigh(outcome)
-        world.learn(outcome, weights, right_R)
-        made.controller.observe(outcome, np.zeros(len(right_R)))
+        recalled = world.learn(outcome, weights, right_R)
+        made.controller.observe(outcome, np.zeros(len(right_R)), recalled=recalled)
         made.plans.append(plan)
         made.outcomes.append(outcome)
         made.weights.append(weights)
@@ -175,6 +175,36 @@ def test_daro_weights_rare_pass_rates_up():
     weight_G = run("daro").controller._state.weight_G
     # With four rollouts: pass rates 1/4 and 3/4 have smaller |advantage| than 1/2.
     assert weight_G[2] > weight_G[4] < weight_G[6]
+
+
+def test_memory_replays_failed_groups_and_spends_no_rollouts():
+    r = run("failure-sampling + memory")
+    seen, replayed, failed = set(), 0, 0
+    for outcome, weights in zip(r.outcomes, r.weights, strict=True):
+        prompts, position_R = np.unique(outcome.prompt_R, return_inverse=True)
+        right = np.bincount(position_R, outcome.correct_R)
+        known = [int(p) for p, w in zip(prompts, right, strict=True) if w == 0 and int(p) in seen]
+        replays = sorted(c.prompt for c in weights.recall if c.kind == "replay")
+        assert replays == sorted(known)
+        replayed += len(replays)
+        failed += int((right == 0).sum())
+        seen |= set(outcome.prompt_R[outcome.correct_R].tolist())
+    assert replayed > 50
+    assert failed > replayed
+    ledger = r.controller.ledger
+    assert ledger.rollouts == STEPS * PROMPTS * MEAN
+    assert 0 < ledger.recalled_tokens < ledger.tokens
+
+
+def test_memory_lifts_prompts_that_rarely_succeed():
+    def rate(text):
+        r = run(text)
+        first = World(Population(num_heldout=10), STEPS, seed=1)
+        index = np.arange(first.population.num_prompts)
+        hard = first.rates(index) < 0.1
+        return r.world.rates(index)[hard].mean()
+
+    assert rate("uniform + memory") > rate("uniform")
 
 
 def test_placebos_carry_no_information():

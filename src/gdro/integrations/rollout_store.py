@@ -61,9 +61,11 @@ class RolloutStore:
     def __len__(self) -> int:
         return len(self._rollouts)
 
-    def get(self, prompt: int) -> StoredRollout | None:
-        """What is stored of a prompt."""
-        return self._rollouts.get(prompt)
+    def __contains__(self, prompt: object) -> bool:
+        return prompt in self._rollouts
+
+    def __getitem__(self, prompt: int) -> StoredRollout:
+        return self._rollouts[prompt]
 
     def put(self, prompt: int, rollout: StoredRollout) -> None:
         """Store a rollout in the place of an earlier one, and make room."""

@@ -161,7 +161,7 @@ class GDROMixin:
             self._gdro_observe(step.outcome, None)
             return output
         if joining is not None:
-            collector.replaced(joining.row_M)
+            collector.replaced(joining.placed.row_M)
         self._gdro_losses = (step.outcome, collector)
         return output
 

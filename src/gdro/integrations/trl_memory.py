@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from accelerate.utils import gather_object
 
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
-from gdro.integrations.trl_recall import LOGPS, Joining, places, replaced, tensors
-from gdro.integrations.trl_score import Scored
+from gdro.integrations.trl_recall import LOGPS, replaced, tensors
+from gdro.integrations.trl_score import Replays, Scored
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_support import UnsupportedError
+from gdro.recall import Placed, place
 from gdro.types import IntArray, Problem
 
 STORE_FILE = "gdro_memory.npz"
@@ -42,6 +44,33 @@ def check_memory(args: Any) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Joining:
+    """Recalled rollouts that join one step.
+
+    Attributes:
+        placed: Which, and the rows that they replace.
+        rollouts: Their tokens and rewards.
+    """
+
+    placed: Placed
+    rollouts: tuple[StoredRollout, ...]
+
+    @property
+    def replays(self) -> Replays | None:
+        """The replays as scoring takes them."""
+        num = len(self.placed.replays)
+        if not num:
+            return None
+        rewards_MK = np.stack([r.rewards_K for r in self.rollouts[:num]])
+        return Replays(self.placed.prompt_M[:num], rewards_MK)
+
+    @property
+    def tokens(self) -> int:
+        """Answer tokens that are trained on again."""
+        return sum(len(r.completion_ids) for r in self.rollouts)
+
+
 class TrlMemory:
     """Keeps successes, and puts recalled ones in the place of rows without gradient.
 
@@ -64,12 +93,12 @@ class TrlMemory:
     @property
     def recalled(self) -> tuple[int, int]:
         """Rows that joined in the last step, and their tokens."""
-        return (0, 0) if self._last is None else (len(self._last.recalls), self._last.tokens)
+        return (0, 0) if self._last is None else (len(self._last.rollouts), self._last.tokens)
 
     def metrics(self) -> dict[str, float]:
         """Scalars of the last step and of the store."""
         rows, tokens = self.recalled
-        replays = 0 if self._last is None else self._last.num_replays
+        replays = 0 if self._last is None else len(self._last.placed.replays)
         return {
             "memory_replays": float(replays),
             "memory_anchors": float(rows - replays),
@@ -91,14 +120,13 @@ class TrlMemory:
             `fresh` itself and None, if nothing joins.
         """
         self._rows = len(chosen_R)
-        found = places(
-            step.weights, step.outcome, fresh.advantage_R, self.store, chosen_R, self._least_likely
-        )
-        self._last = found
+        advantage_R = fresh.advantage_R.double().cpu().numpy()
+        placed = place(step.weights, step.outcome, advantage_R, chosen_R, self.store, self._least_likely)
+        # Before this step's successes take the place of earlier ones.
+        self._last = None if placed is None else Joining(placed, self._rollouts(placed.prompt_M))
         self._remember(step)
-        if found is None or found.replays is None:
-            return fresh, found
-        return step.score(found.replays), found
+        replays = None if self._last is None else self._last.replays
+        return (fresh if replays is None else step.score(replays)), self._last
 
     def join(
         self, batch: dict[str, Any], joining: Joining, scored: Scored, chosen_R: IntArray
@@ -115,7 +143,7 @@ class TrlMemory:
             A batch of as many rows.
         """
         local, rank = len(batch["advantages"]), self._trainer.accelerator.process_index
-        place_M = np.searchsorted(chosen_R, joining.row_M)
+        place_M = np.searchsorted(chosen_R, joining.placed.row_M)
         mine = np.flatnonzero(place_M // local == rank)
         rows = self._values(batch, joining, scored)
         taken = torch.as_tensor(mine, device=batch["completion_ids"].device)
@@ -158,22 +186,25 @@ class TrlMemory:
         self, batch: dict[str, Any], joining: Joining, scored: Scored
     ) -> dict[str, torch.Tensor]:
         """Every tensor of the batch for the recalled rows of all ranks."""
-        num, device = joining.num_replays, batch["completion_ids"].device
+        num, device = len(joining.rollouts), batch["completion_ids"].device
         rows = tensors(joining.rollouts, self._pad_id, device)
-        fixed = [r.advantage or 0.0 for r in joining.recalls[num:]]
+        fixed = [r.advantage or 0.0 for r in joining.placed.recalls if r.kind == "anchor"]
         advantage_M = torch.tensor(fixed, dtype=torch.float64, device=device)
         rows["advantages"] = torch.cat([scored.replay_M.double(), advantage_M])
-        rows[ROW] = torch.full((len(joining.recalls),), -1, device=device)
-        rows[ADVANTAGE] = torch.zeros(len(joining.recalls), device=device)
+        rows[ROW] = torch.full((num,), -1, device=device)
+        rows[ADVANTAGE] = torch.zeros(num, device=device)
         ratio = batch.get("importance_sampling_ratio")
         if ratio is not None:
-            shape = rows["completion_ids"].shape if ratio.shape[-1] > 1 else (len(fixed) + num, 1)
+            shape = rows["completion_ids"].shape if ratio.shape[-1] > 1 else (num, 1)
             rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
         if any(name in batch for name in LOGPS):
             # Recalled rows start on policy: stored log-probabilities made no difference (METHOD 10).
             logps = self._logps(rows)
             rows |= dict.fromkeys(LOGPS, logps)
         return rows
+
+    def _rollouts(self, prompt_M: IntArray) -> tuple[StoredRollout, ...]:
+        return tuple(self.store[prompt] for prompt in prompt_M.tolist())
 
     def _logps(self, rows: dict[str, torch.Tensor]) -> torch.Tensor:
         trainer = self._trainer
@@ -186,8 +217,8 @@ class TrlMemory:
                 trainer.model, ids, mask, width, batch_size=size
             )[0]
 
-    def _least_likely(self, rollouts: Sequence[StoredRollout]) -> list[int]:
-        rows = tensors(rollouts, self._pad_id, self._trainer.accelerator.device)
+    def _least_likely(self, prompt_M: IntArray) -> list[int]:
+        rows = tensors(self._rollouts(prompt_M), self._pad_id, self._trainer.accelerator.device)
         total_M = (self._logps(rows) * rows["completion_mask"]).sum(dim=1)
         order = torch.argsort(total_M, stable=True).tolist()
         # Ranks may round differently; all must take the first one's order.

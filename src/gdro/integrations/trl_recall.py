@@ -1,115 +1,23 @@
-"""Recalled rollouts in TRL's batch: which find a place, and the tensors that carry them."""
+"""The tensors that carry recalled rollouts in TRL's batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from gdro.integrations.rollout_store import RolloutStore, StoredRollout
+from gdro.integrations.rollout_store import StoredRollout
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
 from gdro.integrations.trl_rows import LEFT, widened
-from gdro.integrations.trl_score import Replays
 from gdro.integrations.trl_support import UnsupportedError
-from gdro.types import BoolArray, IntArray, Outcome, Recall, Weights
+from gdro.types import IntArray
 
 LOGPS = ("old_per_token_logps", "sampling_per_token_logps")
 _KNOWN = {
     *LEFT, *LOGPS, "completion_ids", "completion_mask", "advantages",
     "importance_sampling_ratio", ROW, ADVANTAGE,
 }  # fmt: skip
-_NO_GRADIENT = 1e-6
-
-
-@dataclass(frozen=True)
-class Joining:
-    """Recalled rollouts that found a place.
-
-    Attributes:
-        recalls: What joins, replays first.
-        rollouts: Their tokens and rewards.
-        row_M: The row of the outcome that each one replaces, shape (M,).
-    """
-
-    recalls: tuple[Recall, ...]
-    rollouts: tuple[StoredRollout, ...]
-    row_M: IntArray
-
-    @property
-    def num_replays(self) -> int:
-        """How many of them, the first ones, are replays."""
-        return sum(r.kind == "replay" for r in self.recalls)
-
-    @property
-    def replays(self) -> Replays | None:
-        """The replays as scoring takes them."""
-        num = self.num_replays
-        if not num:
-            return None
-        prompts = np.array([r.prompt for r in self.recalls[:num]], np.int64)
-        return Replays(prompts, np.stack([r.rewards_K for r in self.rollouts[:num]]))
-
-    @property
-    def tokens(self) -> int:
-        """Answer tokens that are trained on again."""
-        return sum(len(r.completion_ids) for r in self.rollouts)
-
-
-def places(
-    weights: Weights,
-    outcome: Outcome,
-    advantage_R: torch.Tensor,
-    store: RolloutStore,
-    chosen_R: IntArray,
-    least_likely: Callable[[Sequence[StoredRollout]], Sequence[int]],
-) -> Joining | None:
-    """Find places for what a strategy recalls: rows without gradient, the shortest answers first.
-
-    Args:
-        weights: The controller's.
-        outcome: All rows.
-        advantage_R: Their advantages, shape (R,).
-        store: Where the tokens are.
-        chosen_R: Rows that the loss takes, shape (rows,).
-        least_likely: Numbers of rollouts by their likelihood now, the least likely first.
-
-    Returns:
-        What joins, or None if nothing does.
-    """
-    live_R = np.zeros(len(outcome.prompt_R), bool)
-    live_R[chosen_R] = True
-    dead_R = live_R & (advantage_R.abs() <= _NO_GRADIENT).cpu().numpy()
-    # A group that was dropped, or weighs nothing, has nothing that a replay could be compared with.
-    open_R = live_R & weights.keep_R & (weights.weight_R != 0) & outcome.valid_mask_R
-    groups = set(outcome.prompt_R[open_R].tolist())
-    known = [(r, s) for r in weights.recall if (s := store.get(r.prompt)) is not None]
-    joining: list[tuple[Recall, StoredRollout]] = []
-    for recall, rollout in known:
-        if recall.kind == "replay" and recall.prompt in groups:
-            # The rows of a group that is replayed have a gradient then: they are no places.
-            left_R = dead_R & (outcome.prompt_R != recall.prompt)
-            if int(left_R.sum()) > len(joining):
-                joining.append((recall, rollout))
-                dead_R = left_R
-    anchors = [(r, s) for r, s in known if r.kind == "anchor"]
-    room = min(weights.most_anchors, int(dead_R.sum()) - len(joining))
-    if anchors and room > 0:
-        few = len(anchors) <= room
-        order = range(len(anchors)) if few else least_likely([s for _, s in anchors])
-        joining += [anchors[i] for i in list(order)[:room]]
-    if not joining:
-        return None
-    rows = _shortest(dead_R, outcome)[: len(joining)]
-    return Joining(tuple(r for r, _ in joining), tuple(s for _, s in joining), rows)
-
-
-def _shortest(dead_R: BoolArray, outcome: Outcome) -> IntArray:
-    assert outcome.tokens_R is not None
-    rows = np.flatnonzero(dead_R)
-    return rows[np.argsort(outcome.tokens_R[rows], kind="stable")]
 
 
 def tensors(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gdro.errors import GdroError
-from gdro.numerics.ragged import group_statistics
+from gdro.recall import Placed, place
+from gdro.simulate.learning import Rows, with_recalled
 from gdro.types import BoolArray, Extension, FloatArray, IntArray, Outcome, Plan, Problem, Weights
 
 
@@ -109,6 +110,7 @@ class World:
         self._shared = 0.0
         self._skills = np.zeros(population.num_skills)
         self._own_N = np.zeros(population.num_prompts)
+        self._stored_N = np.zeros(population.num_prompts, np.int64)
         self._step = 0
 
     def problem(self) -> Problem:
@@ -151,28 +153,56 @@ class World:
         )  # fmt: skip
         return outcome, right_R
 
-    def learn(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
+    def learn(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> tuple[int, int]:
         """One GRPO update of the abilities; advantages are normalised inside each group.
 
         Args:
             outcome: Scored rollouts of a plan, extensions included.
             weights: The controller's; dropped rows teach nothing.
             right_R: Which rows are truly right, shape (R,).
+
+        Returns:
+            Remembered rows that joined the update, and their tokens.
         """
-        prompt_P, position_R = np.unique(outcome.prompt_R, return_inverse=True)
-        num, keep_R = len(prompt_P), weights.keep_R
-        counted_R = np.ones(len(keep_R), bool) if weights.baseline == "all" else keep_R
-        groups = group_statistics(outcome.reward_R[counted_R], position_R[counted_R], num)
-        deviation_R = np.nan_to_num(groups.std_P)[position_R]
-        mean_R = np.nan_to_num(groups.mean_P)[position_R]
-        advantage_R = (outcome.reward_R - mean_R) / (deviation_R + 1e-4)
-        pull_R = np.where(keep_R, weights.weight_R * advantage_R, 0.0)
-        slope_R = right_R - self.rates(prompt_P)[position_R]
-        rows = max(1, int(np.count_nonzero(keep_R)))
-        gradient_P = np.bincount(position_R, pull_R * slope_R, num) / rows
+        rows = Rows.of(outcome, weights, right_R)
+        pull_R = rows.pull_R()
+        num_rows = max(1, int(np.count_nonzero(weights.keep_R)))
+        placed = self._placed(outcome, weights, pull_R)
+        recalled = (0, 0)
+        if placed is not None:
+            stored = self._stored_N[placed.prompt_M]
+            recalled = (len(stored), int(np.abs(stored).sum()))
+            rows, pull_R = with_recalled(rows, placed, stored > 0)
+        self._remember(outcome, weights, right_R)
+        self._update(rows, pull_R, num_rows)
+        self._step += 1
+        return recalled
+
+    def _update(self, rows: Rows, pull_R: FloatArray, num_rows: int) -> None:
+        prompt_P, position_R = np.unique(rows.prompt_R, return_inverse=True)
+        slope_R = rows.right_R - self.rates(prompt_P)[position_R]
+        gradient_P = np.bincount(position_R, pull_R * slope_R, len(prompt_P)) / num_rows
         gradient_P = np.where(self._solvable[prompt_P], gradient_P, 0.0)
         skills = np.bincount(self._skill[prompt_P], gradient_P, len(self._skills))
         self._shared += self.population.rate_shared * float(gradient_P.sum())
         self._skills += self.population.rate_skill * skills
         self._own_N[prompt_P] += self.population.rate_own * gradient_P
-        self._step += 1
+
+    def _placed(self, outcome: Outcome, weights: Weights, pull_R: FloatArray) -> Placed | None:
+        if not weights.recall:
+            return None
+        stored = {r.prompt for r in weights.recall if self._stored_N[r.prompt]}
+        kept_R = np.flatnonzero(weights.keep_R)
+
+        def least_likely(prompt_M: IntArray) -> list[int]:
+            return np.argsort(self.rates(prompt_M), kind="stable").tolist()
+
+        return place(weights, outcome, pull_R, kept_R, stored, least_likely)
+
+    def _remember(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
+        """The tokens of each prompt's latest success, negative where the verifier erred."""
+        if weights.remember_R is None or outcome.tokens_R is None:
+            return
+        rows = np.flatnonzero(weights.remember_R)
+        tokens = outcome.tokens_R[rows]
+        self._stored_N[outcome.prompt_R[rows]] = np.where(right_R[rows], tokens, -tokens)

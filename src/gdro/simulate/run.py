@@ -132,8 +132,8 @@ def _steps(controller: Controller, world: World, simulation: Simulation) -> Iter
             further, further_right_R = world.roll_out(extension)
             outcome = outcome.joined(further)
             right_R = np.concatenate([right_R, further_right_R])
-        world.learn(outcome, controller.weigh(outcome), right_R)
-        late.append((step, outcome))
+        recalled = world.learn(outcome, controller.weigh(outcome), right_R)
+        late.append((step, outcome, recalled))
         if len(late) > simulation.delay:
             _close(controller, *late.pop(0))
         yield step
@@ -141,10 +141,10 @@ def _steps(controller: Controller, world: World, simulation: Simulation) -> Iter
         _close(controller, *closing)
 
 
-def _close(controller: Controller, step: int, outcome: Any) -> None:
+def _close(controller: Controller, step: int, outcome: Any, recalled: tuple[int, int]) -> None:
     # The surrogate of on-policy normalised advantages, which `signal=surrogate` would see.
     loss_R = np.zeros(len(outcome.prompt_R))
-    controller.observe(outcome, loss_R, extra={"step": step})
+    controller.observe(outcome, loss_R, extra={"step": step}, recalled=recalled)
 
 
 def _evaluated(world: World, k: int, base_rate: FloatArray | None = None) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""What a memory remembers and asks for, on cases worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from by_hand import made, outcome, step
+from gdro import Request, StrategyError, make_strategy
+from gdro.types import Recall
+
+
+def weighed(c, right, offered):
+    """The weights of one step, which is closed."""
+    plan = c.plan(Request(len(offered), 4 * len(offered), np.array(offered)))
+    scored = outcome(plan, right)
+    weights = c.weigh(scored)
+    c.observe(scored)
+    return weights
+
+
+def recalled(weights, kind):
+    return sorted(r.prompt for r in weights.recall if r.kind == kind)
+
+
+def test_right_rollouts_are_remembered():
+    weights = weighed(made("memory"), {0: 2, 1: 0, 2: 4}, [0, 1, 2])
+    assert weights.remember_R.tolist() == [True, True, False, False] + [False] * 4 + [True] * 4
+    assert weights.recall == ()
+
+
+def test_replays_are_failed_prompts_with_a_stored_success():
+    c = made("memory", anchors=0)
+    weighed(c, {0: 1, 1: 0, 2: 1}, [0, 1, 2])
+    weights = weighed(c, {0: 0, 1: 0, 2: 3}, [0, 1, 2])
+    assert weights.recall == (Recall(0, "replay"),)
+    assert c.strategy.metrics(c._state)["memory_share"] == pytest.approx(2 / 12)
+
+
+def test_no_replays_when_off():
+    c = made("memory", anchors=0, replay=False)
+    weighed(c, {0: 1}, [0])
+    assert weighed(c, {0: 0}, [0]).recall == ()
+
+
+@pytest.mark.parametrize(("max_age", "used"), [(1, False), (2, True), (0, True)])
+def test_old_successes_are_not_used(max_age, used):
+    """Stored in plan 0, asked for in plan 2, so two plans old."""
+    c = made("memory", anchors=0, max_age=max_age)
+    weighed(c, {0: 1}, [0])
+    weighed(c, {1: 0}, [1])
+    assert bool(weighed(c, {0: 0}, [0]).recall) is used
+
+
+def test_anchors_are_stored_successes_of_easier_prompts():
+    """Prompt 0 is easy, 1 hard, 2 fails now; prompts without a success are never anchors."""
+    c = made("memory", anchors=2, candidates=5, anchor_rate=0.3, anchor_advantage=0.7)
+    for _ in range(4):
+        step(c, {0: 4, 1: 0, 2: 3}, offered=[0, 1, 2])
+    step(c, {1: 1}, offered=[1])
+    weights = weighed(c, {2: 0, 3: 0}, [2, 3])
+    assert recalled(weights, "anchor") == [0]
+    assert [r.advantage for r in weights.recall if r.kind == "anchor"] == [0.7]
+    assert recalled(weights, "replay") == [2]
+    assert weights.most_anchors == 2
+
+
+def test_candidates_are_bounded_and_the_same_for_a_seed():
+    def asked(seed):
+        c = made("memory", num=40, seed=seed, anchors=3, candidates=7)
+        step(c, dict.fromkeys(range(30), 4), num=30)
+        return [r.prompt for r in weighed(c, {31: 2}, [31]).recall]
+
+    assert len(asked(0)) == len(set(asked(0))) == 7
+    assert asked(0) == asked(0)
+    assert asked(0) != asked(1)
+
+
+def test_amplify_weighs_right_rows_of_hard_prompts():
+    c = made("memory", amplify=3.0)
+    step(c, {0: 0, 1: 4}, num=2)
+    p = c.belief.pass_rate(np.array([0, 1]))
+    weights = weighed(c, {0: 1, 1: 2}, [0, 1])
+    bonus = 1 + 3 * (1 - p) ** 2
+    want = [bonus[0], 1, 1, 1, bonus[1], bonus[1], 1, 1]
+    assert weights.weight_R == pytest.approx(np.array(want))
+
+
+def test_memory_leaves_selection_and_allocation_alone():
+    assert not make_strategy("memory").selects
+    joint = make_strategy("failure-sampling + rollout-gdro + memory")
+    assert joint.selects
+    assert joint.remembers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"anchors": -1}, {"anchors": 9, "candidates": 8}, {"anchor_rate": 1.5},
+        {"anchor_advantage": 0.0}, {"max_age": -1}, {"amplify": -0.1},
+    ],
+)  # fmt: skip
+def test_bad_options(options):
+    with pytest.raises(StrategyError, match="memory"):
+        make_strategy("memory", **options)
