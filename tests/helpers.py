@@ -25,6 +25,7 @@ COMPOSITIONS = (
     "greso + knapsack + dapo",
     "sec + hora + daro",
     "difficulty-pool + random-rollouts + reinforce-ada",
+    "failure-sampling + memory",
 )
 
 
