@@ -39,6 +39,7 @@ bench: $(READY)  ## speed of the controllers and of a trainer step, against thei
 	$(BIN)/python benchmarks/table.py runs/bench.json
 	$(BIN)/python benchmarks/trl_step.py --strategy rollout-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro
+	$(BIN)/python benchmarks/trl_step.py --strategy "uniform + memory"
 
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 	$(BIN)/gdro train --recipe smollm2 --resume

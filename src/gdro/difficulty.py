@@ -22,7 +22,7 @@ PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How difficulty is estimated and binned (METHOD section 3).
+    """How difficulty is estimated and binned.
 
     Args:
         tracker: `decayed` Beta counts (a few bytes a prompt) or a `windowed` record of visits.

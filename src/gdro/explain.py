@@ -57,33 +57,36 @@ def example(strategy: Strategy[Any]) -> list[str]:
 
     Returns:
         Lines of a table: by pass rate, the share of draws, rollouts spent and rows kept a draw, and
-        the mean weight of those rows, over the second half of 60 steps.
+        the mean weight of those rows (with a memory, replays asked for a draw), over the second half
+        of 60 steps.
     """
     rate_N = np.repeat(_RATES, _EACH)
     difficulty_N = 100.0 * (1.0 - rate_N)
     keys = [f"p{i}" for i in range(len(rate_N))]
     controller = Controller(strategy, Problem(keys, columns={"difficulty": difficulty_N}), seed=0)
-    sums = np.zeros((4, len(_RATES)))
+    sums = np.zeros((5, len(_RATES)))
     for step in range(_STEPS):
         counts = _step(controller, rate_N, np.random.default_rng(step))
         sums += counts if step >= _STEPS // 2 else 0.0
-    draws_G, spent_G, kept_G, weight_G = sums
+    draws_G, spent_G, kept_G, weight_G, recalls_G = sums
+    recalls = strategy.remembers
     head = (
         f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {_MEAN} rollouts on average, "
         f"steps {_STEPS // 2} to {_STEPS}"
     )
-    lines = [head, "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"]
+    lines = [head, "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"
+             + "  replays asked a draw" * recalls]  # fmt: skip
     for g, rate in enumerate(_RATES):
         share, draws, kept = draws_G[g] / draws_G.sum(), max(1.0, draws_G[g]), max(1.0, kept_G[g])
         lines.append(
             f"  {rate:9.1f}  {share:14.2f}  {spent_G[g] / draws:15.1f}  {kept_G[g] / draws:16.1f}  "
-            f"{weight_G[g] / kept:15.2f}"
+            f"{weight_G[g] / kept:15.2f}" + f"{recalls_G[g] / draws:22.2f}" * recalls
         )
     return lines
 
 
 def _step(controller: Controller, rate_N: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Draws, rollouts, kept rows and summed weights of one step by class of pass rate, shape (4, G)."""
+    """Draws, rollouts, kept rows, summed weights, replays of a step by class of rate, shape (5, G)."""
     plan = controller.plan(Request(_PROMPTS, _PROMPTS * _MEAN))
     outcome = _scored(plan, rate_N, rng)
     while (extension := controller.extend(outcome)) is not None:
@@ -94,12 +97,14 @@ def _step(controller: Controller, rate_N: FloatArray, rng: np.random.Generator) 
     drawn_P: IntArray = np.unique(outcome.prompt_R) // _EACH
     keep_R = weights.keep_R
     size = len(_RATES)
+    replays = np.array([r.prompt for r in weights.recall if r.kind == "replay"], np.int64)
     return np.stack(
         [
             np.bincount(drawn_P, minlength=size),
             np.bincount(class_R, minlength=size),
             np.bincount(class_R[keep_R], minlength=size),
             np.bincount(class_R[keep_R], weights.weight_R[keep_R], size),
+            np.bincount(replays // _EACH, minlength=size),
         ],
         dtype=np.float64,
     )

@@ -1,4 +1,4 @@
-"""The strategies' formulas, checked against METHOD sections 4 and 5 written out in loops."""
+"""The strategies' formulas, checked against the equations written out in loops."""
 
 from __future__ import annotations
 

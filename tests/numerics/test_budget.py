@@ -167,7 +167,7 @@ def test_split_is_near_the_concave_optimum(seed, data):
 
 
 def test_worked_example_of_the_method():
-    """METHOD section 5: variances .25, .16, .04 on 8, 20 and 100 prompts, mean 4."""
+    """Variances .25, .16, .04 on 8, 20 and 100 prompts, mean 4."""
     variance, counts, arms = np.array([0.25, 0.16, 0.04]), np.array([8, 20, 100]), np.arange(2, 13)
     values = -variance[:, None] / arms
     got = choose_arms(values, counts, 4 * 128, 2, split=False)

@@ -96,7 +96,7 @@ def test_fixed_point_is_the_marginal_utility(kind):
 
 
 def test_violation_and_gap_fall_like_the_theory_says():
-    """Log-log slopes of at most -.45 for the mean violation and the dual gap (METHOD section 6)."""
+    """Log-log slopes of at most -.45 for the mean violation and the dual gap."""
     value = values("discovery")
 
     def dual(mu):

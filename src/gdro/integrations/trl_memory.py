@@ -198,7 +198,7 @@ class TrlMemory:
             shape = rows["completion_ids"].shape if ratio.shape[-1] > 1 else (num, 1)
             rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
         if any(name in batch for name in LOGPS):
-            # Recalled rows start on policy: stored log-probabilities made no difference (METHOD 10).
+            # Recalled rows start on policy: stored log-probabilities made no difference in our trials.
             logps = self._logps(rows)
             rows |= dict.fromkeys(LOGPS, logps)
         return rows

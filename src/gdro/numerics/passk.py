@@ -65,7 +65,7 @@ def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatAr
 
 
 def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatArray:
-    """Posterior mean of pass@k, 1 - E[(1-p)^k] (METHOD section 3).
+    """Posterior mean of pass@k, 1 - E[(1-p)^k].
 
     Args:
         alpha: Successes plus prior, shape (...,), positive.

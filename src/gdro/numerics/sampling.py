@@ -16,7 +16,7 @@ def draw_by_bin(
     rng: np.random.Generator,
     size_C: IntArray | None = None,
 ) -> IntArray:
-    """Draw distinct prompts: a bin by inverse CDF, then uniformly inside it (METHOD section 4).
+    """Draw distinct prompts: a bin by inverse CDF, then uniformly inside it.
 
     A bin that runs out passes the rest of its draws to the others in proportion to their mass.
 

@@ -17,7 +17,7 @@ from gdro.types import IntArray, Request
 class FailureSampling(Strategy[NoState]):
     """Draw without replacement with Pr(u) = floor/N + (1 - floor) w_u / sum w, w = 1 + offset - p.
 
-    p is the posterior mean pass rate before the visit (METHOD section 10, step 2).
+    p is the posterior mean pass rate before the visit.
 
     Args:
         offset: How much a solved prompt still weighs; .05 leans hard, .3 softly.

@@ -23,7 +23,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Memory(Strategy[Stored]):
-    """Remember the latest success of each prompt, and bring it back (METHOD section 10).
+    """Remember the latest success of each prompt, and bring it back.
 
     Success replay: a group that came out all wrong gets its prompt's stored success as one more row,
     with ordinary advantages over n + 1 rows. Anchors: of `candidates` random stored successes of
@@ -39,7 +39,7 @@ class Memory(Strategy[Stored]):
         anchor_rate: Pass rate above which a prompt's success may be an anchor.
         anchor_advantage: Advantage of an anchor.
         max_age: Plans after which a stored success is no longer used; 0: never too old.
-        amplify: Right rollouts count 1 + amplify (1 - p)^2 times; 3 is what METHOD tried, 0 is off.
+        amplify: Right rollouts count 1 + amplify (1 - p)^2 times; 3 is what we tried, 0 is off.
 
     Raises:
         StrategyError: An option is out of range.

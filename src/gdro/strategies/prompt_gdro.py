@@ -27,7 +27,7 @@ _ASLEEP_AFTER = 20  # updates before saying so
 
 @dataclass(frozen=True)
 class PromptGDRO(Strategy[AdversaryState]):
-    """Weight or resample prompts by an adversary over difficulty bins (METHOD section 4).
+    """Weight or resample prompts by an adversary over difficulty bins (arXiv 2601.19280, eq. 12-16).
 
     Args:
         eta: Step size on the score. Default: by the score, 4 for `ema` (weights of 1 to 55 for a

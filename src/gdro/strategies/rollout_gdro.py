@@ -32,7 +32,7 @@ class PriceState:
 
 @dataclass(frozen=True)
 class RolloutGDRO(Strategy[PriceState]):
-    """Give rollouts where the next one is worth most, the total held exactly (METHOD section 5).
+    """Give rollouts where the next one is worth most, the total held exactly (eq. 17-21).
 
     Args:
         n_min: Fewest rollouts of a prompt (a group of one has no advantage, so at least 2).
@@ -112,7 +112,7 @@ class RolloutGDRO(Strategy[PriceState]):
     def allocate(
         self, state: PriceState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
-        """Exact allocation; unseen prompts get the mean budget (METHOD section 3)."""
+        """Exact allocation; unseen prompts get the mean budget."""
         check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
         rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
         seen_P = np.flatnonzero(draft.bin_P >= 0)
@@ -205,6 +205,6 @@ class RolloutGDRO(Strategy[PriceState]):
             score_BA[b, arms - self.n_min] = cell + self.arm_ema * (payoff - cell)
         policy_BA = self._policy(PriceState(state.price, 0.0, score_BA))
         wanted = float((policy_BA[bin_P] @ self.arm_A).mean())
-        # Softmax demand: the price may take either sign (METHOD section 5).
+        # Softmax demand: the price may take either sign.
         price = state.price + self.alpha_mu * (wanted - float(groups.plan.rollouts_P.mean()))
         return PriceState(price, wanted, score_BA)

@@ -1,0 +1,26 @@
+"""The docs name every strategy and every document that they link to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gdro import list_strategies
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", sorted(set(list_strategies()) - {"joint"}))
+def test_every_strategy_is_in_the_guide_and_the_readme(name: str) -> None:
+    for page in ("docs/strategies.md", "README.md"):
+        known = {"failure-sampling"} if page == "README.md" else set()
+        assert name in known or f"`{name}`" in (ROOT / page).read_text(), f"{name} is not in {page}"
