@@ -37,9 +37,10 @@ bench: $(READY)  ## speed of the controllers and of a trainer step, against thei
 	$(BIN)/python -m pytest benchmarks -q --import-mode=prepend --benchmark-disable-gc \
 		--benchmark-columns=median,iqr --benchmark-json=runs/bench.json
 	$(BIN)/python benchmarks/table.py runs/bench.json
+	$(BIN)/python benchmarks/trl_step.py --strategy none --no-target
 	$(BIN)/python benchmarks/trl_step.py --strategy rollout-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro
-	$(BIN)/python benchmarks/trl_step.py --strategy "uniform + memory"
+	$(BIN)/python benchmarks/trl_step.py --strategy "uniform + memory" --no-target
 
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 	$(BIN)/gdro train --recipe smollm2 --resume

@@ -25,7 +25,7 @@ class RunLog:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         for name in (STEPS, GROUPS):
-            _drop_partial_line(self.directory / name)
+            drop_partial_line(self.directory / name)
 
     def append(self, step: dict[str, Any], groups: Iterable[dict[str, Any]]) -> None:
         """Write the groups of a step, then the step, and flush both."""
@@ -82,7 +82,8 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _drop_partial_line(path: Path) -> None:
+def drop_partial_line(path: Path) -> None:
+    """Cut off a last line that a kill left unfinished."""
     if not path.exists():
         return
     with path.open("rb+") as file:

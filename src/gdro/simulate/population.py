@@ -8,7 +8,7 @@ import numpy as np
 
 from gdro.errors import GdroError
 from gdro.recall import Placed, place
-from gdro.simulate.learning import Rows, with_recalled
+from gdro.rows import Rows
 from gdro.types import BoolArray, Extension, FloatArray, IntArray, Outcome, Plan, Problem, Weights
 
 
@@ -164,24 +164,25 @@ class World:
         Returns:
             Remembered rows that joined the update, and their tokens.
         """
-        rows = Rows.of(outcome, weights, right_R)
-        pull_R = rows.pull_R()
-        num_rows = max(1, int(np.count_nonzero(weights.keep_R)))
+        rows = Rows.of(outcome, weights)
+        pull_R, prompt_R = rows.advantage_R(), outcome.prompt_R
         placed = self._placed(outcome, weights, pull_R)
-        recalled = (0, 0)
+        remembered, recalled = np.zeros(0, bool), (0, 0)
         if placed is not None:
             stored = self._stored_N[placed.prompt_M]
-            recalled = (len(stored), int(np.abs(stored).sum()))
-            rows, pull_R = with_recalled(rows, placed, stored > 0)
+            remembered, recalled = stored > 0, (len(stored), int(np.abs(stored).sum()))
+            pull_R = rows.advantage_with(placed)
+            prompt_R = np.concatenate([prompt_R, placed.prompt_M])
         self._remember(outcome, weights, right_R)
-        self._update(rows, pull_R, num_rows)
+        num_rows = max(1, int(np.count_nonzero(weights.keep_R)))
+        self._update(prompt_R, np.concatenate([right_R, remembered]), pull_R / num_rows)
         self._step += 1
         return recalled
 
-    def _update(self, rows: Rows, pull_R: FloatArray, num_rows: int) -> None:
-        prompt_P, position_R = np.unique(rows.prompt_R, return_inverse=True)
-        slope_R = rows.right_R - self.rates(prompt_P)[position_R]
-        gradient_P = np.bincount(position_R, pull_R * slope_R, len(prompt_P)) / num_rows
+    def _update(self, prompt_R: IntArray, right_R: BoolArray, pull_R: FloatArray) -> None:
+        prompt_P, position_R = np.unique(prompt_R, return_inverse=True)
+        slope_R = right_R - self.rates(prompt_P)[position_R]
+        gradient_P = np.bincount(position_R, pull_R * slope_R, len(prompt_P))
         gradient_P = np.where(self._solvable[prompt_P], gradient_P, 0.0)
         skills = np.bincount(self._skill[prompt_P], gradient_P, len(self._skills))
         self._shared += self.population.rate_shared * float(gradient_P.sum())

@@ -17,14 +17,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from gdro.tasks.chains import MAX_LENGTH, OPERATIONS
+from gdro.tasks.chain_rules import CONCENTRATION, MAX_LENGTH, MEAN_ACCURACY, OPERATIONS
 
 # "_" pads, "$" ends. An operation and its operand are one token, so that the operation to apply next
 # is always the same number of tokens back: one attention head can learn that.
 END, DOT, FIRST_DIGIT, FIRST_STEP = 1, 2, 3, 13
 TOKENS = [*"_$.0123456789", *(f"{o}{d}" for o in OPERATIONS for d in range(10))]
-MEAN_ACCURACY = {"+": 0.98, "-": 0.97, "*": 0.92, "a": 0.75, "b": 0.45, "c": 0.28}
-CONCENTRATION = 3.0  # of the Beta that facts' accuracies are drawn from: low, so many extremes
 WRONG_SHARES = (0.6, 0.25, 0.15)  # how a fact's mistakes fall on three wrong digits
 PROMPT = MAX_LENGTH + 1  # tokens of a prompt
 WIDTH = PROMPT + MAX_LENGTH + 1  # of prompt, longest answer and end

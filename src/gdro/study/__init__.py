@@ -1,0 +1,1 @@
+"""Paired-seed studies of strategies on small models, at equal rollouts."""

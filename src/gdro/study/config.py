@@ -1,0 +1,187 @@
+"""What a study is: a YAML file validated by a schema."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+
+from gdro.config import merge
+from gdro.difficulty import Difficulty
+from gdro.registry import make_strategy
+from gdro.study.decoder import StudyError
+from gdro.study.learner import Training
+from gdro.study.testbed import load_testbed
+from gdro.study.worlds import Sizes, Variant
+
+_WARM_STARTS = "warm_starts"
+
+
+@dataclass
+class StudyArm:
+    """An arm: a strategy by name, its options, and training options that differ from the study's."""
+
+    strategy: str = "uniform"
+    options: dict[str, Any] = field(default_factory=dict)
+    difficulty: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    seeds: str | None = None
+
+
+@dataclass
+class Bed:
+    """A testbed: a task, the warm start to train from, and how the pool is spoilt."""
+
+    task: str = MISSING
+    warm_start: str = MISSING
+    variant: Variant = field(default_factory=Variant)
+    seeds: str | None = None
+
+
+@dataclass
+class Study:
+    """A paired comparison.
+
+    Attributes:
+        name: Of the outputs.
+        description: One line.
+        control: The arm that all others are compared with.
+        arms: What is compared, by name; every study needs a placebo and a random arm.
+        testbeds: Where, by name.
+        seeds: Confirmation seeds, e.g. `100-111`: what results are made of.
+        exploration_seeds: Seeds for choosing; never reported as results.
+        training: Options shared by all arms.
+        sizes: Of pools and evaluations.
+        difficulty: Options of `gdro.Difficulty`, shared by all arms.
+    """
+
+    name: str = MISSING
+    description: str = ""
+    control: str = "grpo"
+    arms: dict[str, StudyArm] = field(default_factory=dict)
+    testbeds: dict[str, Bed] = field(default_factory=dict)
+    seeds: str = "100-111"
+    exploration_seeds: str = "0-5"
+    training: Training = field(default_factory=Training)
+    sizes: Sizes = field(default_factory=Sizes)
+    difficulty: dict[str, Any] = field(default_factory=dict)
+
+
+def load_study(path: Path, overrides: list[str] | None = None) -> Study:
+    """Read and check a study.
+
+    Args:
+        path: YAML file.
+        overrides: `key=value` pairs with dots.
+
+    Returns:
+        The study.
+
+    Raises:
+        StudyError: The file, a key, a seed, a strategy or a testbed is wrong; names it.
+    """
+    if not path.is_file():
+        raise StudyError(f"no study {path}; pass a YAML file, e.g. studies/headline.yaml")
+    study = merge(Study, path, overrides or [], f"study {path}", StudyError)
+    assert isinstance(study, Study)
+    _check_arms(study)
+    confirmation, exploration = parse_seeds(study.seeds), parse_seeds(study.exploration_seeds)
+    overlap = sorted(set(confirmation) & set(exploration))
+    if overlap:
+        raise StudyError(
+            f"seeds {overlap} are both confirmation and exploration seeds; results on seeds that were "
+            "used for choosing overstate the best arm, so take others"
+        )
+    for name, bed in study.testbeds.items():
+        load_testbed(bed.task)
+        warm_start_path(bed.warm_start)
+        _subset(bed.seeds, confirmation, f"testbeds.{name}.seeds")
+    return study
+
+
+def _check_arms(study: Study) -> None:
+    if study.control not in study.arms:
+        raise StudyError(f"control is {study.control!r}; the arms are {', '.join(study.arms) or 'none'}")
+    if not study.testbeds:
+        raise StudyError("a study needs at least one testbed")
+    needed = {"placebo-weights": "a placebo", "random-rollouts": "a random"}
+    given = {arm.strategy for arm in study.arms.values()}
+    for strategy, kind in needed.items():
+        if len(study.arms) > 2 and strategy not in given:
+            raise StudyError(
+                f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
+                "and groups do something by themselves"
+            )
+    for name, arm in study.arms.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
+            raise StudyError(f"arm {name!r}: use letters, digits, '-', '_', '+' and '.'")
+        make_strategy(arm.strategy, **arm.options)
+        Difficulty(**{**study.difficulty, **arm.difficulty})
+        training_of(study, arm)
+        _subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
+
+
+def training_of(study: Study, arm: StudyArm) -> Training:
+    """The study's training options with the arm's own.
+
+    Raises:
+        StudyError: An option is unknown or out of range, or spends other rollouts than the study's.
+    """
+    unknown = set(arm.training) - set(Training.__dataclass_fields__)
+    if unknown:
+        raise StudyError(f"training has no option {sorted(unknown)[0]!r}")
+    made = Training(**{**vars(study.training), **arm.training})
+    spent = made.num_steps * made.batch * made.rollouts
+    wanted = study.training.num_steps * study.training.batch * study.training.rollouts
+    if spent != wanted:
+        raise StudyError(
+            f"an arm's training spends {spent} rollouts, the study's {wanted}; arms are compared at "
+            "equal rollouts, so change num_steps, batch and rollouts together"
+        )
+    return made
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of a text such as `100-111` or `3,5,8-9`.
+
+    Raises:
+        StudyError: The text cannot be read.
+
+    >>> parse_seeds("3,5,8-9")
+    [3, 5, 8, 9]
+    """
+    found: list[int] = []
+    for part in str(text).split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None:
+            raise StudyError(f"seeds {text!r} cannot be read; write e.g. 100-111 or 3,5,8-9")
+        first, last = int(match[1]), int(match[2] or match[1])
+        found += range(first, last + 1)
+    if not found or len(set(found)) != len(found):
+        raise StudyError(f"seeds {text!r} are empty or repeat")
+    return found
+
+
+def _subset(text: str | None, seeds: list[int], where: str) -> None:
+    if text is not None and not set(parse_seeds(text)) <= set(seeds):
+        raise StudyError(f"{where} is {text!r}; they must be among the study's seeds")
+
+
+def warm_start_path(warm_start: str) -> Path:
+    """File of a warm start: a shipped name, or a path.
+
+    Raises:
+        StudyError: There is none.
+    """
+    shipped = files("gdro.study") / _WARM_STARTS
+    named = Path(str(shipped / f"{warm_start}.safetensors"))
+    if named.is_file():
+        return named
+    if Path(warm_start).is_file():
+        return Path(warm_start)
+    names = sorted(p.name.split(".")[0] for p in shipped.iterdir()) if shipped.is_dir() else []
+    raise StudyError(f"no warm start {warm_start!r}; shipped: {', '.join(names)}; or pass a file")

@@ -1,0 +1,215 @@
+"""One run of a study: GRPO on a small decoder, driven by the same Controller as the trainers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gdro.controller import Controller
+from gdro.numerics.passk import passk_unbiased
+from gdro.recall import Placed, place
+from gdro.rows import Rows
+from gdro.study.decoder import Decoder, Rollouts, StudyError
+from gdro.study.learner import Learner, Training
+from gdro.study.worlds import TAIL, Recipe, World, make_world, successes
+from gdro.types import Extension, FloatArray, IntArray, Outcome, Plan, Request, Weights
+
+K = 8
+EASY = 0.3
+
+
+@dataclass
+class Spent:
+    """What a run has spent so far: rollouts, tokens generated, tokens trained on."""
+
+    rollouts: int = 0
+    tokens: int = 0
+    trained: int = 0
+
+
+class Run:
+    """One arm on one world.
+
+    Args:
+        controller: A fresh controller over the world's problem.
+        world: Training and held-out problems.
+        model: The warm start; trained in place.
+        training: Options of the optimiser.
+        recipe: What the world is made of.
+        seed: Of the pair.
+    """
+
+    def __init__(
+        self, controller: Controller, world: World, model: Decoder, training: Training, recipe: Recipe,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self.controller, self.world, self.model = controller, world, model
+        self.learner = Learner(model, training, seed)
+        self.training, self.recipe, self.seed = training, recipe, seed
+        self.spent = Spent()
+        self._store: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._epochs = self._offers()
+
+    def step(self, number: int) -> None:
+        """Plan, generate, score, extend, learn, observe."""
+        training = self.training
+        num_rollouts = training.batch * training.rollouts
+        offered = None
+        if self.recipe.variant.once or not self.controller.selects:
+            offered = np.array([next(self._epochs) for _ in range(training.batch)])
+        plan = self.controller.plan(Request(training.batch, num_rollouts, offered))
+        rollouts = self._generate(plan, number)
+        outcome = self._score(plan, rollouts, number)
+        while (extension := self.controller.extend(outcome)) is not None:
+            further = self._generate(extension, number)
+            outcome = outcome.joined(self._score(extension, further, number))
+            rollouts = rollouts.joined(further)
+        weights = self.controller.weigh(outcome)
+        loss_R, recalled = self._learn(plan, outcome, weights, rollouts)
+        self.controller.observe(outcome, loss_R, recalled=recalled)
+        self.spent.rollouts += len(outcome.prompt_R)
+        self.spent.tokens += int(rollouts.mask_RG.sum())
+
+    def evaluate(self, samples: int) -> tuple[FloatArray, FloatArray]:
+        """Mean and unbiased pass@8 of each held-out problem, shapes (H,)."""
+        world, start = self.world, self.world.num_train
+        found = successes(
+            self.model, world.prompt_NW[start:], world.answer_NG[start:], samples, 7_000_003 + self.seed
+        )
+        return found / samples, passk_unbiased(found, np.full(len(found), samples), K)
+
+    def _learn(
+        self, plan: Plan, outcome: Outcome, weights: Weights, rollouts: Rollouts
+    ) -> tuple[FloatArray, tuple[int, int]]:
+        rows = Rows.of(outcome, weights)
+        advantage, prompt_R = rows.advantage_R(), outcome.prompt_R
+        base_R = Rows(rows.prompt_R, rows.reward_R, np.ones(len(prompt_R)), rows.counted_R).advantage_R()
+        placed, recalled = self._placed(outcome, weights, advantage), (0, 0)
+        if placed is not None:
+            advantage = rows.advantage_with(placed)
+            stored = [self._store[prompt] for prompt in placed.prompt_M.tolist()]
+            tokens, mask = (torch.stack(part) for part in zip(*stored, strict=True))
+            with torch.no_grad():
+                logp = self.model.logp(tokens) * mask
+            rollouts = rollouts.joined(Rollouts(tokens, logp, mask))
+            prompt_R = np.concatenate([prompt_R, placed.prompt_M])
+            recalled = (len(stored), int(mask.sum()))
+        if self.training.prompt_mean:
+            _, position_R, size_P = np.unique(prompt_R, return_inverse=True, return_counts=True)
+            advantage = advantage * size_P.mean() / size_P[position_R]
+        num_rows = plan.num_rollouts
+        loss_R, trained = self.learner.update(rollouts, prompt_R, advantage, base_R, num_rows)
+        self.spent.trained += trained
+        # After the update, so that what joined is never this step's own.
+        if weights.remember_R is not None:
+            for row in np.flatnonzero(weights.remember_R):
+                kept = rollouts.tokens_RT[row].clone(), rollouts.mask_RG[row].clone()
+                self._store[int(outcome.prompt_R[row])] = kept
+        return loss_R, recalled
+
+    def _placed(self, outcome: Outcome, weights: Weights, advantage_R: FloatArray) -> Placed | None:
+        if not weights.recall:
+            return None
+        kept = np.flatnonzero(weights.keep_R)
+        return place(weights, outcome, advantage_R, kept, self._store, self._least_likely)
+
+    def _least_likely(self, prompt_M: IntArray) -> list[int]:
+        stored = [self._store[prompt] for prompt in prompt_M.tolist()]
+        tokens, mask = (torch.stack(part) for part in zip(*stored, strict=True))
+        with torch.no_grad():
+            total_M = (self.model.logp(tokens) * mask).sum(1)
+        return torch.argsort(total_M, stable=True).tolist()
+
+    def _generate(self, plan: Plan | Extension, number: int) -> Rollouts:
+        extra = plan.round if isinstance(plan, Extension) else 0
+        generator = torch.Generator().manual_seed((self.seed * 100_003 + number) * 101 + extra)
+        prompt = self.world.prompt_NW[torch.from_numpy(plan.prompt_P.copy())]
+        return self.model.generate(prompt, torch.from_numpy(plan.rollouts_P.copy()), generator)
+
+    def _score(self, plan: Plan | Extension, rollouts: Rollouts, number: int) -> Outcome:
+        given = rollouts.tokens_RT[:, self.model.shape.prompt :]
+        answer = self.world.answer_NG[torch.from_numpy(plan.prompt_R.copy())]
+        right_R = (given == answer).all(1).numpy()
+        noise = self.recipe.variant.verifier_noise
+        if noise:
+            extra = plan.round if isinstance(plan, Extension) else 0
+            rng = np.random.default_rng([self.seed, 17, number, extra])
+            right_R = right_R ^ (rng.random(len(right_R)) < noise)
+        tokens_R = rollouts.mask_RG.sum(1).numpy().astype(np.int64)
+        return Outcome(
+            plan.ticket, plan.prompt_R, right_R.astype(np.float64), right_R, tokens_R=tokens_R
+        )
+
+    def _offers(self) -> Iterator[int]:
+        """Problems in the order of epochs, as a data loader gives them."""
+        rng = np.random.default_rng([self.seed, 13])
+        while True:
+            yield from rng.permutation(self.world.num_train).tolist()
+
+
+def run(
+    recipe: Recipe, training: Training, model: Decoder, controller_of: Any, seed: int
+) -> dict[str, Any]:
+    """Train one arm on one world.
+
+    Args:
+        recipe: What the world is made of.
+        training: Options.
+        model: The warm start; trained in place.
+        controller_of: From a problem to a fresh controller.
+        seed: Of the pair.
+
+    Returns:
+        Plain data: what was reached, what it cost, the learning curve.
+
+    Raises:
+        StudyError: The world cannot be made.
+    """
+    if torch.get_num_threads() != 1:
+        raise StudyError("a study runs on one thread, so that its numbers are the same every time")
+    once = recipe.variant.once
+    num_train = training.num_steps * training.batch if once else recipe.sizes.train
+    world = make_world(recipe, model, seed, num_train)
+    made = Run(controller_of(world.problem), world, model, training, recipe, seed)
+    curve: list[dict[str, float]] = []
+    start = time.perf_counter()
+    for number in range(training.num_steps):
+        made.step(number)
+        if (number + 1) % training.evaluate_every == 0 and number + 1 < training.num_steps:
+            curve.append(_point(made, number + 1, *made.evaluate(K)))
+    mean_H, pass_H = made.evaluate(recipe.sizes.samples)
+    curve.append(_point(made, training.num_steps, mean_H, pass_H))
+    return {
+        **_sliced(world.base_H, mean_H, pass_H), **vars(made.spent), "curve": curve,
+        "recalled": made.controller.ledger.recalled, "discarded": made.controller.ledger.discarded,
+        "digest": made.controller.digest(), "seconds": time.perf_counter() - start,
+    }  # fmt: skip
+
+
+def _point(made: Run, step: int, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, float]:
+    return {
+        "step": step,
+        **vars(made.spent),
+        "mean8": float(mean_H.mean()),
+        "pass8": float(pass_H.mean()),
+    }
+
+
+def _sliced(base_H: FloatArray, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, float | None]:
+    """What was reached, whole and by base difficulty; None where a slice is empty."""
+    easy_H, tail_H = base_H > EASY, base_H < TAIL
+    slices = {"": np.ones(len(base_H), bool), "easy_": easy_H, "tail_": tail_H,
+              "middle_": ~easy_H & ~tail_H}  # fmt: skip
+    found: dict[str, float | None] = {
+        "tail_share": float(tail_H.mean()),
+        "base_mean8": float(base_H.mean()),
+    }
+    for name, mask in slices.items():
+        found[f"{name}mean8"] = float(mean_H[mask].mean()) if mask.any() else None
+        found[f"{name}pass8"] = float(pass_H[mask].mean()) if mask.any() else None
+    return found

@@ -1,0 +1,117 @@
+"""The clipped policy gradient on a small decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gdro.study.decoder import Decoder, Rollouts, StudyError
+from gdro.types import FloatArray, IntArray
+
+
+@dataclass
+class Training:
+    """How every arm of a study is trained.
+
+    Args:
+        num_steps: Steps.
+        batch: P, prompts a step.
+        rollouts: n_bar, mean rollouts of a prompt.
+        learning_rate: Of Adam, after `warmup` steps of linear growth.
+        minibatches: Optimiser steps a step, each on a share of the prompts.
+        clip_low: How far the probability ratio may fall.
+        clip_high: How far it may rise.
+        warmup: Steps.
+        prompt_mean: Every prompt weighs alike, whatever its rollouts; else every row does.
+        evaluate_every: Steps between points of the learning curve.
+    """
+
+    num_steps: int = 200
+    batch: int = 64
+    rollouts: int = 4
+    learning_rate: float = 4e-4
+    minibatches: int = 4
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    warmup: int = 10
+    prompt_mean: bool = False
+    evaluate_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch", "rollouts", "minibatches", "warmup", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise StudyError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0.0 < self.learning_rate < 1.0:
+            raise StudyError(
+                f"training.learning_rate is {self.learning_rate}; allowed: above 0, below 1"
+            )
+
+
+class Learner:
+    """A model and its optimiser.
+
+    Args:
+        model: Trained in place.
+        training: Options.
+        seed: Of the order of minibatches.
+    """
+
+    def __init__(self, model: Decoder, training: Training, seed: int) -> None:
+        self._model, self._training = model, training
+        self._optimiser = torch.optim.Adam(
+            model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95)
+        )
+        self._rng = np.random.default_rng([seed, 19])
+        self._step = 0
+
+    def update(
+        self, rollouts: Rollouts, prompt_R: IntArray, advantage_R: FloatArray, base_R: FloatArray,
+        num_rows: int,
+    ) -> tuple[FloatArray, int]:  # fmt: skip
+        """Take the optimiser steps of one step.
+
+        Args:
+            rollouts: Rows, recalled ones last.
+            prompt_R: Dataset index of each, shape (R + M,).
+            advantage_R: Weighted advantages, shape (R + M,).
+            base_R: Advantages of fresh rows without weights, shape (R,).
+            num_rows: Rows over which the loss is a mean, whatever was dropped.
+
+        Returns:
+            The clipped surrogate of each fresh row when it was trained on, (R,); tokens trained on.
+        """
+        training, loss_R, trained = self._training, np.zeros(len(base_R)), 0
+        self._step += 1
+        for group in self._optimiser.param_groups:
+            group["lr"] = training.learning_rate * min(1.0, self._step / training.warmup)
+        prompts = self._rng.permutation(np.unique(prompt_R))
+        for part in np.array_split(prompts, training.minibatches):
+            rows = np.flatnonzero(np.isin(prompt_R, part) & (advantage_R != 0.0))
+            if not len(rows):
+                continue
+            taken = torch.from_numpy(rows)
+            mask = rollouts.mask_RG[taken]
+            ratio = (
+                (self._model.logp(rollouts.tokens_RT[taken]) - rollouts.logp_RG[taken]) * mask
+            ).exp()
+            weighted = self._surrogate(ratio, mask, advantage_R[rows])
+            loss = weighted.sum() * training.minibatches / num_rows
+            fresh = rows < len(base_R)
+            with torch.no_grad():
+                plain = self._surrogate(ratio[fresh], mask[fresh], base_R[rows[fresh]])
+            loss_R[rows[fresh]] = plain.numpy()
+            self._optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimiser.step()
+            trained += int(mask.sum())
+        return loss_R, trained
+
+    def _surrogate(self, ratio: torch.Tensor, mask: torch.Tensor, advantage: FloatArray) -> torch.Tensor:
+        """Token mean of the clipped surrogate, shape (rows,)."""
+        factor = torch.as_tensor(advantage, dtype=torch.float32).unsqueeze(1)
+        clipped = ratio.clamp(1.0 - self._training.clip_low, 1.0 + self._training.clip_high)
+        loss = torch.maximum(-factor * ratio, -factor * clipped) * mask
+        return loss.sum(1) / mask.sum(1).clamp(min=1.0)

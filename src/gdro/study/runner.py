@@ -1,0 +1,164 @@
+"""Run a study: every arm on every testbed and seed, in parallel, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from gdro.controller import Controller
+from gdro.difficulty import Difficulty
+from gdro.registry import make_strategy
+from gdro.runlog import drop_partial_line, read_jsonl
+from gdro.study.config import Study, StudyArm, parse_seeds, training_of, warm_start_path
+from gdro.study.decoder import StudyError
+
+RUNS_FILE = "runs.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study.
+
+    Attributes:
+        study: The study.
+        testbed: Name of the testbed.
+        arm: Name of the arm.
+        seed: Of the pair.
+    """
+
+    study: Study
+    testbed: str
+    arm: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Hash of all that the numbers depend on: what changed runs again, nothing else does."""
+        study, arm = self.study, self.study.arms[self.arm]
+        bed = study.testbeds[self.testbed]
+        start = hashlib.sha256(warm_start_path(bed.warm_start).read_bytes()).hexdigest()
+        parts = (
+            bed.task, asdict(bed.variant), start, asdict(training_of(study, arm)), asdict(study.sizes),
+            {**study.difficulty, **arm.difficulty}, make_strategy(arm.strategy, **arm.options).name,
+            make_strategy(arm.strategy, **arm.options).config(), self.seed,
+        )  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def jobs(study: Study, explore: bool) -> list[Job]:
+    """All runs of a study: seed by seed, so that a study that is cut short is still paired."""
+    wanted = parse_seeds(study.exploration_seeds if explore else study.seeds)
+
+    def takes(part: Any, seed: int) -> bool:
+        return explore or part.seeds is None or seed in parse_seeds(part.seeds)
+
+    return [
+        Job(study, bed_name, arm_name, seed)
+        for seed in wanted
+        for bed_name, bed in study.testbeds.items()
+        if takes(bed, seed)
+        for arm_name, arm in study.arms.items()
+        if takes(arm, seed)
+    ]
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Run one job on one thread.
+
+    Args:
+        job: What to run.
+
+    Returns:
+        The record for the study's log.
+    """
+    import torch
+
+    from gdro.study.decoder import load
+    from gdro.study.engine import run
+    from gdro.study.testbed import load_testbed
+    from gdro.study.worlds import Recipe
+
+    torch.set_num_threads(1)
+    study, arm, bed = job.study, job.study.arms[job.arm], job.study.testbeds[job.testbed]
+    recipe = Recipe(load_testbed(bed.task), bed.variant, study.sizes)
+    found = run(
+        recipe, training_of(study, arm), load(warm_start_path(bed.warm_start)),
+        _controller_of(study, arm, job.seed), job.seed,
+    )  # fmt: skip
+    return {"key": job.key, "testbed": job.testbed, "arm": job.arm, "seed": job.seed, **found}
+
+
+def _controller_of(study: Study, arm: StudyArm, seed: int) -> Callable[[Any], Controller]:
+    strategy = make_strategy(arm.strategy, **arm.options)
+    difficulty = Difficulty(**{**study.difficulty, **arm.difficulty})
+    return lambda problem: Controller(strategy, problem, seed=seed, difficulty=difficulty)
+
+
+def run_study(
+    study: Study, folder: Path, explore: bool, workers: int, progress: Callable[..., Any]
+) -> list[dict[str, Any]]:
+    """Run what is not in the folder yet.
+
+    Args:
+        study: The study.
+        folder: Of the log; exploration and confirmation have one each.
+        explore: Run the exploration seeds instead.
+        workers: Processes.
+        progress: Wraps an iterator of finished runs, e.g. `tqdm`; gets `total` and `initial`.
+
+    Returns:
+        Records of all runs of the study, in the order of its jobs.
+
+    Raises:
+        StudyError: A record in the log cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / RUNS_FILE
+    wanted = {(job.key, job.testbed, job.arm): job for job in jobs(study, explore)}
+    found = {_identity(r): r for r in _read(log)}
+    todo = [job for identity, job in wanted.items() if identity not in found]
+    finished = _finished(todo, workers)
+    with log.open("a") as file:
+        for record in progress(finished, total=len(wanted), initial=len(wanted) - len(todo)):
+            # A whole line at once: a kill leaves at most a cut last line, which is read as absent.
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            found[_identity(record)] = record
+    return [found[identity] for identity in wanted]
+
+
+def _read(log: Path) -> list[dict[str, Any]]:
+    if not log.exists():
+        return []
+    records = list(read_jsonl(log))
+    if any("key" not in r for r in records):
+        raise StudyError(f"{log} holds lines that are no runs of a study; move it away")
+    drop_partial_line(log)
+    return records
+
+
+def _identity(record: dict[str, Any]) -> tuple[str, str, str]:
+    return record["key"], record["testbed"], record["arm"]
+
+
+def _finished(todo: list[Job], workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1 or len(todo) < 2:
+        yield from map(run_job, todo)
+        return
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(run_job, job) for job in todo]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,179 @@
+"""The pool and the held-out problems of one paired run, spoilt as a variant says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gdro.study.decoder import Decoder, StudyError
+from gdro.study.testbed import Item, Testbed
+from gdro.types import BoolArray, FloatArray, Problem
+
+_BASE_SAMPLES = 32
+TAIL = 0.02
+"""Base pass rate below which a prompt belongs to the tail."""
+
+
+@dataclass
+class Variant:
+    """What is wrong with a pool.
+
+    Args:
+        unsolvable: Share of training problems whose answer no rollout can give.
+        wrong_labels: Share of training problems judged by a wrong answer.
+        verifier_noise: Probability that a training reward is flipped.
+        tail: Share of problems of base pass rate below .02, in the pool and held out; None: as drawn.
+        once: Every training problem is offered once and never again.
+    """
+
+    unsolvable: float = 0.0
+    wrong_labels: float = 0.0
+    verifier_noise: float = 0.0
+    tail: float | None = None
+    once: bool = False
+
+    def __post_init__(self) -> None:
+        shares = {"unsolvable": self.unsolvable, "wrong_labels": self.wrong_labels,
+                  "verifier_noise": self.verifier_noise, "tail": self.tail or 0.0}  # fmt: skip
+        for name, value in shares.items():
+            if not 0.0 <= value < 1.0:
+                raise StudyError(f"variant.{name} is {value}; allowed: 0 up to 1")
+
+
+@dataclass
+class Sizes:
+    """How much there is: training problems, held-out problems, samples of the last evaluation."""
+
+    train: int = 1024
+    heldout: int = 384
+    samples: int = 16
+
+
+@dataclass(frozen=True)
+class World:
+    """One paired run's problems; the same for every arm.
+
+    Attributes:
+        problem: The pool, with columns `difficulty` (a static level) and `level`.
+        prompt_NW: Prompts of training and then held-out problems, shape (N + H, W).
+        answer_NG: What the verifier accepts, shape (N + H, G).
+        spoilt_N: Training problems that are unsolvable or wrongly labelled, shape (N,).
+        base_H: Pass rate of the warm start on each held-out problem, shape (H,).
+    """
+
+    problem: Problem
+    prompt_NW: torch.Tensor
+    answer_NG: torch.Tensor
+    spoilt_N: BoolArray
+    base_H: FloatArray
+
+    @property
+    def num_train(self) -> int:
+        """N."""
+        return self.problem.num_prompts
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a world is made of."""
+
+    testbed: Testbed
+    variant: Variant
+    sizes: Sizes = field(default_factory=Sizes)
+
+
+def make_world(recipe: Recipe, model: Decoder, seed: int, num_train: int) -> World:
+    """Draw the problems of a paired run.
+
+    Args:
+        recipe: Task, variant and sizes.
+        model: The warm start, which says how hard each problem is.
+        seed: Of the pair.
+        num_train: Training problems.
+
+    Returns:
+        The world.
+
+    Raises:
+        StudyError: The task has too few problems, or too few of the wanted base pass rate.
+    """
+    testbed, variant, num_heldout = recipe.testbed, recipe.variant, recipe.sizes.heldout
+    rng = np.random.default_rng([seed, 11])
+    wanted = num_train + num_heldout
+    share = variant.tail
+    drawn = wanted if share is None else 3 * wanted
+    items = testbed.problems(rng, drawn)
+    prompt = torch.from_numpy(testbed.encode([i.prompt for i in items], model.shape.prompt, left=True))
+    answer = testbed.encode([i.answer for i in items], model.shape.answer, left=False)
+    chosen = np.arange(wanted)
+    if share is not None:
+        rate = pass_rates(model, prompt, torch.from_numpy(answer), _BASE_SAMPLES, seed)
+        chosen = with_tail(rate < TAIL, share, wanted, rng)
+    items = [items[i] for i in chosen]
+    prompt, accepted = prompt[chosen], answer[chosen]
+    base = pass_rates(
+        model, prompt[num_train:], torch.from_numpy(accepted[num_train:]), _BASE_SAMPLES, seed
+    )
+    spoilt = _spoil(accepted[:num_train], variant, rng)
+    return World(_problem(items[:num_train]), prompt, torch.from_numpy(accepted), spoilt, base)
+
+
+def pass_rates(
+    model: Decoder, prompt: torch.Tensor, answer: torch.Tensor, samples: int, seed: int
+) -> FloatArray:
+    """Share of right answers to each problem, shape (problems,)."""
+    return successes(model, prompt, answer, samples, seed) / samples
+
+
+def successes(
+    model: Decoder, prompt: torch.Tensor, answer: torch.Tensor, samples: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Right answers to each problem of `samples`, shape (problems,)."""
+    generator = torch.Generator().manual_seed(1_000_003 + seed)
+    found = []
+    for start in range(0, len(prompt), 64):
+        part = slice(start, start + 64)
+        counts = torch.full((len(prompt[part]),), samples)
+        rollouts = model.generate(prompt[part], counts, generator)
+        given = rollouts.tokens_RT[:, model.shape.prompt :].view(-1, samples, model.shape.answer)
+        found.append((given == answer[part].unsqueeze(1)).all(2).sum(1))
+    return torch.cat(found).numpy()
+
+
+def with_tail(
+    hard: BoolArray, share: float, wanted: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Indices of problems of which a given share is hard, in random order.
+
+    Raises:
+        StudyError: There are too few of one kind.
+    """
+    num_hard = round(share * wanted)
+    kinds = {"hard": (np.flatnonzero(hard), num_hard),
+             "other": (np.flatnonzero(~hard), wanted - num_hard)}  # fmt: skip
+    for kind, (found, need) in kinds.items():
+        if len(found) < need:
+            raise StudyError(
+                f"variant.tail={share} needs {need} {kind} problems; {len(hard)} draws gave "
+                f"{len(found)}; lower sizes.train or change the share"
+            )
+    return rng.permutation(np.concatenate([found[:need] for found, need in kinds.values()]))
+
+
+def _spoil(answer_NG: npt.NDArray[np.int64], variant: Variant, rng: np.random.Generator) -> BoolArray:
+    """Change answers in place; a negative token is what no rollout can give."""
+    draw = rng.random(len(answer_NG))
+    junk = draw < variant.unsolvable
+    wrong = ~junk & (draw < variant.unsolvable + variant.wrong_labels)
+    answer_NG[junk, 0] = -1
+    # Another problem's answer: plausible, and mostly wrong.
+    answer_NG[wrong] = answer_NG[rng.permutation(len(answer_NG))[wrong]]
+    return junk | wrong
+
+
+def _problem(items: list[Item]) -> Problem:
+    level = np.array([i.level for i in items])
+    return Problem([i.prompt for i in items], columns={"difficulty": level, "level": level})
