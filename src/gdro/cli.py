@@ -1,4 +1,4 @@
-"""The command line: `gdro train | eval | simulate | report | strategies`."""
+"""The command line: `gdro train | eval | simulate | study | report | strategies`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ examples:
   gdro report runs/quickstart                            draw the page again
   gdro strategies rollout-gdro                           options, their meaning, a worked example
   gdro simulate --strategy "mopps + rollout-gdro"        parts of two strategies together
+  gdro study studies/headline.yaml                       paired seeds, intervals: which is better?
 """
 
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gdro: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
-        extra = "report" if arguments.command == "report" else "trl"
+        extra = {"report": "report", "study": "study"}.get(arguments.command, "trl")
         print(f"gdro: {error}; pip install 'gdro[{extra}]'", file=sys.stderr)
         return 2
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_eval(commands)
     _add_simulate(commands)
+    _add_study(commands)
     report = commands.add_parser("report", help="draw the page that explains a run")
     report.add_argument("runs", nargs="+", type=Path, help="run folder(s), e.g. runs/quickstart")
     report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
@@ -139,6 +141,53 @@ def _add_simulate(commands: Any) -> None:
         "rate_shared, rate_skill, rate_own, ...)",
     )
     simulate.set_defaults(run=_simulate)
+
+
+def _add_study(commands: Any) -> None:
+    study = commands.add_parser(
+        "study",
+        help="compare strategies over paired seeds on small models, with intervals",
+        description="Train every arm of a study on every testbed and seed, at equal rollouts, and write "
+        "table.md, report.html and results/<study>.json. Runs that are finished are not run again, so "
+        "the same command goes on after a kill.",
+        epilog="""examples:
+  gdro study studies/smoke.yaml                          a minute: does the instrument work here?
+  gdro study studies/headline.yaml --workers 2           the figures of the README
+  gdro study studies/mine.yaml --explore                 choose, on seeds that are never reported
+  gdro study studies/mine.yaml seeds=100-103 training.num_steps=100""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    study.add_argument("config", type=Path, help="YAML file of the study")
+    study.add_argument("--explore", action="store_true", help="run the exploration seeds; no results")
+    study.add_argument("--workers", type=int, help="processes (default: the number of cores)")
+    study.add_argument("--output", type=Path, default=Path("runs/studies"), help="%(default)s")
+    study.add_argument("--results", type=Path, default=Path("results"), help="%(default)s")
+    study.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. training.num_steps=50")
+    study.set_defaults(run=_study)
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    import os
+
+    from tqdm.auto import tqdm
+
+    from gdro.study import load_study, publish, run_study
+
+    study = load_study(arguments.config, arguments.overrides)
+    workers = arguments.workers or os.cpu_count() or 1
+    if workers < 1:
+        raise GdroError(f"--workers is {workers}; it must be at least 1")
+    folder = arguments.output / study.name / ("exploration" if arguments.explore else "confirmation")
+
+    def progress(finished: Any, **sizes: int) -> Any:
+        return tqdm(finished, desc=study.name, unit="run", smoothing=0.0, **sizes)
+
+    records = run_study(study, folder, arguments.explore, workers, progress)
+    made = publish(study, records, folder, arguments.results, arguments.explore)
+    print(made.table.read_text())
+    print(f"report:  {made.page}")
+    print(f"results: {made.results or 'none: exploration seeds are never results'}")
+    return 0
 
 
 def _simulate(arguments: argparse.Namespace) -> int:

@@ -72,9 +72,9 @@ def overview(runs: Sequence[Run]) -> Drawn:
             axes.plot(smooth(easy, 9), color=colour, lw=1.4, ls=":")
         curve = run.metrics["pass_rate"]
         right.plot(smooth(curve, 15), color=colour, lw=2.2, label=run.name)
-    _label(left, "Rollouts per prompt: hardest bin (solid), easiest (dotted)", "step", "rollouts")
-    _label(middle, "Weight: hardest bin (solid), easiest (dotted)", "step", "weight")
-    _label(right, "Training pass rate (mean over prompts)", "step", "pass rate")
+    label(left, "Rollouts per prompt: hardest bin (solid), easiest (dotted)", "step", "rollouts")
+    label(middle, "Weight: hardest bin (solid), easiest (dotted)", "step", "weight")
+    label(right, "Training pass rate (mean over prompts)", "step", "pass rate")
     left.legend(frameon=False)
     return Drawn(
         "overview", "The curriculum at a glance",
@@ -103,7 +103,7 @@ def learning(runs: Sequence[Run]) -> Drawn:
             y = run.metrics["pass_rate"]
             axes.plot(x, y, color=colour, lw=0.6, alpha=0.25)
             axes.plot(x, smooth(y, 15), color=colour, lw=2.2, label=run.name)
-        _label(axes, "", unit, "pass rate" if unit == "step" else "")
+        label(axes, "", unit, "pass rate" if unit == "step" else "")
     panels[0].legend(frameon=False)
     return Drawn(
         "learning", "Learning curves",
@@ -121,7 +121,7 @@ def zero_variance(runs: Sequence[Run]) -> Drawn:
         labels = ("all wrong", "mixed: has a gradient", "all right")
         axes.stackplot(range(run.num_steps), *parts, labels=labels,
                        colors=("#d55e00", "#f0e442", "#009e73"), alpha=0.85)  # fmt: skip
-        _label(axes, run.name, "step", "share of groups" if axes is panels[0] else "")
+        label(axes, run.name, "step", "share of groups" if axes is panels[0] else "")
     panels[0].legend(frameon=False, loc="lower left")
     return Drawn(
         "zero_variance", "Groups with and without a gradient",
@@ -138,8 +138,8 @@ def price(runs: Sequence[Run]) -> Drawn:
             left.plot(run.metrics["price"], color=colour, lw=2, label=run.name)
             right.plot(smooth(run.metrics["demand"], 9), color=colour, lw=2)
             right.plot(run.metrics["rollouts_mean"], color="#222222", lw=1, ls="--")
-    _label(left, "Shadow price", "step", "utility per rollout")
-    _label(right, "Demand at that price (dashed: the budget)", "step", "rollouts per prompt")
+    label(left, "Shadow price", "step", "utility per rollout")
+    label(right, "Demand at that price (dashed: the budget)", "step", "rollouts per prompt")
     left.legend(frameon=False)
     return Drawn(
         "price", "Shadow price and demand",
@@ -166,7 +166,7 @@ def heldout(summary: dict[str, Any]) -> Drawn:
         axes.bar(at, values, width * 0.92, color=colours[i % len(colours)], label=name,
                  yerr=error, error_kw={"lw": 1, "ecolor": "#444444"})  # fmt: skip
     axes.set_xticks(range(len(names)), names)
-    _label(axes, "", "", f"held-out {metric}")
+    label(axes, "", "", f"held-out {metric}")
     axes.legend(frameon=False, ncols=len(rows), loc="upper left", bbox_to_anchor=(0, 1.12))
     return Drawn(
         "heldout", "Held-out evaluation by difficulty",
@@ -189,7 +189,7 @@ def _heat(
             grid.T, aspect="auto", cmap="viridis", vmin=0, vmax=top, interpolation="nearest",
             extent=(0, run.num_steps, grid.shape[1] - 0.5, -0.5),
         )  # fmt: skip
-        _label(axes, run.name, "step", "easier     bin     harder" if axes is panels[0] else "")
+        label(axes, run.name, "step", "easier     bin     harder" if axes is panels[0] else "")
         axes.set_yticks(range(grid.shape[1]), ["new", *map(str, range(grid.shape[1] - 1))])
         axes.grid(False)
     figure.colorbar(image, ax=list(panels), label=unit)
@@ -200,7 +200,8 @@ def _colours(runs: Sequence[Run]) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(len(runs))]
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
+def label(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title, axis labels and a light grid."""
     axes.set_title(title, **_STYLE)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

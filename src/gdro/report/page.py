@@ -41,15 +41,31 @@ def write_report(directories: Sequence[Path], output: Path, png_dir: Path | None
         ReportError: A folder holds no run log.
     """
     runs, summary = load_runs(directories)
-    drawn = all_figures(runs, summary)
+    title = summary["recipe"] if summary else ", ".join(run.name for run in runs)
+    return write_page(title, _intro(runs, summary), all_figures(runs, summary), output, png_dir)
+
+
+def write_page(
+    title: str, intro: str, drawn: Sequence[Drawn], output: Path, png_dir: Path | None = None
+) -> Path:
+    """Write one page.
+
+    Args:
+        title: Its title.
+        intro: HTML that comes before the figures.
+        drawn: The figures.
+        output: The HTML file to write.
+        png_dir: Where to write each figure as PNG too.
+
+    Returns:
+        `output`.
+    """
     pictures = {d.name: _png(d) for d in drawn}
     if png_dir is not None:
         png_dir.mkdir(parents=True, exist_ok=True)
         for name, data in pictures.items():
             (png_dir / f"{name}.png").write_bytes(data)
-    title = summary["recipe"] if summary else ", ".join(run.name for run in runs)
-    body = [f"<h1>gdro: {escape(title)}</h1>", _intro(runs, summary)]
-    body += [_section(d, pictures[d.name]) for d in drawn]
+    body = [f"<h1>gdro: {escape(title)}</h1>", intro, *(_section(d, pictures[d.name]) for d in drawn)]
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>gdro: {escape(title)}'
         f'</title><meta name="viewport" content="width=device-width"><style>{_CSS}</style></head>'
@@ -58,6 +74,13 @@ def write_report(directories: Sequence[Path], output: Path, png_dir: Path | None
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
     return output
+
+
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of texts."""
+    lines = ["".join(f"<th>{escape(h)}</th>" for h in heads)]
+    lines += ["".join(f"<td>{escape(c)}</td>" for c in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
 def _png(drawn: Drawn) -> bytes:
@@ -92,12 +115,12 @@ def _table(summary: dict[str, Any]) -> str:
     slices = [s["name"] for s in summary["base"]["slices"]]
     spent = ("rollouts", "tokens", "seconds")
     heads = ["arm", mean, metric, "95% interval", *(f"{metric}: {s}" for s in slices), *spent]
-    lines = ["".join(f"<th>{escape(h)}</th>" for h in heads)]
+    lines: list[list[str]] = []
     for name, row in rows.items():
         found = {s["name"]: s[metric] for s in row["slices"]}
         low, high = row[f"ci_{metric}"]
         cells = [name, f"{row[mean]:.3f}", f"{row[metric]:.3f}", f"{low:.3f} to {high:.3f}"]
         cells += [f"{found[s]:.3f}" if s in found else "" for s in slices]
         cells += [f"{row[k]:,.0f}" if k in row else "" for k in spent]
-        lines.append("".join(f"<td>{escape(c)}</td>" for c in cells))
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+        lines.append(cells)
+    return html_table(heads, lines)

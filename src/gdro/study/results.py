@@ -1,0 +1,201 @@
+"""What a study found: effects against the control on every testbed and over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from gdro.study.config import Study
+from gdro.study.statistics import Effect, at_budget, holm, paired
+from gdro.types import FloatArray
+
+Record = dict[str, Any]
+Cell = dict[int, Record]
+
+OVERALL = "all testbeds"
+_HEADS = ("arm", "testbed", "pass@8", "change, equal rollouts", "Holm p", "equal tokens generated",
+          "equal tokens in all", "easy mean@8, points", "tail pass@8", "wins", "tokens",
+          "trained")  # fmt: skip
+
+
+def cells(records: Sequence[Record]) -> dict[str, dict[str, Cell]]:
+    """Records by testbed, arm and seed."""
+    found: dict[str, dict[str, Cell]] = {}
+    for record in records:
+        found.setdefault(record["testbed"], {}).setdefault(record["arm"], {})[record["seed"]] = record
+    return found
+
+
+def summarise(study: Study, records: Sequence[Record]) -> dict[str, Any]:
+    """Effects of every arm.
+
+    Args:
+        study: The study.
+        records: Of its runs, on the seeds of one phase.
+
+    Returns:
+        Plain data: `arms` by name and then testbed, and over all testbeds that the arm has.
+    """
+    by_bed = cells(records)
+    arms: dict[str, dict[str, Any]] = {}
+    for arm in study.arms:
+        if arm == study.control:
+            continue
+        pairs = {
+            bed: _pairs(found[study.control], found[arm])
+            for bed, found in by_bed.items()
+            if arm in found
+        }
+        arms[arm] = {bed: _compared(pair) for bed, pair in pairs.items()}
+        if len(pairs) > 1:
+            arms[arm][OVERALL] = _overall(pairs)
+    _adjust(arms)
+    return {
+        "study": study.name,
+        "control": study.control,
+        "arms": arms,
+        "control_by_testbed": {
+            bed: _level(list(f[study.control].values())) for bed, f in by_bed.items()
+        },
+    }
+
+
+def _pairs(control: Cell, arm: Cell) -> list[tuple[Record, Record]]:
+    return [(control[seed], arm[seed]) for seed in sorted(arm) if seed in control]
+
+
+def _compared(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
+    rel = _effect(pairs, _relative)
+    return {
+        "pass8_rel_mean": rel.mean, "ci_low": rel.low, "ci_high": rel.high, "p": rel.p_value,
+        "wins": rel.wins, "seeds": [a["seed"] for a, _ in pairs],
+        "equal_tokens": asdict(_effect(pairs, lambda a, b: _equal(a, b, ("tokens",)))),
+        "equal_all_tokens": asdict(_effect(pairs, lambda a, b: _equal(a, b, ("tokens", "trained")))),
+        "mean8_rel": asdict(_effect(pairs, lambda a, b: b["mean8"] / a["mean8"] - 1.0)),
+        "mean8_easy_delta": _mean(pairs, lambda a, b: _difference(a, b, "easy_mean8")),
+        "easy": asdict(_effect(pairs, lambda a, b: _difference(a, b, "easy_mean8"))),
+        "tail_pass8_rel": _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8")),
+        "worst_slice": _worst(pairs),
+        **_level([b for _, b in pairs]),
+    }  # fmt: skip
+
+
+def _overall(pairs_by_bed: Mapping[str, list[tuple[Record, Record]]]) -> dict[str, Any]:
+    """A seed's effect is the mean over the testbeds that it ran on."""
+    by_seed: dict[int, list[tuple[Record, Record]]] = {}
+    for pairs in pairs_by_bed.values():
+        for pair in pairs:
+            by_seed.setdefault(pair[0]["seed"], []).append(pair)
+
+    def over(of: Callable[[Record, Record], float]) -> Effect:
+        return paired(np.array([np.mean([of(a, b) for a, b in pairs]) for pairs in by_seed.values()]))
+
+    rel, easy = over(_relative), over(lambda a, b: _difference(a, b, "easy_mean8"))
+    return {
+        "pass8_rel_mean": rel.mean, "ci_low": rel.low, "ci_high": rel.high, "p": rel.p_value,
+        "wins": rel.wins, "seeds": sorted(by_seed),
+        "equal_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens",)))),
+        "equal_all_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens", "trained")))),
+        "mean8_easy_delta": easy.mean, "easy": asdict(easy),
+        **_level([b for pairs in pairs_by_bed.values() for _, b in pairs]),
+    }  # fmt: skip
+
+
+def _level(records: list[Record]) -> dict[str, float]:
+    """Means over runs."""
+    names = ("pass8", "mean8", "rollouts", "tokens", "trained", "discarded", "recalled", "tail_share")
+    return {name: float(np.mean([r[name] for r in records])) for name in names}
+
+
+def _effect(pairs: list[tuple[Record, Record]], of: Callable[[Record, Record], float]) -> Effect:
+    return paired(np.array([of(a, b) for a, b in pairs], np.float64))
+
+
+def _mean(pairs: list[tuple[Record, Record]], of: Callable[[Record, Record], float]) -> float:
+    return float(np.mean([of(a, b) for a, b in pairs]))
+
+
+def _relative(control: Record, arm: Record) -> float:
+    """Change of pass@8 at equal rollouts; where discarded ones make them differ, curves are read."""
+    budget = min(control["rollouts"], arm["rollouts"])
+    if control["rollouts"] == arm["rollouts"]:
+        return arm["pass8"] / control["pass8"] - 1.0
+    return _at(arm, ("rollouts",), budget) / _at(control, ("rollouts",), budget) - 1.0
+
+
+def _equal(control: Record, arm: Record, spent: tuple[str, ...]) -> float:
+    """Change of pass@8 where both have spent what the thriftier one spent in all."""
+    budget = min(sum(r[name] for name in spent) for r in (control, arm))
+    return _at(arm, spent, budget) / _at(control, spent, budget) - 1.0
+
+
+def _at(record: Record, spent: tuple[str, ...], budget: float) -> float:
+    points = record["curve"]
+    used: FloatArray = np.array([sum(p[name] for name in spent) for p in points], np.float64)
+    return at_budget(used.tolist(), [p["pass8"] for p in points], budget)
+
+
+def _difference(control: Record, arm: Record, name: str) -> float:
+    """In points of a hundred; zero where the slice is empty."""
+    if control[name] is None or arm[name] is None:
+        return 0.0
+    return 100.0 * (arm[name] - control[name])
+
+
+def _ratio(control: Record, arm: Record, name: str) -> float:
+    if not control[name] or arm[name] is None:
+        return 0.0
+    return arm[name] / control[name] - 1.0
+
+
+def _worst(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
+    """The slice of base difficulty whose pass@8 changed for the worst, in points."""
+    changes = {
+        name: _mean(pairs, lambda a, b, name=name: _difference(a, b, f"{name}_pass8"))
+        for name in ("tail", "middle", "easy")
+    }
+    name = min(changes, key=lambda key: changes[key])
+    return {"slice": name, "points": changes[name]}
+
+
+def _adjust(arms: dict[str, dict[str, Any]]) -> None:
+    """Holm's correction over the arms of each testbed, in place."""
+    for bed in {bed for found in arms.values() for bed in found}:
+        given = {arm: found[bed]["p"] for arm, found in arms.items() if bed in found}
+        for arm, value in holm(given).items():
+            arms[arm][bed]["p_holm"] = value
+
+
+def table(summary: dict[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
+    """Head and rows of the study's table."""
+    rows: list[list[str]] = []
+    for bed, level in summary["control_by_testbed"].items():
+        blank = [""] * 7
+        rows.append([summary["control"], bed, f"{level['pass8']:.3f}", *blank,
+                     f"{level['tokens']:,.0f}", f"{level['trained']:,.0f}"])  # fmt: skip
+    for arm, found in summary["arms"].items():
+        for bed, row in found.items():
+            tail = f"{row['tail_pass8_rel']:+.1%}" if "tail_pass8_rel" in row else ""
+            rows.append([
+                arm, bed, f"{row['pass8']:.3f}", _interval(row, "pass8_rel_mean", "ci_low", "ci_high"),
+                f"{row['p_holm']:.3f}", _interval(row["equal_tokens"]),
+                _interval(row["equal_all_tokens"]),
+                f"{row['easy']['mean']:+.1f} ({row['easy']['low']:+.1f} to {row['easy']['high']:+.1f})",
+                tail, f"{row['wins']}/{len(row['seeds'])}",
+                f"{row['tokens']:,.0f}", f"{row['trained']:,.0f}",
+            ])  # fmt: skip
+    return _HEADS, rows
+
+
+def _interval(row: dict[str, Any], mean: str = "mean", low: str = "low", high: str = "high") -> str:
+    return f"{row[mean]:+.1%} ({row[low]:+.1%} to {row[high]:+.1%})"
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The table in Markdown."""
+    heads, rows = table(summary)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
