@@ -108,14 +108,6 @@ def _check_arms(study: Study) -> None:
         raise StudyError(f"control is {study.control!r}; the arms are {', '.join(study.arms) or 'none'}")
     if not study.testbeds:
         raise StudyError("a study needs at least one testbed")
-    needed = {"placebo-weights": "a placebo", "random-rollouts": "a random"}
-    given = {arm.strategy for arm in study.arms.values()}
-    for strategy, kind in needed.items():
-        if len(study.arms) > 2 and strategy not in given:
-            raise StudyError(
-                f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
-                "and groups do something by themselves"
-            )
     for name, arm in study.arms.items():
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise StudyError(f"arm {name!r}: use letters, digits, '-', '_', '+' and '.'")
@@ -123,6 +115,14 @@ def _check_arms(study: Study) -> None:
         Difficulty(**{**study.difficulty, **arm.difficulty})
         training_of(study, arm)
         _subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
+    needed = {"placebo-weights": "placebo", "random-rollouts": "random"}
+    given = {arm.strategy for arm in study.arms.values()}
+    for strategy, kind in needed.items():
+        if len(study.arms) > 2 and strategy not in given:
+            raise StudyError(
+                f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
+                "and groups do something by themselves"
+            )
 
 
 def training_of(study: Study, arm: StudyArm) -> Training:

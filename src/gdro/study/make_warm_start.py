@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--task", required=True, help="chains, arithmetic, strings, or module:Class")
     parser.add_argument("--out", type=Path, required=True, help="file to write (.safetensors)")
     parser.add_argument("--seed", type=int, default=0, help="seed (%(default)s)")
-    parser.add_argument("--steps", type=int, default=1200, help="optimiser steps (%(default)s)")
+    parser.add_argument("--steps", type=int, default=800, help="optimiser steps (%(default)s)")
     arguments = parser.parse_args()
     save(train(load_testbed(arguments.task), arguments.seed, arguments.steps), arguments.out)
     print(f"wrote {arguments.out}")

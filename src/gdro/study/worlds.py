@@ -15,6 +15,8 @@ from gdro.types import BoolArray, FloatArray, Problem
 _BASE_SAMPLES = 32
 TAIL = 0.02
 """Base pass rate below which a prompt belongs to the tail."""
+CLEAR = 0.06
+"""Estimated base pass rate above which a prompt is taken not to: in between, 32 samples cannot tell."""
 
 
 @dataclass
@@ -111,7 +113,7 @@ def make_world(recipe: Recipe, model: Decoder, seed: int, num_train: int) -> Wor
     chosen = np.arange(wanted)
     if share is not None:
         rate = pass_rates(model, prompt, torch.from_numpy(answer), _BASE_SAMPLES, seed)
-        chosen = with_tail(rate < TAIL, share, wanted, rng)
+        chosen = with_tail(rate < TAIL, rate > CLEAR, share, wanted, rng)
     items = [items[i] for i in chosen]
     prompt, accepted = prompt[chosen], answer[chosen]
     base = pass_rates(
@@ -144,7 +146,7 @@ def successes(
 
 
 def with_tail(
-    hard: BoolArray, share: float, wanted: int, rng: np.random.Generator
+    hard: BoolArray, other: BoolArray, share: float, wanted: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Indices of problems of which a given share is hard, in random order.
 
@@ -153,7 +155,7 @@ def with_tail(
     """
     num_hard = round(share * wanted)
     kinds = {"hard": (np.flatnonzero(hard), num_hard),
-             "other": (np.flatnonzero(~hard), wanted - num_hard)}  # fmt: skip
+             "other": (np.flatnonzero(other), wanted - num_hard)}  # fmt: skip
     for kind, (found, need) in kinds.items():
         if len(found) < need:
             raise StudyError(

@@ -1,0 +1,147 @@
+"""Runs of a study: repeatable, paired, exact in what they spend, and able to tell good from bad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from gdro import Controller, list_strategies, make_strategy
+from gdro.strategy import NoState, Strategy
+from gdro.study.config import warm_start_path
+from gdro.study.decoder import load
+from gdro.study.engine import run
+from gdro.study.learner import Training
+from gdro.study.testbed import load_testbed
+from gdro.study.worlds import TAIL, Recipe, Sizes, Variant, make_world
+
+SIZES = Sizes(train=128, heldout=96, samples=8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def trained(strategy="uniform", seed=0, variant=None, task="chains", **training):
+    made = make_strategy(strategy) if isinstance(strategy, str) else strategy
+    recipe = Recipe(load_testbed(task), variant or Variant(), SIZES)
+    options = Training(**{"num_steps": 6, "batch": 16, "evaluate_every": 3} | training)
+    start = {"chains": "chains-a"}.get(task, task)
+    return run(
+        recipe, options, load(warm_start_path(start)),
+        lambda problem: Controller(made, problem, seed=seed), seed,
+    )  # fmt: skip
+
+
+def numbers(record):
+    return {k: v for k, v in record.items() if k != "seconds"}
+
+
+@pytest.mark.parametrize("name", list_strategies())
+def test_every_strategy_runs_and_spends_what_it_may(name: str) -> None:
+    record = trained(name)
+    extends = make_strategy(name).extends
+    assert record["rollouts"] == 6 * 64 or (extends and record["rollouts"] > 6 * 64)
+    assert record["trained"] > 0
+    assert 0.0 < record["pass8"] < 1.0
+
+
+def test_one_seed_gives_the_same_numbers_bit_for_bit() -> None:
+    for strategy in ("failure-sampling + rollout-gdro + memory", "dapo + prompt-gdro"):
+        assert numbers(trained(strategy, seed=3)) == numbers(trained(strategy, seed=3))
+    assert numbers(trained(seed=3)) != numbers(trained(seed=4))
+
+
+def test_identical_arms_find_no_difference() -> None:
+    """Weights of one by another name: every number but the digest of the strategy's name."""
+    same = {"mean8", "pass8", "tokens", "trained", "curve"}
+    plain, silent = trained("uniform"), trained("memory(replay=False, anchors=0)")
+    assert {k: plain[k] for k in same} == {k: silent[k] for k in same}
+
+
+@dataclass(frozen=True)
+class Backwards(Strategy[NoState]):
+    """A broken arm: it pushes away from what was right."""
+
+    name: ClassVar[str] = "backwards"
+
+    def weigh(self, state, belief, groups):
+        return groups.expand(-np.ones(len(groups.received_P)))
+
+
+def test_training_helps_and_a_broken_arm_loses() -> None:
+    good = trained("uniform", num_steps=40, batch=32)
+    bad = trained(Backwards(), num_steps=40, batch=32)
+    assert good["mean8"] > good["base_mean8"] + 0.03
+    assert bad["mean8"] < good["base_mean8"] - 0.03
+
+
+def test_memory_recalls_and_costs_no_rollouts() -> None:
+    record = trained("memory", num_steps=20)
+    assert record["recalled"] > 20
+    assert record["rollouts"] == 20 * 64
+    assert record["trained"] > trained("uniform", num_steps=20)["trained"]
+
+
+def test_losses_reach_strategies_that_need_them() -> None:
+    """Later minibatches are off policy, so the surrogate is not zero; weights move a little."""
+    trained("prompt-gdro(signal=surrogate)")
+
+
+def world(variant, seed=0):
+    recipe = Recipe(load_testbed("chains"), variant, SIZES)
+    return make_world(recipe, load(warm_start_path("chains-a")), seed, SIZES.train)
+
+
+def test_worlds_are_the_same_for_every_arm_and_disjoint() -> None:
+    first, again = world(Variant()), world(Variant())
+    assert torch.equal(first.prompt_NW, again.prompt_NW)
+    prompts = [tuple(row) for row in first.prompt_NW.tolist()]
+    assert len(set(prompts)) == SIZES.train + SIZES.heldout
+
+
+def test_unsolvable_and_wrong_labels() -> None:
+    clean, spoilt = world(Variant()), world(Variant(unsolvable=0.3, wrong_labels=0.1))
+    share = spoilt.spoilt_N.mean()
+    assert 0.25 < share < 0.55
+    changed = (clean.answer_NG != spoilt.answer_NG).any(1).numpy()
+    assert not changed[SIZES.train :].any(), "held-out answers are never spoilt"
+    assert not changed[: SIZES.train][~spoilt.spoilt_N].any()
+    junk = (spoilt.answer_NG[: SIZES.train, 0] == -1).numpy()
+    assert 0.15 < junk.mean() < 0.45
+
+
+def test_a_small_tail_is_small() -> None:
+    assert world(Variant(tail=0.05)).base_H.mean() > world(Variant()).base_H.mean()
+    assert (world(Variant()).base_H < TAIL).mean() >= 0.25, "chains are heavy-tailed"
+    assert (world(Variant(tail=0.05)).base_H < TAIL).mean() < 0.15
+
+
+def test_a_pool_seen_once_is_seen_once() -> None:
+    seen: list[int] = []
+
+    class Spy(Controller):
+        def plan(self, request):
+            plan = super().plan(request)
+            seen.extend(plan.prompt_P.tolist())
+            return plan
+
+    recipe = Recipe(load_testbed("chains"), Variant(once=True), SIZES)
+    run(
+        recipe, Training(num_steps=5, batch=16), load(warm_start_path("chains-a")),
+        lambda problem: Spy(make_strategy("failure-sampling"), problem), 0,
+    )  # fmt: skip
+    assert len(seen) == len(set(seen)) == 80
+
+
+def test_noise_flips_rewards() -> None:
+    noisy, clean = trained(variant=Variant(verifier_noise=0.2)), trained()
+    assert numbers(noisy) != numbers(clean)
+    assert noisy["base_mean8"] == clean["base_mean8"]

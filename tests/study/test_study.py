@@ -1,0 +1,159 @@
+"""The command: configuration, resume, exploration kept apart, what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gdro.cli import main
+from gdro.study import StudyError, load_study, run_study
+from gdro.study.results import OVERALL, summarise
+from gdro.study.testbeds.chains import Chains
+
+CONFIG = """
+name: tiny
+control: grpo
+seeds: 100-101
+exploration_seeds: 0-1
+arms:
+  grpo: {strategy: uniform}
+  placebo: {strategy: placebo-weights}
+  random: {strategy: random-rollouts}
+testbeds:
+  chains: {task: chains, warm_start: chains-a}
+training: {num_steps: 3, batch: 8, evaluate_every: 2}
+sizes: {train: 64, heldout: 32, samples: 8}
+"""
+
+
+class Own(Chains):
+    """A user's testbed."""
+
+
+def config(folder: Path, text: str = CONFIG) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return path
+
+
+def plain(finished, **_):
+    return finished
+
+
+def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
+    out, results = tmp_path / "runs", tmp_path / "results"
+    command = ["study", str(config(tmp_path)), "--workers", "2", "--output", str(out),
+               "--results", str(results)]  # fmt: skip
+    assert main(command) == 0
+    assert "| placebo | chains |" in capsys.readouterr().out
+    folder = out / "tiny/confirmation"
+    log = folder / "runs.jsonl"
+    whole = sorted(log.read_text().splitlines())
+    assert len(whole) == 6
+    found = json.loads((results / "tiny.json").read_text())
+    row = found["arms"]["random"]["chains"]
+    assert {
+        "pass8_rel_mean",
+        "ci_low",
+        "ci_high",
+        "seeds",
+        "mean8_easy_delta",
+        "rollouts",
+        "tokens",
+    } <= set(row)
+    assert row["seeds"] == [100, 101]
+    assert (folder / "figures/forest.png").stat().st_size > 1000
+    assert (folder / "report.html").read_text().count("<img") == 2
+    # Killed in the middle of a line: the finished runs stay, the others are run again.
+    kept = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(kept[:3]) + kept[3][:40])
+    assert main(command) == 0
+
+    def bare(lines):
+        return sorted(json.dumps({**json.loads(line), "seconds": 0}) for line in lines)
+
+    assert bare(log.read_text().splitlines()) == bare(whole)
+    assert json.loads((results / "tiny.json").read_text()) == found
+
+
+def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:
+    command = ["study", str(config(tmp_path)), "--explore", "--workers", "1", "--output",
+               str(tmp_path / "runs"), "--results", str(tmp_path / "results")]  # fmt: skip
+    assert main(command) == 0
+    assert "never results" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+    assert "for choosing, not for reporting" in (tmp_path / "runs/tiny/exploration/table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("exploration_seeds: 0-1", "exploration_seeds: 101-102", "both confirmation and exploration"),
+        ("seeds: 100-101", "seeds: ten", "cannot be read"),
+        ("control: grpo", "control: nothing", "control"),
+        ("  placebo: {strategy: placebo-weights}\n", "  other: {strategy: joint}\n", "placebo"),
+        ("  random: {strategy: random-rollouts}\n", "  other: {strategy: joint}\n", "random"),
+        ("strategy: random-rollouts", "strategy: misspelt", "misspelt"),
+        ("task: chains", "task: nowhere", "nowhere"),
+        ("warm_start: chains-a", "warm_start: none", "warm start"),
+        ("num_steps: 3", "num_stepz: 3", "num_stepz"),
+        ("{strategy: uniform}", "{strategy: uniform, training: {rollouts: 8}}", "equal rollouts"),
+        ("{strategy: uniform}", "{strategy: uniform, training: {speed: 8}}", "speed"),
+        ("warm_start: chains-a", "warm_start: chains-a, variant: {unsolvable: 2}", "unsolvable"),
+        ("warm_start: chains-a", "warm_start: chains-a, seeds: 5-6", "among"),
+    ],
+)  # fmt: skip
+def test_bad_studies_are_refused(tmp_path: Path, capsys, old: str, new: str, words: str) -> None:
+    assert old in CONFIG
+    assert main(["study", str(config(tmp_path, CONFIG.replace(old, new, 1)))]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_users_testbed_plugs_in(tmp_path: Path) -> None:
+    from gdro.study.config import warm_start_path
+
+    text = CONFIG.replace("task: chains", f"task: {Own.__module__}:Own")
+    text = text.replace("warm_start: chains-a", f"warm_start: {warm_start_path('chains-a')}")
+    try:
+        study = load_study(config(tmp_path, text), ["seeds=100"])
+    except StudyError as error:  # the test module cannot be imported by its name under importlib mode
+        pytest.fail(str(error))
+    records = run_study(study, tmp_path / "runs", False, 1, plain)
+    assert len(records) == 3
+
+
+def record(arm, seed, value, bed="chains", rollouts=100, tokens=1000):
+    curve = [
+        {"rollouts": r, "tokens": r * tokens / rollouts, "trained": r, "pass8": value * r / rollouts}
+        for r in (rollouts / 2, rollouts)
+    ]
+    return {
+        **{"arm": arm, "seed": seed, "testbed": bed, "pass8": value, "mean8": value / 2},
+        **{"rollouts": rollouts, "tokens": tokens, "trained": rollouts, "discarded": 0},
+        **{"recalled": 0, "tail_share": 0.3, "easy_mean8": 0.9, "easy_pass8": 1.0},
+        **{"middle_pass8": 0.5, "tail_pass8": value / 4, "curve": curve},
+    }
+
+
+def test_effects_by_hand(tmp_path: Path) -> None:
+    """A tenth better everywhere; and an arm that spends twice, read at the control's rollouts."""
+    study = load_study(config(tmp_path))
+    values = {100: 0.4, 101: 0.5, 102: 0.6}
+    records = []
+    for bed in ("chains", "other"):
+        for seed, value in values.items():
+            records += [
+                record("grpo", seed, value, bed), record("random", seed, 1.1 * value, bed),
+                record("placebo", seed, 1.2 * value, bed, rollouts=200),
+            ]  # fmt: skip
+    found = summarise(study, records)["arms"]
+    assert found["random"]["chains"]["pass8_rel_mean"] == pytest.approx(0.1)
+    assert found["random"][OVERALL]["pass8_rel_mean"] == pytest.approx(0.1)
+    assert found["random"]["chains"]["wins"] == 3
+    assert found["placebo"]["chains"]["pass8_rel_mean"] == pytest.approx(-0.4)
+    assert found["random"]["chains"]["worst_slice"]["points"] == pytest.approx(0.0)
+    assert all(0 <= row["p_holm"] <= 1 for arm in found.values() for row in arm.values())
+    assert np.isfinite(found["random"]["chains"]["equal_tokens"]["mean"])
