@@ -141,8 +141,9 @@ class Decoder(nn.Module):
         alive = torch.ones(num, dtype=torch.bool)
         for g in range(shape.answer):
             logits = self.head(self.norm(last)).log_softmax(-1)
-            noise = torch.empty_like(logits).exponential_(generator=generator)
-            token = (logits.exp() / noise).argmax(-1)  # a draw by exponential races
+            # A draw by the inverse of the cumulative probabilities: one random number a row.
+            below = logits.exp().cumsum(-1) < torch.rand(num, 1, generator=generator)
+            token = below.sum(-1).clamp(max=shape.vocabulary - 1)
             token = torch.where(alive, token, PAD)
             logp[:, g] = logits.gather(1, token[:, None]).squeeze(1)
             mask[:, g] = alive

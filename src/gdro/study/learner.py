@@ -61,7 +61,7 @@ class Learner:
     def __init__(self, model: Decoder, training: Training, seed: int) -> None:
         self._model, self._training = model, training
         self._optimiser = torch.optim.Adam(
-            model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95)
+            model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), fused=True
         )
         self._rng = np.random.default_rng([seed, 19])
         self._step = 0
