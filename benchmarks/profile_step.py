@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cProfile
-import pstats
+from pathlib import Path
 
 import numpy as np
 
@@ -26,13 +26,13 @@ def main() -> None:
         controller.weigh(outcome)
         controller.observe(outcome)
         profile.disable()
-    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    total = sum(own for _, _, own, _, _ in stats.values())
-    calls = sum(num for _, num, _, _, _ in stats.values())
-    print(f"{calls / STEPS:.0f} function calls a step")
-    for (file, _, name), (_, num, own, _, _) in sorted(stats.items(), key=lambda s: -s[1][2])[:10]:
-        place = file.rpartition("/")[2]
-        print(f"{own / total:6.1%}  {num / STEPS:4.0f} calls  {place} {name}")
+    entries = sorted(profile.getstats(), key=lambda entry: -entry.inlinetime)
+    total = sum(entry.inlinetime for entry in entries)
+    print(f"{sum(entry.callcount for entry in entries) / STEPS:.0f} function calls a step")
+    for entry in entries[:10]:
+        code = entry.code
+        name = code if isinstance(code, str) else f"{Path(code.co_filename).name} {code.co_name}"
+        print(f"{entry.inlinetime / total:6.1%}  {entry.callcount / STEPS:4.0f} calls  {name}")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,13 @@ class Groups:
         """Give each row its prompt's weight; rows without a reward are dropped."""
         return Weights(weight_P[self.position_R], self.outcome.valid_mask_R.copy())
 
+    def keep_first(self, wanted_P: BoolArray) -> Weights:
+        """Keep whole wanted groups, in the plan's order, while the loss has room for their rows."""
+        plain = self.expand(np.ones(len(self.received_P)))
+        size_P = np.where(wanted_P, self.trials_P, 0)
+        fits_P = wanted_P & (np.cumsum(size_P) <= self.plan.num_rollouts)
+        return Weights(plain.weight_R, plain.keep_R & fits_P[self.position_R])
+
     def mean_weight(self, weights: Weights) -> FloatArray:
         """Mean weight of each group's rows, one where nothing came back, shape (P,)."""
         total_P = np.bincount(self.position_R, weights.weight_R, len(self.received_P))

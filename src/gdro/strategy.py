@@ -169,3 +169,21 @@ def require(strategy: str, checks: Mapping[str, tuple[bool, Any, str]]) -> None:
     for option, (fine, got, allowed) in checks.items():
         if not fine:
             raise StrategyError(f"{strategy}: {option} is {got!r}; allowed: {allowed}")
+
+
+def require_counts(strategy: str, n_min: int, n_max: int) -> None:
+    """Raise for bounds on the rollouts of a prompt that leave a group without an advantage.
+
+    Args:
+        strategy: The strategy's name.
+        n_min: Fewest rollouts of a prompt.
+        n_max: Most rollouts of a prompt.
+
+    Raises:
+        StrategyError: A bound is out of range.
+    """
+    checks = {
+        "n_min": (n_min >= 2, n_min, "2 or more (one rollout has no advantage)"),
+        "n_max": (n_max >= n_min, n_max, f"n_min={n_min} or more"),
+    }
+    require(strategy, checks)

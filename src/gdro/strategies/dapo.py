@@ -67,9 +67,6 @@ class Dapo(Strategy[NoState]):
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
         """Keep whole groups with a gradient, first come first served."""
-        plain = groups.expand(np.ones(len(groups.received_P)))
         if not groups.plan.extended:
-            return plain
-        size_P = np.where(groups.mixed_P, groups.trials_P, 0)
-        fits_P = groups.mixed_P & (np.cumsum(size_P) <= groups.plan.num_rollouts)
-        return Weights(plain.weight_R, plain.keep_R & fits_P[groups.position_R])
+            return groups.expand(np.ones(len(groups.received_P)))
+        return groups.keep_first(groups.mixed_P)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.belief import Belief
 from gdro.numerics.budget import check_feasible
-from gdro.strategy import Draft, NoState, Strategy, require
+from gdro.strategy import Draft, NoState, Strategy, require_counts
 from gdro.types import IntArray
 
 
@@ -35,11 +35,7 @@ class RandomRollouts(Strategy[NoState]):
     n_max: int = 12
 
     def __post_init__(self) -> None:
-        checks = {
-            "n_min": (self.n_min >= 2, self.n_min, "2 or more (one rollout has no advantage)"),
-            "n_max": (self.n_max >= self.n_min, self.n_max, f"n_min={self.n_min} or more"),
-        }
-        require(self.name, checks)
+        require_counts(self.name, self.n_min, self.n_max)
 
     def allocate(
         self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator

@@ -77,14 +77,12 @@ class Speed(Strategy[NoState]):
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
         """Keep the prompts that were continued."""
-        plan, plain = groups.plan, groups.expand(np.ones(len(groups.received_P)))
+        plan = groups.plan
         if not plan.extended:
-            return plain
+            return groups.expand(np.ones(len(groups.received_P)))
         each = max(1, plan.num_rollouts // plan.num_prompts)
-        continued_P = plan.rollouts_P >= each + max(1, round_half_up(self.continuation * each))
-        size_P = np.where(continued_P, groups.trials_P, 0)
-        fits_P = continued_P & (np.cumsum(size_P) <= plan.num_rollouts)
-        return Weights(plain.weight_R, plain.keep_R & fits_P[groups.position_R])
+        further = max(1, round_half_up(self.continuation * each))
+        return groups.keep_first(plan.rollouts_P >= each + further)
 
     def _passed(self, groups: Groups) -> IntArray:
         rate_P = groups.successes_P / np.maximum(groups.trials_P, 1)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm.auto import tqdm
 
 from gdro.study.decoder import PAD, Decoder, Shape, save
 from gdro.study.testbed import Testbed, load_testbed
+from gdro.tasks.teaching import teach
 
 
 def shape_of(testbed: Testbed, width: int = 48) -> Shape:
@@ -37,24 +36,17 @@ def train(testbed: Testbed, seed: int, num_steps: int, size: int = 256, rate: fl
     facts = testbed.facts(rng)
     torch.manual_seed(seed)
     model = Decoder(shape_of(testbed))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in (bar := tqdm(range(num_steps), desc="warm start")):
+
+    def next_loss() -> torch.Tensor:
         items = [testbed.draw(rng) for _ in range(size)]
         answers = [testbed.worked(item, facts, rng) for item in items]
         prompt = testbed.encode([i.prompt for i in items], model.shape.prompt, left=True)
         answer = testbed.encode(answers, model.shape.answer, left=False)
         tokens = torch.from_numpy(np.concatenate([prompt, answer], axis=1))
-        decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / num_steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50) * decay
         logits = model(tokens[:, :-1], model.shape.prompt - 1).flatten(0, 1)
-        loss = F.cross_entropy(logits, torch.from_numpy(answer).flatten(), ignore_index=PAD)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+        return F.cross_entropy(logits, torch.from_numpy(answer).flatten(), ignore_index=PAD)
+
+    teach(model, next_loss, num_steps, rate)
     return model
 
 

@@ -8,16 +8,15 @@ very different rates, as a language model is on real prompts.
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from gdro.tasks.chain_rules import CONCENTRATION, MAX_LENGTH, MEAN_ACCURACY, OPERATIONS
+from gdro.tasks.teaching import teach
 
 # "_" pads, "$" ends. An operation and its operand are one token, so that the operation to apply next
 # is always the same number of tokens back: one attention head can learn that.
@@ -119,19 +118,12 @@ def train(seed: int, num_steps: int, size: int = 256, rate: float = 4e-3) -> Qwe
     """
     rng = np.random.default_rng([seed, 5])
     facts, model = make_facts(rng), make_model(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in (bar := tqdm(range(num_steps), desc="warm start")):
+
+    def next_loss() -> torch.Tensor:
         ids, labels = batch(facts, size, rng)
-        decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / num_steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50) * decay
-        loss = model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        if step % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+        return model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
+
+    teach(model, next_loss, num_steps, rate)
     return model
 
 
