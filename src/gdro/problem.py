@@ -1,0 +1,113 @@
+"""The prompt pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.arrays import FloatArray, frozen
+from gdro.errors import ProblemError
+from gdro.keys import hash_keys
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The pool of prompts that a controller serves.
+
+    Args:
+        prompt_keys: N stable, distinct strings. They identify a prompt across runs, so take a
+            dataset column or a hash of the text, never a position.
+        prior_N: Known pass rate of each prompt in [0, 1] (NaN: unknown), shape (N,), for instance
+            from an earlier run. Prompts with a prior start in a bin instead of as unseen.
+        columns: What else is known of each prompt, by name, shape (N,) each: numbers (a difficulty)
+            or strings (a topic). Strategies and bins that need one name it.
+
+    Raises:
+        ProblemError: Keys are missing, not strings or not distinct, a prior is out of range, or a
+            column has another length or missing numbers.
+    """
+
+    prompt_keys: Sequence[str]
+    prior_N: FloatArray | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        given: Sequence[Any] = self.prompt_keys
+        if not len(given):
+            raise ProblemError("prompt_keys is empty; a pool needs at least one prompt")
+        bad = next(((i, k) for i, k in enumerate(given) if not isinstance(k, str) or not k), None)
+        if bad is not None:
+            raise ProblemError(
+                f"prompt_keys[{bad[0]}] is {bad[1]!r}; every key must be a non-empty string "
+                "(convert numbers with str, and fill missing values)"
+            )
+        keys = tuple(str(key) for key in given)  # numpy's strings become Python's
+        if len(set(keys)) != len(keys):
+            seen: set[str] = set()
+            twice = next(k for k in keys if k in seen or seen.add(k))
+            raise ProblemError(
+                f"prompt key {twice!r} appears more than once in {len(keys)} keys; keys must be "
+                "distinct, so drop duplicate rows or choose another id column"
+            )
+        object.__setattr__(self, "prompt_keys", keys)
+        if self.prior_N is not None:
+            object.__setattr__(self, "prior_N", _checked_prior(self.prior_N, len(keys)))
+        columns = {name: _checked_column(name, c, len(keys)) for name, c in self.columns.items()}
+        object.__setattr__(self, "columns", columns)
+
+    def column(self, name: str, needed_by: str) -> npt.NDArray[Any]:
+        """A column, shape (N,).
+
+        Args:
+            name: Its name.
+            needed_by: Who asks, for the error.
+
+        Raises:
+            ProblemError: There is no such column.
+        """
+        if name not in self.columns:
+            known = ", ".join(sorted(self.columns)) or "none"
+            raise ProblemError(
+                f"{needed_by} needs the column {name!r} of the prompts, the pool has {known}; add it to "
+                f"the dataset, or pass Problem(..., columns={{{name!r}: values}})"
+            )
+        return self.columns[name]
+
+    @property
+    def num_prompts(self) -> int:
+        """N, the number of prompts in the pool."""
+        return len(self.prompt_keys)
+
+    @cached_property
+    def key_hash_N(self) -> npt.NDArray[np.uint64]:
+        """64-bit hashes of the keys, shape (N,), stable across processes and versions."""
+        return hash_keys(self.prompt_keys)
+
+
+def _checked_column(name: str, values: Any, num_prompts: int) -> npt.NDArray[Any]:
+    column = np.array(values)
+    if column.shape != (num_prompts,) or column.dtype.kind not in "biufU":
+        raise ProblemError(
+            f"column {name!r} has shape {column.shape} and dtype {column.dtype}; it needs one number or "
+            f"string for each of {num_prompts} prompts"
+        )
+    if column.dtype.kind == "f" and not bool(np.isfinite(column).all()):
+        raise ProblemError(
+            f"column {name!r} holds values that are not finite; fill them before training"
+        )
+    column.flags.writeable = False
+    return column
+
+
+def _checked_prior(prior: Any, num_prompts: int) -> FloatArray:
+    prior_N: FloatArray = frozen(prior, np.float64)
+    if prior_N.shape != (num_prompts,):
+        raise ProblemError(f"prior_N has shape {prior_N.shape}, needs ({num_prompts},)")
+    if bool(np.any((prior_N < 0) | (prior_N > 1))):
+        raise ProblemError("prior_N must lie in [0, 1] (NaN where unknown); pass rates, not counts")
+    return prior_N
