@@ -33,9 +33,10 @@ def trained(strategy="uniform", seed=0, variant=None, task="chains", **training)
     made = make_strategy(strategy) if isinstance(strategy, str) else strategy
     recipe = Recipe(load_testbed(task), variant or Variant(), SIZES)
     options = Training(**{"num_steps": 6, "batch": 16, "evaluate_every": 3} | training)
-    start = {"chains": "chains-a"}.get(task, task)
+    start = warm_start_path({"chains": "chains-a"}.get(task, task))
+    num_train = options.num_steps * options.batch if recipe.variant.once else SIZES.train
     return run(
-        recipe, options, load(warm_start_path(start)),
+        recipe, make_world(recipe, load(start), seed, num_train), options, load(start),
         lambda problem: Controller(made, problem, seed=seed), seed,
     )  # fmt: skip
 
@@ -134,8 +135,9 @@ def test_a_pool_seen_once_is_seen_once() -> None:
             return plan
 
     recipe = Recipe(load_testbed("chains"), Variant(once=True), SIZES)
+    start = warm_start_path("chains-a")
     run(
-        recipe, Training(num_steps=5, batch=16), load(warm_start_path("chains-a")),
+        recipe, make_world(recipe, load(start), 0, 80), Training(num_steps=5, batch=16), load(start),
         lambda problem: Spy(make_strategy("failure-sampling"), problem), 0,
     )  # fmt: skip
     assert len(seen) == len(set(seen)) == 80

@@ -10,7 +10,8 @@ import pytest
 
 from gdro.cli import main
 from gdro.study import StudyError, load_study, run_study
-from gdro.study.results import OVERALL, summarise
+from gdro.study.results import summarise
+from gdro.study.runner import jobs
 from gdro.study.testbeds.chains import Chains
 
 CONFIG = """
@@ -27,6 +28,11 @@ testbeds:
 training: {num_steps: 3, batch: 8, evaluate_every: 2}
 sizes: {train: 64, heldout: 32, samples: 8}
 """
+
+
+TWO_BEDS = CONFIG.replace(
+    "warm_start: chains-a}", "warm_start: chains-a}\n  other: {task: chains, warm_start: chains-b}"
+)
 
 
 class Own(Chains):
@@ -104,6 +110,8 @@ def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:
         ("{strategy: uniform}", "{strategy: uniform, training: {speed: 8}}", "speed"),
         ("warm_start: chains-a", "warm_start: chains-a, variant: {unsolvable: 2}", "unsolvable"),
         ("warm_start: chains-a", "warm_start: chains-a, seeds: 5-6", "among"),
+        ("strategy: random-rollouts", "strategy: random-rollouts, groups: [heavy]", "groups of"),
+        ("{strategy: uniform}", "{strategy: uniform, seeds: 100}", "the control"),
     ],
 )  # fmt: skip
 def test_bad_studies_are_refused(tmp_path: Path, capsys, old: str, new: str, words: str) -> None:
@@ -125,6 +133,14 @@ def test_a_users_testbed_plugs_in(tmp_path: Path) -> None:
     assert len(records) == 3
 
 
+def test_arms_run_on_the_groups_and_seeds_they_name(tmp_path: Path) -> None:
+    text = TWO_BEDS.replace("warm_start: chains-b", "warm_start: chains-b, group: noisy")
+    text = text.replace("random-rollouts", "random-rollouts, groups: [noisy], seeds: 101")
+    wanted = jobs(load_study(config(tmp_path, text)), explore=False)
+    assert [(j.testbed, j.seed) for j in wanted if j.arm == "random"] == [("other", 101)]
+    assert len([j for j in wanted if j.arm == "placebo"]) == 4
+
+
 def record(arm, seed, value, bed="chains", rollouts=100, tokens=1000):
     curve = [
         {"rollouts": r, "tokens": r * tokens / rollouts, "trained": r, "pass8": value * r / rollouts}
@@ -140,7 +156,7 @@ def record(arm, seed, value, bed="chains", rollouts=100, tokens=1000):
 
 def test_effects_by_hand(tmp_path: Path) -> None:
     """A tenth better everywhere; and an arm that spends twice, read at the control's rollouts."""
-    study = load_study(config(tmp_path))
+    study = load_study(config(tmp_path, TWO_BEDS))
     values = {100: 0.4, 101: 0.5, 102: 0.6}
     records = []
     for bed in ("chains", "other"):
@@ -151,7 +167,7 @@ def test_effects_by_hand(tmp_path: Path) -> None:
             ]  # fmt: skip
     found = summarise(study, records)["arms"]
     assert found["random"]["chains"]["pass8_rel_mean"] == pytest.approx(0.1)
-    assert found["random"][OVERALL]["pass8_rel_mean"] == pytest.approx(0.1)
+    assert found["random"]["all testbeds"]["pass8_rel_mean"] == pytest.approx(0.1)
     assert found["random"]["chains"]["wins"] == 3
     assert found["placebo"]["chains"]["pass8_rel_mean"] == pytest.approx(-0.4)
     assert found["random"]["chains"]["worst_slice"]["points"] == pytest.approx(0.0)

@@ -23,23 +23,42 @@ _WARM_STARTS = "warm_starts"
 
 @dataclass
 class StudyArm:
-    """An arm: a strategy by name, its options, and training options that differ from the study's."""
+    """An arm: a strategy by name, its options, and training options that differ from the study's.
+
+    Attributes:
+        strategy: Name, or names joined with `+`.
+        options: Of the strategy.
+        difficulty: Options of `gdro.Difficulty`.
+        training: Options of the training.
+        seeds: Those of the study's confirmation seeds that it runs; None: all.
+        groups: Groups of testbeds that it runs on; None: all.
+    """
 
     strategy: str = "uniform"
     options: dict[str, Any] = field(default_factory=dict)
     difficulty: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     seeds: str | None = None
+    groups: list[str] | None = None
 
 
 @dataclass
 class Bed:
-    """A testbed: a task, the warm start to train from, and how the pool is spoilt."""
+    """A testbed: a task, the warm start to train from, and how the pool is spoilt.
+
+    Attributes:
+        task: A shipped name, or `module:Class`.
+        warm_start: A shipped name, or a file.
+        variant: What is wrong with the pool.
+        seeds: Those of the study's confirmation seeds that run on it; None: all.
+        group: Testbeds of a group are also reported together, each weighing alike.
+    """
 
     task: str = MISSING
     warm_start: str = MISSING
     variant: Variant = field(default_factory=Variant)
     seeds: str | None = None
+    group: str = "all testbeds"
 
 
 @dataclass
@@ -111,6 +130,7 @@ def _check_arms(study: Study) -> None:
     for name, arm in study.arms.items():
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise StudyError(f"arm {name!r}: use letters, digits, '-', '_', '+' and '.'")
+        _check_groups(study, name, arm)
         make_strategy(arm.strategy, **arm.options)
         Difficulty(**{**study.difficulty, **arm.difficulty})
         training_of(study, arm)
@@ -123,6 +143,17 @@ def _check_arms(study: Study) -> None:
                 f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
                 "and groups do something by themselves"
             )
+
+
+def _check_groups(study: Study, name: str, arm: StudyArm) -> None:
+    groups = {bed.group for bed in study.testbeds.values()}
+    unknown = sorted(set(arm.groups or []) - groups)
+    if unknown:
+        raise StudyError(
+            f"arms.{name}.groups has {unknown[0]!r}; groups of the testbeds: {', '.join(sorted(groups))}"
+        )
+    if name == study.control and (arm.groups is not None or arm.seeds is not None):
+        raise StudyError(f"the control {name!r} is what all are compared with: no groups or seeds there")
 
 
 def training_of(study: Study, arm: StudyArm) -> Training:

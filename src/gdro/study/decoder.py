@@ -38,7 +38,7 @@ class Shape:
     answer: int
     width: int = 48
     layers: int = 2
-    heads: int = 4
+    heads: int = 2
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Decoder(nn.Module):
         logits = self(tokens_RT[:, :-1], start - 1)
         return logits.log_softmax(-1).gather(2, tokens_RT[:, start:, None]).squeeze(2)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self, prompt_PW: torch.Tensor, rollouts_P: torch.Tensor, generator: torch.Generator
     ) -> Rollouts:
@@ -138,22 +138,23 @@ class Decoder(nn.Module):
         tokens[:, : shape.prompt] = prompt_PW[parent_R]
         logp, mask = torch.zeros(num, shape.answer), torch.zeros(num, shape.answer)
         caches, last = self._prefill(prompt_PW, parent_R)
-        alive = torch.ones(num, dtype=torch.bool)
+        row = torch.arange(num)
         for g in range(shape.answer):
             logits = self.head(self.norm(last)).log_softmax(-1)
             # A draw by the inverse of the cumulative probabilities: one random number a row.
-            below = logits.exp().cumsum(-1) < torch.rand(num, 1, generator=generator)
+            below = logits.exp().cumsum(-1) < torch.rand(num, 1, generator=generator)[row]
             token = below.sum(-1).clamp(max=shape.vocabulary - 1)
-            token = torch.where(alive, token, PAD)
-            logp[:, g] = logits.gather(1, token[:, None]).squeeze(1)
-            mask[:, g] = alive
-            tokens[:, shape.prompt + g] = token
-            alive = alive & (token != END) & (token != PAD)
-            if g + 1 < shape.answer:
-                if not bool(alive.any()):
-                    break
-                last = self._next(token, shape.prompt + g, caches)
-        return Rollouts(tokens, logp * mask, mask)
+            logp[row, g] = logits.gather(1, token[:, None]).squeeze(1)
+            mask[row, g] = 1.0
+            tokens[row, shape.prompt + g] = token
+            going = ((token != END) & (token != PAD)).nonzero().squeeze(1)
+            if g + 1 == shape.answer or not len(going):
+                break
+            if len(going) < len(row):
+                row, token = row[going], token[going]
+                caches = [(k.index_select(0, going), v.index_select(0, going)) for k, v in caches]
+            last = self._next(token, shape.prompt + g, caches)
+        return Rollouts(tokens, logp, mask)
 
     def _prefill(
         self, prompt_PW: torch.Tensor, parent_R: torch.Tensor
@@ -166,7 +167,8 @@ class Decoder(nn.Module):
         for block in self._blocks():
             q, k, v = block.project(x)
             keys, values = torch.empty(size), torch.empty(size)
-            keys[:, :, : shape.prompt], values[:, :, : shape.prompt] = k[parent_R], v[parent_R]
+            keys[:, :, : shape.prompt] = k.index_select(0, parent_R)
+            values[:, :, : shape.prompt] = v.index_select(0, parent_R)
             caches.append((keys, values))
             x = block.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
         return caches, x[:, -1][parent_R]

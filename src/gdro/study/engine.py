@@ -16,7 +16,7 @@ from gdro.recall import Placed, place
 from gdro.rows import Rows
 from gdro.study.decoder import Decoder, Rollouts, StudyError
 from gdro.study.learner import Learner, Training
-from gdro.study.worlds import TAIL, Recipe, World, make_world, successes
+from gdro.study.worlds import TAIL, Recipe, World, successes
 from gdro.types import Extension, FloatArray, IntArray, Outcome, Plan, Request, Weights
 
 K = 8
@@ -153,12 +153,13 @@ class Run:
 
 
 def run(
-    recipe: Recipe, training: Training, model: Decoder, controller_of: Any, seed: int
+    recipe: Recipe, world: World, training: Training, model: Decoder, controller_of: Any, seed: int
 ) -> dict[str, Any]:
     """Train one arm on one world.
 
     Args:
-        recipe: What the world is made of.
+        recipe: What the world was made of.
+        world: Its problems.
         training: Options.
         model: The warm start; trained in place.
         controller_of: From a problem to a fresh controller.
@@ -168,13 +169,10 @@ def run(
         Plain data: what was reached, what it cost, the learning curve.
 
     Raises:
-        StudyError: The world cannot be made.
+        StudyError: Torch has several threads.
     """
     if torch.get_num_threads() != 1:
         raise StudyError("a study runs on one thread, so that its numbers are the same every time")
-    once = recipe.variant.once
-    num_train = training.num_steps * training.batch if once else recipe.sizes.train
-    world = make_world(recipe, model, seed, num_train)
     made = Run(controller_of(world.problem), world, model, training, recipe, seed)
     curve: list[dict[str, float]] = []
     start = time.perf_counter()

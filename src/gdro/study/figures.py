@@ -9,15 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gdro.report.figures import COLOURS, Drawn, label
-from gdro.study.results import OVERALL, Record, cells
+from gdro.study.results import Record, cells
 
 
 def forest(summary: dict[str, Any]) -> Drawn:
     """Relative change of pass@8 with intervals, by testbed and arm."""
     arms = summary["arms"]
     beds = [*summary["control_by_testbed"]]
-    if any(OVERALL in found for found in arms.values()):
-        beds.append(OVERALL)
+    beds += [group for group in summary["groups"] if any(group in found for found in arms.values())]
     figure = Figure(figsize=(3.2 * len(beds) + 2.0, 0.34 * len(arms) + 1.6), layout="constrained")
     panels = figure.subplots(1, len(beds), sharey=True, squeeze=False)[0]
     for axes, bed in zip(panels, beds, strict=True):

@@ -15,7 +15,6 @@ from gdro.types import FloatArray
 Record = dict[str, Any]
 Cell = dict[int, Record]
 
-OVERALL = "all testbeds"
 _HEADS = ("arm", "testbed", "pass@8", "change, equal rollouts", "Holm p", "equal tokens generated",
           "equal tokens in all", "easy mean@8, points", "tail pass@8", "wins", "tokens",
           "trained")  # fmt: skip
@@ -37,7 +36,7 @@ def summarise(study: Study, records: Sequence[Record]) -> dict[str, Any]:
         records: Of its runs, on the seeds of one phase.
 
     Returns:
-        Plain data: `arms` by name and then testbed, and over all testbeds that the arm has.
+        Plain data: `arms` by name, then by testbed, and by group of testbeds where it has several.
     """
     by_bed = cells(records)
     arms: dict[str, dict[str, Any]] = {}
@@ -50,17 +49,25 @@ def summarise(study: Study, records: Sequence[Record]) -> dict[str, Any]:
             if arm in found
         }
         arms[arm] = {bed: _compared(pair) for bed, pair in pairs.items()}
-        if len(pairs) > 1:
-            arms[arm][OVERALL] = _overall(pairs)
+        for group in groups(study):
+            inside = {bed: pairs[bed] for bed in pairs if study.testbeds[bed].group == group}
+            if len(inside) > 1:
+                arms[arm][group] = _overall(inside)
     _adjust(arms)
     return {
         "study": study.name,
         "control": study.control,
+        "groups": groups(study),
         "arms": arms,
         "control_by_testbed": {
             bed: _level(list(f[study.control].values())) for bed, f in by_bed.items()
         },
     }
+
+
+def groups(study: Study) -> list[str]:
+    """Groups of testbeds, in the order of the study."""
+    return list(dict.fromkeys(bed.group for bed in study.testbeds.values()))
 
 
 def _pairs(control: Cell, arm: Cell) -> list[tuple[Record, Record]]:

@@ -8,16 +8,22 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.registry import make_strategy
 from gdro.runlog import drop_partial_line, read_jsonl
 from gdro.study.config import Study, StudyArm, parse_seeds, training_of, warm_start_path
-from gdro.study.decoder import StudyError
+from gdro.study.decoder import StudyError, load
+from gdro.study.engine import run
+from gdro.study.testbed import load_testbed
+from gdro.study.worlds import Recipe, Sizes, Variant, World, make_world
 
 RUNS_FILE = "runs.jsonl"
 
@@ -65,7 +71,7 @@ def jobs(study: Study, explore: bool) -> list[Job]:
         for bed_name, bed in study.testbeds.items()
         if takes(bed, seed)
         for arm_name, arm in study.arms.items()
-        if takes(arm, seed)
+        if takes(arm, seed) and (arm.groups is None or bed.group in arm.groups)
     ]
 
 
@@ -78,21 +84,24 @@ def run_job(job: Job) -> dict[str, Any]:
     Returns:
         The record for the study's log.
     """
-    import torch
-
-    from gdro.study.decoder import load
-    from gdro.study.engine import run
-    from gdro.study.testbed import load_testbed
-    from gdro.study.worlds import Recipe
-
     torch.set_num_threads(1)
     study, arm, bed = job.study, job.study.arms[job.arm], job.study.testbeds[job.testbed]
-    recipe = Recipe(load_testbed(bed.task), bed.variant, study.sizes)
-    found = run(
-        recipe, training_of(study, arm), load(warm_start_path(bed.warm_start)),
-        _controller_of(study, arm, job.seed), job.seed,
-    )  # fmt: skip
+    training = training_of(study, arm)
+    # A pool that is seen once has as many problems as are offered.
+    offered = training.num_steps * training.batch if bed.variant.once else study.sizes.train
+    parts = (json.dumps(asdict(part), sort_keys=True) for part in (bed, study.sizes))
+    recipe, world = _world(*parts, job.seed, offered)
+    model = load(warm_start_path(bed.warm_start))
+    found = run(recipe, world, training, model, _controller_of(study, arm, job.seed), job.seed)
     return {"key": job.key, "testbed": job.testbed, "arm": job.arm, "seed": job.seed, **found}
+
+
+@lru_cache(maxsize=2)
+def _world(bed: str, sizes: str, seed: int, num_train: int) -> tuple[Recipe, World]:
+    """The world of a testbed and seed, both as JSON: arms run one after the other on the same."""
+    given = json.loads(bed)
+    recipe = Recipe(load_testbed(given["task"]), Variant(**given["variant"]), Sizes(**json.loads(sizes)))
+    return recipe, make_world(recipe, load(warm_start_path(given["warm_start"])), seed, num_train)
 
 
 def _controller_of(study: Study, arm: StudyArm, seed: int) -> Callable[[Any], Controller]:

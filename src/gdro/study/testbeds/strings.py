@@ -17,7 +17,7 @@ OPERATIONS = {
     "N": lambda w: "".join(LETTERS[(LETTERS.index(c) + 1) % len(LETTERS)] for c in w),
     "X": lambda w: w[0] + w[2] + w[1],
 }
-MEAN_ACCURACY = {"R": 0.9, "L": 0.85, "S": 0.6, "D": 0.8, "N": 0.35, "X": 0.5}
+MEAN_ACCURACY = {"R": 0.95, "L": 0.9, "S": 0.75, "D": 0.85, "N": 0.5, "X": 0.65}
 CONCENTRATION = 2.0
 
 
@@ -40,12 +40,13 @@ class Strings(Testbed):
         return Item(f"{chosen}{'.' * (MAX_STEPS - steps)}{word}", answer, 33.0 * steps)
 
     def facts(self, rng: np.random.Generator) -> Any:
-        """For each operation, place and first letter the shift of the letter that is said there."""
+        """For each operation, place and first two letters the shift of the letter that is said there."""
         return {
-            (o, place, first): drawn_fact(0, mean ** (1 / 2), CONCENTRATION, range(len(LETTERS)), rng)
+            (o, place, first, second): drawn_fact(0, mean, CONCENTRATION, range(len(LETTERS)), rng)
             for o, mean in MEAN_ACCURACY.items()
             for place in range(LENGTH)
             for first in LETTERS
+            for second in LETTERS
         }
 
     def worked(self, item: Item, facts: Any, rng: np.random.Generator) -> str:
@@ -53,7 +54,9 @@ class Strings(Testbed):
         current, answer = item.prompt[MAX_STEPS:], ""
         for operation in item.prompt[:MAX_STEPS].rstrip("."):
             right = OPERATIONS[operation](current)
-            shifts = [said(facts[operation, place, current[0]], rng) for place in range(LENGTH)]
+            shifts = [
+                said(facts[operation, place, current[0], current[1]], rng) for place in range(LENGTH)
+            ]
             current = "".join(
                 LETTERS[(LETTERS.index(c) + shift) % len(LETTERS)]
                 for c, shift in zip(right, shifts, strict=True)
