@@ -35,3 +35,7 @@ class CheckpointError(GdroError):
 
 class DivergenceError(GdroError):
     """Ranks that must agree hold different controller states."""
+
+
+class UnsupportedError(GdroError):
+    """A feature of the trainer that cannot work with planned rollouts."""

@@ -9,8 +9,8 @@ import torch
 from peft import LoraConfig
 
 from gdro import StrategyError
+from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROTrainer
-from gdro.integrations.trl_support import UnsupportedError
 
 SMALL = "memory(anchors=3, candidates=6, anchor_rate=0.1)"
 

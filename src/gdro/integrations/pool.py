@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from gdro.difficulty import Difficulty
 from gdro.errors import ProblemError
+from gdro.strategy import Strategy
 from gdro.types import IntArray, Problem
 
 _ANSWER_COLUMNS = ("answer", "solution", "ground_truth", "target")
@@ -29,6 +31,12 @@ def text_key(row: Mapping[str, Any]) -> str:
     parts = [row["prompt"], *(row[c] for c in _ANSWER_COLUMNS if c in row)]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
+    """Dataset columns that a strategy or its bins read."""
+    of_bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
+    return tuple(dict.fromkeys((*strategy.columns, *of_bins)))
 
 
 @dataclass(frozen=True)

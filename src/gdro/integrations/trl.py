@@ -19,7 +19,7 @@ from trl import GRPOTrainer
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
-from gdro.integrations.pool import DatasetPool, dataset_pool
+from gdro.integrations.pool import DatasetPool, dataset_pool, wanted_columns
 from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
@@ -31,7 +31,6 @@ from gdro.integrations.trl_support import (
     check_controller,
     resolve_correct,
     resolve_strategy,
-    wanted_columns,
 )  # fmt: skip
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy

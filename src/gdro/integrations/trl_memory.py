@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 
+from gdro.errors import UnsupportedError
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
 from gdro.integrations.trl_recall import LOGPS, replaced, tensors
 from gdro.integrations.trl_score import Replays, Scored
 from gdro.integrations.trl_step import Step
-from gdro.integrations.trl_support import UnsupportedError
 from gdro.recall import Placed, place
 from gdro.types import IntArray, Problem
 

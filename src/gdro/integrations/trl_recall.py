@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from gdro.errors import UnsupportedError
 from gdro.integrations.rollout_store import StoredRollout
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
 from gdro.integrations.trl_rows import LEFT, widened
-from gdro.integrations.trl_support import UnsupportedError
 from gdro.types import IntArray
 
 LOGPS = ("old_per_token_logps", "sampling_per_token_logps")

@@ -9,16 +9,10 @@ from typing import Any
 from datasets import IterableDataset
 
 from gdro.controller import Controller
-from gdro.difficulty import Difficulty
-from gdro.errors import GdroError, ProblemError, StrategyError
+from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.registry import make_strategy
 from gdro.strategy import Strategy
 from gdro.types import Problem
-
-
-class UnsupportedError(GdroError):
-    """A GRPOTrainer feature that cannot work with planned rollouts."""
-
 
 _REFUSED = {
     "tools": "tool loops generate a number of turns that a plan cannot count",
@@ -131,12 +125,6 @@ def resolve_strategy(
     if options:
         raise StrategyError("strategy_options go with a strategy's name, not with an object")
     return strategy
-
-
-def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
-    """Dataset columns that a strategy or its bins read."""
-    of_bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
-    return tuple(dict.fromkeys((*strategy.columns, *of_bins)))
 
 
 def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...]) -> None:

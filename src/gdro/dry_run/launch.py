@@ -1,0 +1,64 @@
+"""Run verl's own `main_ppo` on a CPU, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PLUGINS = "gdro.integrations.verl"
+_SINGLE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "HYDRA_FULL_ERROR": "1"}
+
+
+def cpu_overrides(ranks: int) -> list[str]:
+    """What every run on a CPU needs, whatever it trains.
+
+    Args:
+        ranks: Logical accelerators: processes that hold the model.
+
+    Returns:
+        Hydra overrides of `verl.trainer.main_ppo`.
+    """
+    rollout, actor = "actor_rollout_ref.rollout", "actor_rollout_ref.actor"
+    return [
+        "trainer.device=cpu", "trainer.nnodes=1", f"trainer.n_gpus_per_node={ranks}",
+        f"{rollout}.name=gdro_cpu", f"{rollout}.mode=async", f"{rollout}.tensor_model_parallel_size=1",
+        f"{rollout}.agent.num_workers=1", "reward.num_workers=1", "data.dataloader_num_workers=0",
+        f"{actor}.strategy=fsdp2", f"{actor}.fsdp_config.strategy=fsdp2", f"{actor}.use_torch_compile=False",
+        f"{actor}.fsdp_config.use_torch_compile=False", "actor_rollout_ref.model.use_remove_padding=False",
+        "actor_rollout_ref.model.enable_gradient_checkpointing=False",
+        "+actor_rollout_ref.model.override_config.attn_implementation=sdpa",
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
+        # Ray counts these and reserves nothing; with the machine's own few CPUs it would wait for ever.
+        f"+ray_kwargs.ray_init.num_gpus={ranks}", "ray_kwargs.ray_init.num_cpus=32",
+        "+ray_kwargs.ray_init.include_dashboard=False",
+    ]  # fmt: skip
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Environment of the process, and so of Ray's workers."""
+    cpu = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": PLUGINS, "VERL_ENGINE_DEVICE": "cuda"}
+    return {**given, **_SINGLE, **_QUIET, **cpu}
+
+
+def start(overrides: Sequence[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start `main_ppo`.
+
+    Args:
+        overrides: Its Hydra overrides.
+        folder: Working directory.
+        log: File of what it prints.
+
+    Returns:
+        The process, the leader of a group of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, "hydra.run.dir=."]
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment(os.environ), stdout=out, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip

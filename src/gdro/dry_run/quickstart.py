@@ -1,0 +1,62 @@
+"""The quickstart's model and task for verl: what `make verl-quickstart` and the tests train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gdro.tasks.chains import load
+
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+
+
+def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float]:
+    """verl's reward function: 1 where the answer is right."""
+    right = float(solution_str.strip() == ground_truth)
+    return {"score": right, "acc": right}
+
+
+def prepare(folder: Path, train_size: int = 256, seed: int = 0) -> list[str]:
+    """Write model, tokenizer and data.
+
+    Args:
+        folder: Where to.
+        train_size: Training prompts.
+        seed: Of the prompts.
+
+    Returns:
+        Hydra overrides that train this model on these data.
+    """
+    data = load(seed, train_size, 64)
+    data.tokenizer.chat_template = TEMPLATE
+    data.model.save_pretrained(folder / "model")
+    data.tokenizer.save_pretrained(folder / "model")
+    for name, rows in (("train", data.train), ("val", data.heldout)):
+        rows.map(_schema, with_indices=True, remove_columns=rows.column_names).to_parquet(
+            folder / f"{name}.parquet"
+        )
+    rollout, actor = "actor_rollout_ref.rollout", "actor_rollout_ref.actor"
+    return [
+        f"data.train_files={folder}/train.parquet", f"data.val_files={folder}/val.parquet",
+        "data.train_batch_size=16", "data.max_prompt_length=8", "data.max_response_length=8",
+        "data.filter_overlong_prompts=False", f"actor_rollout_ref.model.path={folder}/model",
+        "algorithm.adv_estimator=grpo", f"{actor}.use_kl_loss=False", f"{actor}.optim.lr=1e-3",
+        f"{actor}.ppo_mini_batch_size=16", f"{actor}.ppo_micro_batch_size_per_gpu=32",
+        f"{rollout}.n=4", f"{rollout}.prompt_length=8", f"{rollout}.response_length=8",
+        f"{rollout}.log_prob_micro_batch_size_per_gpu=32", f"{rollout}.calculate_log_probs=True",
+        f"reward.custom_reward_function.path={__file__}", "trainer.logger=[console]",
+        "trainer.val_before_train=False", "trainer.test_freq=-1", "trainer.save_freq=-1",
+        "trainer.resume_mode=disable", "trainer.total_epochs=1000",
+        f"trainer.default_local_dir={folder}/checkpoints",
+    ]  # fmt: skip
+
+
+def _schema(row: dict[str, Any], index: int) -> dict[str, Any]:
+    """A row in verl's schema."""
+    return {
+        "data_source": "chains",
+        "prompt": [{"role": "user", "content": row["prompt"]}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": row["answer"]},
+        "extra_info": {"index": index, "length": row["length"]},
+    }

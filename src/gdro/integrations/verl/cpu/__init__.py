@@ -1,0 +1,42 @@
+"""verl on a CPU: a platform and a rollout replica, for dry runs and tests.
+
+Set `VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.integrations.verl`, `trainer.device=cpu` and
+`actor_rollout_ref.rollout.name=gdro_cpu`; `gdro verl-dry-run` does all of it. Ray is told of as many GPUs
+as there are ranks: they are only counted.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from gdro.integrations.verl.cpu.platform import CpuPlatform
+
+__all__ = ["ROLLOUT", "CpuPlatform"]
+
+ROLLOUT = "gdro_cpu"
+
+
+def _replica() -> Any:
+    from gdro.integrations.verl.cpu.replica import CpuReplica
+
+    return CpuReplica
+
+
+def _install() -> None:
+    # Imported late: these modules ask for the platform, which is registered above.
+    import verl.utils.distributed as distributed
+    from verl.workers.rollout import base
+    from verl.workers.rollout.replica import RolloutReplicaRegistry
+
+    # verl's FSDP engines are registered for accelerators only, and run as they are on a CPU.
+    os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
+    # verl names one backend for the CPU and one for the device; torch refuses if both are the CPU.
+    start = distributed.initialize_global_process_group_ray
+    distributed.initialize_global_process_group_ray = partial(start, backend="gloo")
+    base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = f"{__name__}.replica.WeightSender"
+    RolloutReplicaRegistry.register(ROLLOUT, _replica)
+
+
+_install()

@@ -1,0 +1,75 @@
+"""Sampling whose every answer depends on the seed, step, prompt and number alone, not on its batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One answer to sample: its prompt, and what its randomness comes from."""
+
+    prompt: tuple[int, ...]
+    seed: int
+    step: int
+    number: int
+
+    def generator(self) -> torch.Generator:
+        """The answer's own source of randomness."""
+        digest = hashlib.sha256(repr((self.seed, self.step, self.number, self.prompt)).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+class _Gumbel(LogitsProcessor):
+    """Adds Gumbel noise, so that the largest logit is a sample at temperature one (Gumbel 1954)."""
+
+    def __init__(self, draws: Sequence[Draw], temperature: float) -> None:
+        self._generators = [draw.generator() for draw in draws]
+        self._temperature = temperature
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        uniform = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self._generators])
+        noise = -(-uniform.clamp(1e-20, 1.0 - 1e-7).log()).log()
+        return scores / self._temperature + noise
+
+
+@torch.no_grad()
+def sample(
+    model: Any, draws: Sequence[Draw], limit: int, temperature: float, ends: Sequence[int], pad: int
+) -> list[tuple[list[int], list[float]]]:
+    """Answers and the log-probabilities of their tokens, in the order of `draws`.
+
+    Args:
+        model: A causal language model of transformers.
+        draws: What to sample.
+        limit: Most tokens of an answer.
+        temperature: Zero takes the likeliest token.
+        ends: Tokens that end an answer, and belong to it.
+        pad: Token that fills up.
+    """
+    width = max(len(draw.prompt) for draw in draws)
+    ids = torch.full((len(draws), width), pad)
+    seen = torch.zeros_like(ids)
+    for row, draw in enumerate(draws):
+        ids[row, width - len(draw.prompt) :] = torch.tensor(draw.prompt)
+        seen[row, width - len(draw.prompt) :] = 1
+    noise = [_Gumbel(draws, temperature)] if temperature > 0 else []
+    out = model.generate(
+        input_ids=ids, attention_mask=seen, max_new_tokens=limit, do_sample=False, pad_token_id=pad,
+        eos_token_id=list(ends), logits_processor=LogitsProcessorList(noise),
+        return_dict_in_generate=True, output_logits=True,
+    )  # fmt: skip
+    answers = out.sequences[:, width:]
+    logits = torch.stack(out.logits, 1).float() / (temperature or 1.0)
+    logp = logits.log_softmax(-1).gather(-1, answers.unsqueeze(-1)).squeeze(-1)
+    found = []
+    for row, tokens in enumerate(answers.tolist()):
+        length = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
+        found.append((tokens[:length], logp[row, :length].tolist()))
+    return found

@@ -1,0 +1,122 @@
+"""What `+gdro.*` may say, and what of verl's own options the adapter cannot work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gdro.difficulty import Difficulty
+from gdro.errors import StrategyError, UnsupportedError
+from gdro.registry import make_strategy
+from gdro.strategy import Strategy
+
+ESTIMATORS = (
+    "grpo", "grpo_vectorized", "rloo", "rloo_vectorized", "opo", "gpg", "reinforce_plus_plus_baseline",
+)  # fmt: skip
+"""Advantage estimators that compare the rollouts of one prompt, however many there are."""
+
+
+@dataclass
+class VerlOptions:
+    """Overrides under `+gdro.*`.
+
+    Attributes:
+        strategy: Name of a strategy, or names joined with `+`.
+        options: Options of the strategy.
+        difficulty: Options of `gdro.Difficulty`.
+        id: Field of a data row with a distinct id; dots go into dictionaries.
+        prior: Field with a known pass rate; null: none.
+        correct: What says whether a rollout is right: a key of the reward function's extra results,
+            or null for its score.
+        threshold: Above it a rollout is right.
+        apply: False is shadow mode: plan, weigh and log, change nothing.
+        seed: Of the controller.
+        log: Folder of the run log; null: `gdro` in `trainer.default_local_dir`.
+    """
+
+    strategy: str = "rollout-gdro"
+    options: dict[str, Any] = field(default_factory=dict)
+    difficulty: dict[str, Any] = field(default_factory=dict)
+    id: str = "extra_info.index"
+    prior: str | None = None
+    correct: str | None = None
+    threshold: float = 0.5
+    apply: bool = True
+    seed: int = 0
+    log: str | None = None
+
+    def make(self) -> tuple[Strategy[Any], Difficulty]:
+        """The strategy, and how difficulty is estimated.
+
+        Raises:
+            StrategyError: A name or an option is wrong.
+        """
+        return make_strategy(self.strategy, **self.options), Difficulty(**self.difficulty)
+
+
+def options_of(config: DictConfig) -> VerlOptions:
+    """Read `+gdro.*`.
+
+    Raises:
+        StrategyError: An option is unknown or of the wrong type.
+    """
+    given = config.get("gdro")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(VerlOptions), given or {})
+        made = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as problem:
+        raise StrategyError(
+            f"+gdro: {str(problem).splitlines()[0]}; allowed: "
+            f"{', '.join('+gdro.' + name for name in VerlOptions.__dataclass_fields__)}"
+        ) from problem
+    assert isinstance(made, VerlOptions)
+    return made
+
+
+def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
+    """Refuse what cannot work, before anything is loaded.
+
+    Args:
+        config: verl's configuration.
+        strategy: The strategy.
+
+    Raises:
+        UnsupportedError: Names the option, and what to write instead.
+    """
+    batch, generated = config.data.train_batch_size, config.data.get("gen_batch_size")
+    sampler = config.trainer.v1.sampler
+    estimator = str(config.algorithm.adv_estimator)
+    checks = {
+        f"actor_rollout_ref.rollout.n={config.actor_rollout_ref.rollout.n}: a group of one has no "
+        "advantage, so set it to 2 or more": config.actor_rollout_ref.rollout.n < 2,
+        f"algorithm.adv_estimator={estimator}: it does not compare the rollouts of one prompt; allowed: "
+        f"{', '.join(ESTIMATORS)}": estimator not in ESTIMATORS,
+        "algorithm.filter_groups.enable=true: verl then draws prompts behind the controller's back; set "
+        "it to false": bool(_get(config.algorithm.get("filter_groups"), "enable")),
+        "trainer.v1.sampler.sync_refill_failed_groups=true: gdro uses what arrived of a failed group, or "
+        "drops and counts it; set it to false": bool(sampler.get("sync_refill_failed_groups")),
+        "trainer.v1.sampler.custom_sampler: gdro needs verl's own replay buffer; leave it out": bool(
+            _get(sampler.get("custom_sampler"), "path")
+        ),
+        f"data.gen_batch_size={generated}: a plan is one batch of prompts; leave it out, or set it to "
+        f"data.train_batch_size={batch}": generated not in (None, batch),
+        f"+gdro.strategy={strategy.name}: it needs each rollout's loss, which verl keeps in its workers; "
+        "take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
+        f"+gdro.strategy={strategy.name}: rollouts of earlier steps cannot join verl's batches yet; leave "
+        "`memory` out, or use TRL": strategy.remembers,
+        f"+gdro.strategy={strategy.name}: it samples further rollouts within a step, and verl's replay "
+        "buffer hands out one batch a step; use TRL, or a strategy that selects or allocates": (
+            strategy.extends
+        ),
+    }  # fmt: skip
+    refused = [reason for reason, wrong in checks.items() if wrong]
+    if refused:
+        raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
+
+
+def _get(section: Mapping[str, Any] | None, name: str) -> Any:
+    return None if section is None else section.get(name)

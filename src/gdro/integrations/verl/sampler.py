@@ -1,0 +1,36 @@
+"""Resampling of verl's data loader: the controller says which prompts come next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sized
+from typing import Any
+
+from torch.utils.data import Sampler
+
+from gdro.types import IntArray
+
+
+class PlanSampler(Sampler[int]):
+    """Yields the prompts of one plan after another, without end.
+
+    Args:
+        dataset: The training data.
+        draw: Makes the next plan; called when the loader asks for its first prompt, no earlier.
+    """
+
+    def __init__(self, dataset: Sized, draw: Callable[[], IntArray]) -> None:
+        self._dataset, self._draw = dataset, draw
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield from self._draw().tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the controller's checkpoint says what comes next."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore; without it the loader would draw all plans again to catch up."""
