@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +87,37 @@ def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
 
     assert bare(log.read_text().splitlines()) == bare(whole)
     assert json.loads((results / "tiny.json").read_text()) == found
+
+
+def test_a_killed_study_leaves_no_workers(tmp_path: Path) -> None:
+    """Workers would go on with what was queued, unseen."""
+    text = CONFIG.replace("num_steps: 3", "num_steps: 5000").replace("evaluate_every: 2", "evaluate_every: 5000")
+    command = [sys.executable, "-m", "gdro.cli", "study", str(config(tmp_path, text)), "--workers", "2",
+               "--output", str(tmp_path / "runs")]  # fmt: skip
+    study = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{study.pid}/task/{study.pid}/children")
+    workers = waited(lambda: [c for c in children.read_text().split() if working(c)], 2)
+    study.kill()
+    study.wait()
+    waited(lambda: [c for c in workers if not working(c)], 2)
+
+
+def working(pid: str) -> bool:
+    """Whether the process is a worker that lives."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return "spawn_main" in command and state != "Z"
+
+
+def waited(found: Callable[[], list[str]], wanted: int) -> list[str]:
+    until = time.monotonic() + 60.0
+    while len(pids := found()) < wanted:
+        assert time.monotonic() < until, f"{len(pids)} of {wanted}"
+        time.sleep(0.1)
+    return pids
 
 
 def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-PLUGINS = "gdro.integrations.verl"
+PLUGINS = ("gdro.integrations.verl",)
 _SINGLE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "HYDRA_FULL_ERROR": "1"}
 
@@ -22,15 +22,17 @@ def cpu_overrides(ranks: int) -> list[str]:
     Returns:
         Hydra overrides of `verl.trainer.main_ppo`.
     """
-    rollout, actor = "actor_rollout_ref.rollout", "actor_rollout_ref.actor"
+    model, rollout = "actor_rollout_ref.model", "actor_rollout_ref.rollout"
+    actor = "actor_rollout_ref.actor"
     return [
         "trainer.device=cpu", "trainer.nnodes=1", f"trainer.n_gpus_per_node={ranks}",
         f"{rollout}.name=gdro_cpu", f"{rollout}.mode=async", f"{rollout}.tensor_model_parallel_size=1",
         f"{rollout}.agent.num_workers=1", "reward.num_workers=1", "data.dataloader_num_workers=0",
-        f"{actor}.strategy=fsdp2", f"{actor}.fsdp_config.strategy=fsdp2", f"{actor}.use_torch_compile=False",
-        f"{actor}.fsdp_config.use_torch_compile=False", "actor_rollout_ref.model.use_remove_padding=False",
-        "actor_rollout_ref.model.enable_gradient_checkpointing=False",
-        "+actor_rollout_ref.model.override_config.attn_implementation=sdpa",
+        f"{actor}.strategy=fsdp2", f"{actor}.fsdp_config.strategy=fsdp2",
+        f"{actor}.use_torch_compile=False", f"{actor}.fsdp_config.use_torch_compile=False",
+        f"{actor}.fsdp_config.dtype=float32", f"+{actor}.fsdp_config.mixed_precision.param_dtype=fp32",
+        f"{model}.use_remove_padding=False", f"{model}.enable_gradient_checkpointing=False",
+        f"+{model}.override_config.attn_implementation=sdpa",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
         # Ray counts these and reserves nothing; with the machine's own few CPUs it would wait for ever.
         f"+ray_kwargs.ray_init.num_gpus={ranks}", "ray_kwargs.ray_init.num_cpus=32",
@@ -38,27 +40,30 @@ def cpu_overrides(ranks: int) -> list[str]:
     ]  # fmt: skip
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
+def environment(given: Mapping[str, str], plugins: Sequence[str] = PLUGINS) -> dict[str, str]:
     """Environment of the process, and so of Ray's workers."""
-    cpu = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": PLUGINS, "VERL_ENGINE_DEVICE": "cuda"}
+    cpu = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": ",".join(plugins)}
     return {**given, **_SINGLE, **_QUIET, **cpu}
 
 
-def start(overrides: Sequence[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    overrides: Sequence[str], folder: Path, log: Path, plugins: Sequence[str] = PLUGINS
+) -> subprocess.Popen[bytes]:
     """Start `main_ppo`.
 
     Args:
         overrides: Its Hydra overrides.
         folder: Working directory.
         log: File of what it prints.
+        plugins: Modules that verl imports first.
 
     Returns:
         The process, the leader of a group of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, "hydra.run.dir=."]
+    given = environment(os.environ, plugins)
     with log.open("wb") as out:
         return subprocess.Popen(
-            command, cwd=folder, env=environment(os.environ), stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+            command, cwd=folder, env=given, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )

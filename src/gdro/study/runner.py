@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +159,25 @@ def _identity(record: dict[str, Any]) -> tuple[str, str, str]:
     return record["key"], record["testbed"], record["arm"]
 
 
+def _end_with_parent() -> None:
+    """A killed study must not leave workers behind, which would go on with what was queued."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _finished(todo: list[Job], workers: int) -> Iterator[dict[str, Any]]:
     if workers == 1 or len(todo) < 2:
         yield from map(run_job, todo)
         return
     # Spawned, not forked: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         futures = [pool.submit(run_job, job) for job in todo]
         try:
             for future in as_completed(futures):

@@ -8,7 +8,7 @@ import os
 
 if os.environ.get("VERL_PLATFORM") == "cpu":
     # First: verl asks for its platform as soon as the trainer is imported.
-    import gdro.integrations.verl.cpu
+    from gdro.integrations.verl import cpu as cpu
 
 from gdro.integrations.verl.options import VerlOptions
 from gdro.integrations.verl.trainer import GDROTrainer

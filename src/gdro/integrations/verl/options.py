@@ -36,6 +36,8 @@ class VerlOptions:
         apply: False is shadow mode: plan, weigh and log, change nothing.
         seed: Of the controller.
         log: Folder of the run log; null: `gdro` in `trainer.default_local_dir`.
+        poll_interval: Seconds between looks at the replay buffer; null: verl's own 2, which small models
+            spend waiting.
     """
 
     strategy: str = "rollout-gdro"
@@ -48,6 +50,7 @@ class VerlOptions:
     apply: bool = True
     seed: int = 0
     log: str | None = None
+    poll_interval: float | None = None
 
     def make(self) -> tuple[Strategy[Any], Difficulty]:
         """The strategy, and how difficulty is estimated.
@@ -97,19 +100,19 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
         f"{', '.join(ESTIMATORS)}": estimator not in ESTIMATORS,
         "algorithm.filter_groups.enable=true: verl then draws prompts behind the controller's back; set "
         "it to false": bool(_get(config.algorithm.get("filter_groups"), "enable")),
-        "trainer.v1.sampler.sync_refill_failed_groups=true: gdro uses what arrived of a failed group, or "
-        "drops and counts it; set it to false": bool(sampler.get("sync_refill_failed_groups")),
+        "trainer.v1.sampler.sync_refill_failed_groups=true: gdro uses what arrived of a failed group, "
+        "or drops and counts it; set it to false": bool(sampler.get("sync_refill_failed_groups")),
         "trainer.v1.sampler.custom_sampler: gdro needs verl's own replay buffer; leave it out": bool(
             _get(sampler.get("custom_sampler"), "path")
         ),
         f"data.gen_batch_size={generated}: a plan is one batch of prompts; leave it out, or set it to "
         f"data.train_batch_size={batch}": generated not in (None, batch),
-        f"+gdro.strategy={strategy.name}: it needs each rollout's loss, which verl keeps in its workers; "
-        "take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
-        f"+gdro.strategy={strategy.name}: rollouts of earlier steps cannot join verl's batches yet; leave "
-        "`memory` out, or use TRL": strategy.remembers,
-        f"+gdro.strategy={strategy.name}: it samples further rollouts within a step, and verl's replay "
-        "buffer hands out one batch a step; use TRL, or a strategy that selects or allocates": (
+        f"+gdro.strategy={strategy.name}: it needs each rollout's loss, which verl keeps in its "
+        "workers; take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
+        f"+gdro.strategy={strategy.name}: rollouts of earlier steps cannot join verl's batches yet; "
+        "leave `memory` out, or use TRL": strategy.remembers,
+        f"+gdro.strategy={strategy.name}: it samples further rollouts within a step, and verl's "
+        "replay buffer hands out one batch a step; use TRL, or a strategy that selects or allocates": (
             strategy.extends
         ),
     }  # fmt: skip

@@ -38,8 +38,8 @@ class Prompts:
         unknown = next((key for key in ids if key not in self.index), None)
         if unknown is not None:
             raise ProblemError(
-                f"a batch holds {self.id}={unknown!r}, which the training data did not have at start; do "
-                "not change rows on the fly"
+                f"a batch holds {self.id}={unknown!r}, which the training data did not have at start; "
+                "do not change rows on the fly"
             )
         return np.array([self.index[key] for key in ids])
 
@@ -78,8 +78,8 @@ def prompts_of(table: Any, id: str, prior: str | None, columns: Sequence[str]) -
 
 
 _FIX = (
-    "beliefs are kept by id, so give every row its own: write extra_info.index when you make the parquet "
-    "file, or name another field with +gdro.id=FIELD"
+    "beliefs are kept by id, so give every row its own: write extra_info.index when you make the "
+    "parquet file, or name another field with +gdro.id=FIELD"
 )
 
 

@@ -18,7 +18,7 @@ class Rows:
     """The rows of a batch that are rollouts of a plan.
 
     Attributes:
-        row_S: Final row of each session in the batch, by prompt in plan order and then session, shape (S,).
+        row_S: Final row of each session, by prompt in plan order and then session, shape (S,).
         prompt_S: Dataset index of each session's prompt, shape (S,).
         session_B: Session of each row of the batch (-1: padding), shape (B,).
     """

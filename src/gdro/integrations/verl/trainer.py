@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, open_dict
 from torchdata.stateful_dataloader import StatefulDataLoader
-from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from gdro.controller import Controller
+from gdro.errors import UnsupportedError
 from gdro.integrations.pool import wanted_columns
 from gdro.integrations.verl.options import check_config, options_of
 from gdro.integrations.verl.prompts import prompts_of
@@ -51,6 +52,8 @@ class GDROTrainer(PPOTrainerSync):
             # verl takes every other name for an asynchronous mode.
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
+        if self._gdro.poll_interval is not None:
+            self.replay_buffer.poll_interval = self._gdro.poll_interval
 
     # -- the step -----------------------------------------------------------------------------
 
@@ -67,7 +70,8 @@ class GDROTrainer(PPOTrainerSync):
             # No loader processes: they would fetch prompts before the beliefs that choose them.
             self.train_dataloader = StatefulDataLoader(
                 self.train_dataset, batch_size=self.config.data.train_batch_size, num_workers=0,
-                drop_last=True, collate_fn=collate_fn, sampler=PlanSampler(self.train_dataset, self._draw),
+                drop_last=True, collate_fn=collate_fn,
+                sampler=PlanSampler(self.train_dataset, self._draw),
             )  # fmt: skip
 
     def _request(self, offered_P: IntArray | None) -> Request:
@@ -138,3 +142,23 @@ class GDROTrainer(PPOTrainerSync):
         given = trainer.resume_mode == "resume_path"
         folder = Path(trainer.resume_from_path) if given else local / f"global_step_{self.global_steps}"
         self.controller.load(folder / STATE_FILE)
+
+
+def _refuse_elsewhere() -> None:
+    """Other trainers would ignore `+gdro` without a word."""
+    start = PPOTrainer.__init__
+
+    def checked(self: PPOTrainer, config: DictConfig) -> None:
+        if config.get("gdro") is not None and not isinstance(self, GDROTrainer):
+            raise UnsupportedError(
+                "+gdro is given, and ignored by "
+                f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode}; write "
+                "trainer.v1.trainer_mode=gdro, which is synchronous (asynchronous modes train on "
+                "rollouts of older plans, which gdro cannot follow in verl yet)"
+            )
+        start(self, config)
+
+    PPOTrainer.__init__ = checked
+
+
+_refuse_elsewhere()

@@ -1,8 +1,8 @@
 """verl on a CPU: a platform and a rollout replica, for dry runs and tests.
 
 Set `VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.integrations.verl`, `trainer.device=cpu` and
-`actor_rollout_ref.rollout.name=gdro_cpu`; `gdro verl-dry-run` does all of it. Ray is told of as many GPUs
-as there are ranks: they are only counted.
+`actor_rollout_ref.rollout.name=gdro_cpu`; `gdro verl-dry-run` does all of it. Ray is told of as many
+GPUs as there are ranks: they are only counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROLLOUT = "gdro_cpu"
 
 
 def _replica() -> Any:
-    from gdro.integrations.verl.cpu.replica import CpuReplica
+    from gdro.integrations.verl_replica import CpuReplica
 
     return CpuReplica
 
@@ -35,7 +35,7 @@ def _install() -> None:
     # verl names one backend for the CPU and one for the device; torch refuses if both are the CPU.
     start = distributed.initialize_global_process_group_ray
     distributed.initialize_global_process_group_ray = partial(start, backend="gloo")
-    base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = f"{__name__}.replica.WeightSender"
+    base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = "gdro.integrations.verl_replica.WeightSender"
     RolloutReplicaRegistry.register(ROLLOUT, _replica)
 
 

@@ -1,4 +1,8 @@
-"""A rollout replica that generates with transformers on a CPU."""
+"""A rollout replica that generates with transformers on a CPU.
+
+Outside of the package `gdro.integrations.verl`, as is `verl_sampling`: in the server's process Ray imports
+what the server's class names, and verl must come before that package, which it imports as a plugin.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import torch
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
-from gdro.integrations.verl.cpu.sampling import Draw, sample
+from gdro.integrations.verl_sampling import Draw, sample
 
 BATCH = 64
 PATIENCE = 0.02  # seconds in which requests are gathered into one batch

@@ -1,0 +1,74 @@
+"""Trainers that write down what verl trains on; named to verl by VERL_USE_EXTERNAL_MODULES."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import verl.trainer.ppo.v1.trainer_base as verl_trainer
+from omegaconf import open_dict
+from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+
+from gdro.integrations.verl import GDROTrainer
+
+
+class Probe:
+    """Writes one line for each step, before the actor is updated."""
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        seen: dict[str, Any] = {}
+        write = verl_trainer.tq.kv_batch_put
+
+        def put(keys: Any, partition_id: str, fields: Any = None, **options: Any) -> Any:
+            if fields is not None and "advantages" in fields.keys():
+                seen.update(
+                    keys=list(keys), advantages=[a.tolist() for a in fields["advantages"].unbind()]
+                )
+            return write(keys=keys, partition_id=partition_id, fields=fields, **options)
+
+        verl_trainer.tq.kv_batch_put = put
+        start = time.perf_counter()
+        try:
+            batch = super()._compute_advantage(batch, metrics)
+        finally:
+            verl_trainer.tq.kv_batch_put = write
+        data = verl_trainer.tq.kv_batch_get(
+            keys=seen["keys"], partition_id=batch.partition_id,
+            select_fields=["index", "rm_scores", "responses", "rollout_log_probs", "old_log_probs"],
+        )  # fmt: skip
+        gap = [
+            float((a - b).abs().max())
+            for a, b in zip(
+                data["rollout_log_probs"].unbind(), data["old_log_probs"].unbind(), strict=True
+            )
+        ]
+        line = {
+            "step": self.global_steps, **seen, "seconds": time.perf_counter() - start,
+            "padding": [bool(tag.get("is_padding", False)) for tag in batch.tags],
+            "index": [int(getattr(i, "data", i)) for i in data["index"]],
+            "reward": [float(r.sum()) for r in data["rm_scores"].unbind()],
+            "tokens": [t.tolist() for t in data["responses"].unbind()], "gap": max(gap),
+            "metrics": {k: float(v) for k, v in metrics.items() if k.startswith("gdro/")},
+        }  # fmt: skip
+        with Path(os.environ["PROBE_FILE"]).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return batch
+
+
+@register_trainer("probe_stock")
+class ProbeStock(Probe, PPOTrainerSync):
+    """verl's own trainer, watched."""
+
+    def __init__(self, config: Any) -> None:
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = "sync"
+        super().__init__(config)
+        self.replay_buffer.poll_interval = 0.05
+
+
+@register_trainer("probe_gdro")
+class ProbeGdro(Probe, GDROTrainer):
+    """gdro's trainer, watched."""

@@ -1,0 +1,153 @@
+"""The adapter inside verl's own main_ppo on real Ray: two ranks, FSDP2 on gloo, a trained tiny Qwen3."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+from runs import Ran, lines, train
+from safetensors.numpy import load_file
+
+GDRO = ("trainer.v1.trainer_mode=probe_gdro", "+gdro.poll_interval=0.05")
+JOINT = (*GDRO, "+gdro.strategy=joint", "trainer.save_freq=2")
+WHOLE = "actor_rollout_ref.actor.checkpoint.save_contents=[model,optimizer,extra,hf_model]"
+ROWS = 64
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory) -> Ran:
+    folder = tmp_path_factory.mktemp("stock")
+    return train(folder, "trainer.v1.trainer_mode=probe_stock", "trainer.save_freq=3", WHOLE, steps=3)
+
+
+@pytest.fixture(scope="module")
+def uniform(tmp_path_factory) -> Ran:
+    folder = tmp_path_factory.mktemp("uniform")
+    return train(folder, *GDRO, "+gdro.strategy=uniform", "trainer.save_freq=3", WHOLE, steps=3)
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory) -> Ran:
+    return train(tmp_path_factory.mktemp("joint"), *JOINT, steps=6)
+
+
+@pytest.fixture(scope="module")
+def failing(joint: Ran) -> tuple[int, int]:
+    """Two prompts of step 5: of one every agent loop will fail, of the other some."""
+    first, second, *_ = sorted(joint.plans()[5])
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def resumed(joint: Ran, failing: tuple[int, int], tmp_path_factory) -> Ran:
+    """Killed after its fourth step was saved, gone on with agent loops that fail."""
+    folder = tmp_path_factory.mktemp("killed")
+    train(folder, *JOINT, steps=6, kill_after=4)
+    return train(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail="{},{}".format(*failing))
+
+
+def by_prompt(step: dict) -> dict[int, list]:
+    """Answer, reward and advantage of each row by prompt; sessions of a prompt are exchangeable."""
+    found: dict[int, list] = {}
+    for index, tokens, reward, advantage in zip(
+        step["index"], step["tokens"], step["reward"], step["advantages"], strict=True
+    ):
+        found.setdefault(index, []).append((tokens, reward, advantage))
+    return {index: sorted(rows) for index, rows in found.items()}
+
+
+def test_a_constant_controller_changes_nothing(stock: Ran, uniform: Ran) -> None:
+    """Answers, rewards and advantages are equal; weights differ by the order of sums in float32.
+
+    Rows come back in the order in which Ray's workers finish, so that mini-batches are summed in
+    another order in every run, stock verl's own too.
+    """
+    for number in (1, 2, 3):
+        mine, theirs = by_prompt(uniform.step(number)), by_prompt(stock.step(number))
+        assert mine.keys() == theirs.keys()
+        for index, rows in mine.items():
+            assert [row[:2] for row in rows] == [row[:2] for row in theirs[index]]
+            for (_, _, a), (_, _, b) in zip(rows, theirs[index], strict=True):
+                assert a == pytest.approx(b, abs=1e-6)
+    path = "checkpoints/global_step_3/actor/huggingface/model.safetensors"
+    a, b = load_file(uniform.folder / path), load_file(stock.folder / path)
+    start = load_file(stock.folder / "model/model.safetensors")
+    assert a.keys() == b.keys()
+    moved = max(abs(b[name] - start[name]).max() for name in b if name in start)
+    for name in a:
+        assert abs(a[name] - b[name]).max() < 0.02 * moved
+        assert abs(a[name] - b[name]).mean() < 1e-5
+
+
+def test_every_row_is_a_planned_rollout(joint: Ran) -> None:
+    plans = joint.plans()
+    sizes = set()
+    for number in range(1, 7):
+        step = joint.step(number)
+        assert len(step["keys"]) == ROWS and not any(step["padding"])
+        received = {index: step["index"].count(index) for index in set(step["index"])}
+        assert received == plans[number] and sum(received.values()) == ROWS
+        assert step["metrics"]["gdro/missing"] == step["metrics"]["gdro/padding"] == 0
+        sizes |= set(received.values())
+    assert min(sizes) >= 2 and len(sizes) > 1, "groups must have become unequal"
+
+
+def test_advantages_are_weighted_as_planned(joint: Ran) -> None:
+    """Against the definition: (r - mean) / (sd + 1e-6) of the group, times the logged weight."""
+    steps = {s["ticket"]: s["step"] for s in lines(joint.log / "steps.jsonl")}
+    unequal = 0
+    for group in lines(joint.log / "groups.jsonl"):
+        rows = by_prompt(joint.step(steps[group["ticket"]]))[int(group["key"])]
+        rewards = [reward for _, reward, _ in rows]
+        mean, sd = statistics.fmean(rewards), statistics.stdev(rewards)
+        for tokens, reward, advantage in rows:
+            wanted = group["weight"] * (reward - mean) / (sd + 1e-6)
+            assert advantage == pytest.approx([wanted] * len(tokens), abs=1e-4)
+        unequal += sd > 0 and abs(group["weight"] - 1.0) > 0.05
+    assert unequal > 5, "some weights must have mattered"
+
+
+def test_rollouts_use_the_weights_of_the_last_update(joint: Ran) -> None:
+    """The rollout's log-probabilities are the trainer's at every step, and answers change."""
+    assert max(step["gap"] for step in joint.steps) < 1e-3
+    seen = by_prompt(joint.step(1)), by_prompt(joint.step(5))
+    shared = set(seen[0]) & set(seen[1])
+    assert shared, "an epoch is four steps"
+    assert any(seen[0][index] != seen[1][index] for index in shared)
+
+
+def test_a_killed_run_goes_on_with_the_same_plans(
+    joint: Ran, resumed: Ran, failing: tuple[int, int]
+) -> None:
+    wanted, found = joint.plans(), resumed.plans()
+    assert sorted(found) == [1, 2, 3, 4, 5]
+    assert all(found[number] == wanted[number] for number in (1, 2, 3, 4))
+    healthy = set(wanted[5]) - set(failing)
+    assert {i: found[5][i] for i in healthy} == {i: wanted[5][i] for i in healthy}
+
+
+def test_failed_agent_loops_are_used_or_dropped_and_counted(
+    joint: Ran, resumed: Ran, failing: tuple[int, int]
+) -> None:
+    step, wanted = resumed.step(5), joint.plans()[5]
+    real = [not padding for padding in step["padding"]]
+    received = {i: sum(r and i == j for r, j in zip(real, step["index"], strict=True)) for i in wanted}
+    never, rarely = failing
+    assert received[never] == 0
+    missing = sum(wanted.values()) - sum(received.values())
+    assert missing >= wanted[never]
+    assert step["metrics"]["gdro/missing"] == missing == step["metrics"]["gdro/total_missing"]
+    assert step["metrics"]["gdro/total_planned"] == 5 * ROWS
+    assert step["metrics"]["gdro/total_rollouts"] == 5 * ROWS - missing
+    assert step["metrics"]["gdro/dropped_groups"] == 1 + (received[rarely] < 2)
+    if received[rarely] == 1:
+        (row,) = by_prompt(step)[rarely]
+        assert not any(row[2])
+
+
+def test_checkpoints_and_log_are_whole(resumed: Ran) -> None:
+    steps = [s["step"] for s in lines(resumed.log / "steps.jsonl")]
+    assert steps == [1, 2, 3, 4, 5]
+    saved: list[Path] = sorted((resumed.folder / "checkpoints").glob("global_step_*/gdro.npz"))
+    assert [p.parent.name for p in saved] == ["global_step_2", "global_step_4", "global_step_5"]
