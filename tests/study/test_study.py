@@ -91,7 +91,9 @@ def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
 
 def test_a_killed_study_leaves_no_workers(tmp_path: Path) -> None:
     """Workers would go on with what was queued, unseen."""
-    text = CONFIG.replace("num_steps: 3", "num_steps: 5000").replace("evaluate_every: 2", "evaluate_every: 5000")
+    text = CONFIG.replace("num_steps: 3", "num_steps: 5000").replace(
+        "evaluate_every: 2", "evaluate_every: 5000"
+    )
     command = [sys.executable, "-m", "gdro.cli", "study", str(config(tmp_path, text)), "--workers", "2",
                "--output", str(tmp_path / "runs")]  # fmt: skip
     study = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
