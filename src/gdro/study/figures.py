@@ -12,11 +12,17 @@ from gdro.report.figures import COLOURS, Drawn, label
 from gdro.study.results import Record, cells
 
 
-def forest(summary: dict[str, Any]) -> Drawn:
-    """Relative change of pass@8 with intervals, by testbed and arm."""
+def forests(summary: dict[str, Any]) -> list[Drawn]:
+    """Relative change of pass@8 with intervals: by group of testbeds if there are any, and by testbed."""
     arms = summary["arms"]
+    groups = [group for group in summary["groups"] if any(group in found for found in arms.values())]
+    drawn = [_forest("overview", "What each arm changes", summary, groups)] if groups else []
     beds = [*summary["control_by_testbed"]]
-    beds += [group for group in summary["groups"] if any(group in found for found in arms.values())]
+    return [*drawn, _forest("forest", "What each arm changes, by testbed", summary, beds)]
+
+
+def _forest(name: str, title: str, summary: dict[str, Any], beds: list[str]) -> Drawn:
+    arms = {arm: found for arm, found in summary["arms"].items() if any(bed in found for bed in beds)}
     figure = Figure(figsize=(3.2 * len(beds) + 2.0, 0.34 * len(arms) + 1.6), layout="constrained")
     panels = figure.subplots(1, len(beds), sharey=True, squeeze=False)[0]
     for axes, bed in zip(panels, beds, strict=True):
@@ -33,7 +39,7 @@ def forest(summary: dict[str, Any]) -> Drawn:
         axes.set_ylim(len(arms) - 0.5, -0.5)
         label(axes, bed, "change of pass@8, %", "")
     return Drawn(
-        "forest", "What each arm changes",
+        name, title,
         f"Against {summary['control']}, paired by seed, at equal rollouts; 95% bootstrap intervals. "
         "Blue: better, orange: worse, grey: not distinguishable.", figure,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 from gdro.files import write_json
 from gdro.report.page import html_table, write_page
 from gdro.study.config import Study
-from gdro.study.figures import curves, forest
+from gdro.study.figures import curves, forests
 from gdro.study.results import Record, markdown, summarise, table
 
 _WARNING = (
@@ -48,7 +48,7 @@ def publish(
     title = f"{study.name}, exploration" if explore else study.name
     warning = f"<p><b>{escape(_WARNING)}</b></p>" if explore else ""
     intro = f"<p>{escape(study.description)}</p>{warning}{html_table(heads, rows)}"
-    drawn = [forest(summary), curves(summary, records)]
+    drawn = [*forests(summary), curves(summary, records)]
     page = write_page(title, intro, drawn, folder / "report.html", folder / "figures")
     text = f"# {title}\n\n{_WARNING if explore else study.description}\n\n{markdown(summary)}"
     (folder / "table.md").write_text(text, encoding="utf-8")
