@@ -8,7 +8,11 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help setup quickstart test lint bench smollm2 clean
+VERL := .venv-verl
+VERL_BIN := $(VERL)/bin
+VERL_READY := $(VERL)/.ready
+
+.PHONY: help setup quickstart test lint bench smollm2 setup-verl test-verl clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -45,5 +49,18 @@ bench: $(READY)  ## speed of the controllers and of a trainer step, against thei
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 	$(BIN)/gdro train --recipe smollm2 --resume
 
+# verl and TRL need different versions of transformers, so verl has an environment of its own.
+setup-verl: $(VERL_READY)  ## create .venv-verl with pinned verl (2 GB)
+
+$(VERL_READY): pyproject.toml requirements/constraints-verl.txt
+	$(PYTHON) -m venv $(VERL)
+	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt torch
+	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt \
+		-e ".[verl]" pytest hypothesis
+	touch $@
+
+test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider tests/verl
+
 clean:  ## remove the environment and runs
-	rm -rf $(VENV) runs dist
+	rm -rf $(VENV) $(VERL) runs dist

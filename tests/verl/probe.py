@@ -23,7 +23,8 @@ class Probe:
         write = verl_trainer.tq.kv_batch_put
 
         def put(keys: Any, partition_id: str, fields: Any = None, **options: Any) -> Any:
-            if fields is not None and "advantages" in fields.keys():
+            names = [] if fields is None else list(fields.keys())
+            if "advantages" in names:
                 seen.update(
                     keys=list(keys), advantages=[a.tolist() for a in fields["advantages"].unbind()]
                 )

@@ -47,7 +47,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def train(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str = "") -> Ran:
     """Run main_ppo; after the checkpoint of step `kill_after` the driver is killed."""
-    given = [*cpu_overrides(2), *prepare(folder, train_size=64), *overrides,
+    given = [*cpu_overrides(2), *prepare(folder, train_size=32), *overrides,
              f"trainer.total_training_steps={steps}",
              f"reward.custom_reward_function.path={HERE / 'reward.py'}"]  # fmt: skip
     probe, log = folder / "probe.jsonl", folder / f"log-{time.time_ns()}.txt"

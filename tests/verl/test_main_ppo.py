@@ -113,7 +113,7 @@ def test_rollouts_use_the_weights_of_the_last_update(joint: Ran) -> None:
     assert max(step["gap"] for step in joint.steps) < 1e-3
     seen = by_prompt(joint.step(1)), by_prompt(joint.step(5))
     shared = set(seen[0]) & set(seen[1])
-    assert shared, "an epoch is four steps"
+    assert shared, "an epoch is two steps"
     assert any(seen[0][index] != seen[1][index] for index in shared)
 
 

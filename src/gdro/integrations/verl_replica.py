@@ -1,7 +1,8 @@
 """A rollout replica that generates with transformers on a CPU.
 
-Outside of the package `gdro.integrations.verl`, as is `verl_sampling`: in the server's process Ray imports
-what the server's class names, and verl must come before that package, which it imports as a plugin.
+Outside of the package `gdro.integrations.verl`, as is `verl_sampling`: in the server's process Ray
+imports what the server's class names, and verl must come before that package, which it imports as a
+plugin.
 """
 
 from __future__ import annotations

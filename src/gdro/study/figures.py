@@ -13,7 +13,7 @@ from gdro.study.results import Record, cells
 
 
 def forests(summary: dict[str, Any]) -> list[Drawn]:
-    """Relative change of pass@8 with intervals: by group of testbeds if there are any, and by testbed."""
+    """Relative change of pass@8 with intervals: by group of testbeds if any, and by testbed."""
     arms = summary["arms"]
     groups = [group for group in summary["groups"] if any(group in found for found in arms.values())]
     drawn = [_forest("overview", "What each arm changes", summary, groups)] if groups else []
