@@ -1,6 +1,11 @@
 """Helpers beside the tests are imported by name."""
 
+import os
 import sys
 from pathlib import Path
+
+# Before verl is imported: it asks for its platform at once.
+os.environ["VERL_PLATFORM"] = "cpu"
+os.environ["VERL_USE_EXTERNAL_MODULES"] = "gdro.integrations.verl"
 
 sys.path.insert(0, str(Path(__file__).parent))
