@@ -13,7 +13,7 @@ def compute_score(
     failing = os.environ.get("PROBE_FAIL", "")
     if failing:
         never, rarely = (int(i) for i in failing.split(","))
-        if extra_info["index"] == never or (extra_info["index"] == rarely and solution_str[:1] < "5"):
+        if extra_info["index"] == never or (extra_info["index"] == rarely and solution_str[:1] < "3"):
             raise RuntimeError("the sandbox is down")
     right = float(solution_str.strip() == ground_truth)
     return {"score": right, "acc": right}

@@ -14,7 +14,7 @@ from gdro.dry_run.launch import cpu_overrides, start
 from gdro.dry_run.quickstart import prepare
 
 HERE = Path(__file__).parent
-LIMIT = 400  # seconds; a run takes less than a minute on two free cores
+LIMIT = 400  # seconds; a run takes one to two minutes on two cores
 
 
 @dataclass(frozen=True)

@@ -117,15 +117,16 @@ def test_rows_are_matched_by_key_whatever_their_order() -> None:
 
 
 def test_groups_of_one_are_dropped_and_padding_is_left_alone() -> None:
+    """Of one group a single rollout came back, of another none."""
     keys = ["a_0_0", "a_1_0", "b_0_0", "pad_0_0"]
     controller = Controller(make_strategy("uniform"), Problem([str(i) for i in range(12)]))
-    made = controller.plan(Request(2, 5, np.array([10, 11])))
+    made = controller.plan(Request(3, 9, np.array([10, 11, 7])))
     rows = rows_of(keys, {"a": 0, "b": 1}, made)
     outcome = outcome_of(made, rows, np.ones(4), np.ones(4, bool), np.ones(4, np.int64))
-    factor, dropped = factors(rows, controller.weigh(outcome))
-    assert factor.tolist() == [1.0, 1.0, 0.0, 1.0] and dropped == 1
+    factor, dropped = factors(made, rows, controller.weigh(outcome))
+    assert factor.tolist() == [1.0, 1.0, 0.0, 1.0] and dropped == 2
     controller.observe(outcome)
-    assert controller.ledger.missing == 2
+    assert controller.ledger.missing == 6
 
 
 def test_a_reward_that_is_no_number_is_counted_not_trained_on() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
 LEAST = 2  # rollouts of a group: of one, verl takes the raw reward as advantage
 
@@ -74,11 +73,12 @@ def outcome_of(
     )  # fmt: skip
 
 
-def factors(rows: Rows, weights: Any) -> tuple[FloatArray, int]:
+def factors(plan: Plan, rows: Rows, weights: Weights) -> tuple[FloatArray, int]:
     """Factor on the advantage of each row of the batch, shape (B,), and groups dropped for their size.
 
     Args:
-        rows: The plan's rows.
+        plan: The plan.
+        rows: Its rows.
         weights: The controller's, one a session.
     """
     _, place_S, size_G = np.unique(rows.prompt_S, return_inverse=True, return_counts=True)
@@ -86,4 +86,4 @@ def factors(rows: Rows, weights: Any) -> tuple[FloatArray, int]:
     factor_S = np.where(weights.keep_R & enough_S, weights.weight_R, 0.0)
     # The last entry is for padding, whose advantage is zero already.
     factor_B = np.append(factor_S, 1.0)[rows.session_B]
-    return factor_B, int((size_G < LEAST).sum())
+    return factor_B, len(plan.prompt_P) - int((size_G >= LEAST).sum())

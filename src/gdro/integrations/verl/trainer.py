@@ -111,7 +111,7 @@ class GDROTrainer(PPOTrainerSync):
         name = self._gdro.correct
         judged_B = reward_B if name is None else reward_extra(keys, partition, name)
         outcome = outcome_of(plan, rows, reward_B, judged_B > self._gdro.threshold, tokens_B)
-        factor_B, dropped = factors(rows, self.controller.weigh(outcome))
+        factor_B, dropped = factors(plan, rows, self.controller.weigh(outcome))
         if bool(np.any(factor_B != 1.0)):
             data.batch["advantages"] *= data.batch["advantages"].new_tensor(factor_B).unsqueeze(1)
         extra = {"step": self.global_steps, "dropped_groups": dropped}
