@@ -38,19 +38,18 @@ def rows_of(keys: Sequence[str], groups: dict[str, int], plan: Plan) -> Rows:
     Returns:
         The rows, in an order that does not depend on when they arrived.
     """
-    sessions: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for row, key in enumerate(keys):
-        uid, session, output = key.rsplit("_", 2)
-        place = groups.get(uid)
-        if place is not None:
-            sessions.setdefault((place, int(session)), []).append((int(output), row))
+    parts = [key.rsplit("_", 2) for key in keys]
+    place_B = np.array([groups.get(uid, -1) for uid, _, _ in parts], np.int64)
+    number_B = np.array([int(session) for _, session, _ in parts], np.int64)
+    output_B = np.array([int(output) for _, _, output in parts], np.int64)
+    order = np.lexsort((output_B, number_B, place_B))
+    order = order[place_B[order] >= 0]
+    place, number = place_B[order], number_B[order]
+    first = (np.diff(place, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0)
+    last = (np.diff(place, append=-1) != 0) | (np.diff(number, append=-1) != 0)
     session_B = np.full(len(keys), -1)
-    order = sorted(sessions)
-    for number, name in enumerate(order):
-        session_B[[row for _, row in sessions[name]]] = number
-    row_S = np.array([max(sessions[name])[1] for name in order], np.int64)
-    place_S = np.array([place for place, _ in order], np.int64)
-    return Rows(row_S, plan.prompt_P[place_S], session_B)
+    session_B[order] = np.cumsum(first) - 1
+    return Rows(order[last], plan.prompt_P[place[last]], session_B)
 
 
 def outcome_of(
