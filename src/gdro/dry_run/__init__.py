@@ -1,1 +1,1 @@
-"""verl on a CPU, from outside: start its `main_ppo` on a tiny model and say which parts ran."""
+"""verl on a CPU, from outside: start its `main_ppo` on a tiny model."""

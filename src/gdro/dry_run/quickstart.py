@@ -1,4 +1,4 @@
-"""The quickstart's model and task for verl: what `make verl-quickstart` and the tests train."""
+"""The quickstart's model and task for verl: what `make test-verl` trains."""
 
 from __future__ import annotations
 

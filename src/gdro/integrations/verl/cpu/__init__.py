@@ -1,7 +1,7 @@
 """verl on a CPU: a platform and a rollout replica, for dry runs and tests.
 
 Set `VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.integrations.verl`, `trainer.device=cpu` and
-`actor_rollout_ref.rollout.name=gdro_cpu`; `gdro verl-dry-run` does all of it. Ray is told of as many
+`actor_rollout_ref.rollout.name=gdro_cpu`; `gdro.dry_run.launch` does all of it. Ray is told of as many
 GPUs as there are ranks: they are only counted.
 """
 
