@@ -75,7 +75,7 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "int": (numbers.Integral,), "str": (str,), "float": (numbers.Real,),
-    "float | None": (numbers.Real, type(None)),
+    "float | None": (numbers.Real, type(None)), "int | float": (numbers.Real,),
 }  # fmt: skip
 
 

@@ -179,17 +179,22 @@ def test_daro_weights_rare_pass_rates_up():
 
 def test_memory_replays_failed_groups_and_spends_no_rollouts():
     r = run("failure-sampling + memory")
-    seen, replayed, failed = set(), 0, 0
+    limit = make_strategy("memory").max_misses
+    misses, replayed, failed, given_up = {}, 0, 0, 0
     for outcome, weights in zip(r.outcomes, r.weights, strict=True):
         prompts, position_R = np.unique(outcome.prompt_R, return_inverse=True)
         right = np.bincount(position_R, outcome.correct_R)
-        known = [int(p) for p, w in zip(prompts, right, strict=True) if w == 0 and int(p) in seen]
+        missed = [int(p) for p, w in zip(prompts, right, strict=True) if w == 0]
+        known = [p for p in missed if p in misses]
         replays = sorted(c.prompt for c in weights.recall if c.kind == "replay")
-        assert replays == sorted(known)
+        assert replays == [p for p in known if misses[p] < limit]
         replayed += len(replays)
-        failed += int((right == 0).sum())
-        seen |= set(outcome.prompt_R[outcome.correct_R].tolist())
+        given_up += len(known) - len(replays)
+        failed += len(missed)
+        misses |= {p: misses[p] + 1 for p in known}
+        misses |= dict.fromkeys(outcome.prompt_R[outcome.correct_R].tolist(), 0)
     assert replayed > 50
+    assert given_up > 0
     assert failed > replayed
     ledger = r.controller.ledger
     assert ledger.rollouts == STEPS * PROMPTS * MEAN

@@ -52,6 +52,15 @@ def test_old_successes_are_not_used(max_age, used):
     assert bool(weighed(c, {0: 0}, [0]).recall) is used
 
 
+@pytest.mark.parametrize(("max_misses", "used"), [(1, 1), (2, 2), (0, 5)])
+def test_a_success_that_is_not_confirmed_is_replayed_so_often_and_no_more(max_misses, used):
+    c = made("memory", anchors=0, max_misses=max_misses)
+    weighed(c, {0: 1}, [0])
+    assert sum(bool(weighed(c, {0: 0}, [0]).recall) for _ in range(5)) == used
+    weighed(c, {0: 1}, [0])  # a new success counts anew
+    assert bool(weighed(c, {0: 0}, [0]).recall)
+
+
 def test_anchors_are_stored_successes_of_easier_prompts():
     """Prompt 0 is easy, 1 hard, 2 fails now; prompts without a success are never anchors."""
     c = made("memory", anchors=2, candidates=5, anchor_rate=0.3, anchor_advantage=0.7)
@@ -76,6 +85,17 @@ def test_candidates_are_bounded_and_the_same_for_a_seed():
     assert asked(0) != asked(1)
 
 
+@pytest.mark.parametrize(
+    ("anchors", "candidates", "most", "asked"),
+    [(0.5, 1, 4, 4), (0.25, 0.75, 2, 6), (0.13, 0.0, 2, 2), (0, 9, 0, 0), (0.0, 0.5, 0, 0)],
+)
+def test_amounts_are_numbers_or_shares_of_the_rollouts(anchors, candidates, most, asked):
+    c = made("memory", num=40, anchors=anchors, candidates=candidates, replay=False)
+    step(c, dict.fromkeys(range(30), 4), num=30)
+    weights = weighed(c, {31: 2, 32: 1}, [31, 32])  # two groups of four
+    assert (weights.most_anchors, len(weights.recall)) == (most, asked)
+
+
 def test_amplify_weighs_right_rows_of_hard_prompts():
     c = made("memory", amplify=3.0)
     step(c, {0: 0, 1: 4}, num=2)
@@ -96,8 +116,8 @@ def test_memory_leaves_selection_and_allocation_alone():
 @pytest.mark.parametrize(
     "options",
     [
-        {"anchors": -1}, {"anchors": 9, "candidates": 8}, {"anchor_rate": 1.5},
-        {"anchor_advantage": 0.0}, {"max_age": -1}, {"amplify": -0.1},
+        {"anchors": -1}, {"anchors": 1.5}, {"candidates": 2.5}, {"anchor_rate": 1.5},
+        {"anchor_advantage": 0.0}, {"max_age": -1}, {"max_misses": -1}, {"amplify": -0.1},
     ],
 )  # fmt: skip
 def test_bad_options(options):

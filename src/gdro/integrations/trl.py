@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
@@ -47,7 +47,7 @@ class GDROMixin:
 
     Args:
         *args: Positional arguments of the trainer.
-        strategy: Strategy, or its name.
+        strategy: Strategy, or its name; default: `gdro.default_strategy(num_generations)`.
         strategy_options: Options, when `strategy` is a name.
         controller: A ready controller instead of `strategy`; its pool must be the dataset's.
         difficulty: How difficulty is estimated and binned.
@@ -86,7 +86,8 @@ class GDROMixin:
         check_arguments(dataset, kwargs)
         made, columns = None, ()
         if controller is None:
-            made = resolve_strategy(strategy, strategy_options)
+            config = kwargs.get("args", args[2] if len(args) > 2 else None) or GRPOConfig
+            made = resolve_strategy(strategy, strategy_options, config.num_generations)
             columns = wanted_columns(made, difficulty)
         self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns)
         if controller is not None:

@@ -35,7 +35,8 @@ def check_memory(args: Any) -> None:
     if args.beta != 0.0:
         raise UnsupportedError(
             f"memory with beta={args.beta} is not supported: with a KL term every row has a gradient, "
-            "so none can make room for a remembered one; set beta=0.0 or leave memory out"
+            "so none can make room for a remembered one; set beta=0.0 or "
+            "leave memory out, e.g. strategy='mopps(target=0.1) + rollout-gdro'"
         )
     if args.multi_objective_aggregation != "sum_then_normalize":
         raise UnsupportedError(

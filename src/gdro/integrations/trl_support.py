@@ -9,6 +9,7 @@ from typing import Any
 from datasets import IterableDataset
 
 from gdro.controller import Controller
+from gdro.defaults import default_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.registry import make_strategy
 from gdro.strategy import Strategy
@@ -108,22 +109,22 @@ def resolve_correct(correct: str | tuple[str, float] | None, names: list[str]) -
 
 
 def resolve_strategy(
-    strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None
+    strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None, mean_rollouts: int
 ) -> Strategy[Any]:
-    """The strategy that a trainer was given, by name or as an object.
+    """The strategy that a trainer was given, by name or as an object; the default if none was.
 
     Raises:
-        StrategyError: None was given, the name is unknown, or options came with an object.
+        StrategyError: The name is unknown, or options came without a name.
     """
-    if strategy is None:
-        raise StrategyError(
-            "no strategy given; pass strategy='rollout-gdro' (or another name of "
-            "gdro.list_strategies()), or controller="
-        )
+    if strategy is None and not options:
+        return default_strategy(mean_rollouts)
     if isinstance(strategy, str):
         return make_strategy(strategy, **dict(options or {}))
     if options:
-        raise StrategyError("strategy_options go with a strategy's name, not with an object")
+        raise StrategyError(
+            "strategy_options go with a strategy's name: pass strategy='rollout-gdro' or another of "
+            "gdro.list_strategies()"
+        )
     return strategy
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -15,9 +17,16 @@ from gdro.types import BoolArray, FloatArray, IntArray, Recall, Weights
 
 @dataclass(frozen=True)
 class Stored:
-    """When each prompt's latest success was, in closed plans (-1: none), shape (N,); plans closed."""
+    """What was stored when.
+
+    Attributes:
+        at_N: When each prompt's latest success was, in closed plans (-1: none), shape (N,).
+        misses_N: Visits without a success since, shape (N,).
+        steps: Plans closed.
+    """
 
     at_N: IntArray
+    misses_N: IntArray
     steps: int = 0
 
 
@@ -34,11 +43,16 @@ class Memory(Strategy[Stored]):
 
     Args:
         replay: Whether to replay.
-        anchors: Anchors a step; 0 for none.
-        candidates: Stored successes among which the least likely are found, by one forward pass.
+        anchors: Most anchors of a step: a whole number of them, or below 1 a share of the step's
+            rollouts; 0 for none.
+        candidates: Stored successes among which the least likely are found, by one forward pass; a
+            number or a share likewise.
         anchor_rate: Pass rate above which a prompt's success may be an anchor.
         anchor_advantage: Advantage of an anchor.
         max_age: Plans after which a stored success is no longer used; 0: never too old.
+        max_misses: Failed visits in a row after which a prompt's success is no longer used, until there
+            is a new one; 0: as many as there are. A verifier's lucky mistake is not confirmed by
+            fresh rollouts, so that it is replayed this often and no more.
         amplify: Right rollouts count 1 + amplify (1 - p)^2 times; 3 is what we tried, 0 is off.
 
     Raises:
@@ -51,21 +65,18 @@ class Memory(Strategy[Stored]):
     cost: ClassVar[str] = "one forward pass over the candidates, if anchors are on"
 
     replay: bool = True
-    anchors: int = 16
-    candidates: int = 64
+    anchors: int | float = 0.125
+    candidates: int | float = 0.5
     anchor_rate: float = 0.3
     anchor_advantage: float = 0.5
     max_age: int = 200
+    max_misses: int = 4
     amplify: float = 0.0
 
     def __post_init__(self) -> None:
         checks = {
-            "anchors": (self.anchors >= 0, self.anchors, "0 or more"),
-            "candidates": (
-                self.candidates >= self.anchors,
-                self.candidates,
-                f"anchors={self.anchors} or more",
-            ),
+            "anchors": (_amount(self.anchors), self.anchors, AMOUNT),
+            "candidates": (_amount(self.candidates), self.candidates, AMOUNT),
             "anchor_rate": (0 <= self.anchor_rate <= 1, self.anchor_rate, "0 to 1"),
             "anchor_advantage": (
                 0 < self.anchor_advantage < np.inf,
@@ -73,6 +84,7 @@ class Memory(Strategy[Stored]):
                 "above 0, finite",
             ),
             "max_age": (self.max_age >= 0, self.max_age, "0 or more"),
+            "max_misses": (self.max_misses >= 0, self.max_misses, "0 or more"),
             "amplify": (0 <= self.amplify < np.inf, self.amplify, "0 or more, finite"),
         }
         require(self.name, checks)
@@ -84,7 +96,7 @@ class Memory(Strategy[Stored]):
 
     def init(self, num_prompts: int, num_bins: int) -> Stored:
         """Nothing remembered."""
-        return Stored(np.full(num_prompts, -1))
+        return Stored(np.full(num_prompts, -1), np.zeros(num_prompts, np.int64))
 
     def weigh(self, state: Stored, belief: Belief, groups: Groups) -> Weights:
         """What to remember and recall; ones but for `amplify`."""
@@ -97,16 +109,18 @@ class Memory(Strategy[Stored]):
             bonus_P: FloatArray = 1.0 + self.amplify * miss_P**2
             weight_R = np.where(right_R, bonus_P[groups.position_R], weight_R)
         usable_N = self._usable(state)
-        recall = (*self._replays(usable_N, groups), *self._anchors(usable_N, belief, groups))
-        return Weights(
-            weight_R, plain.keep_R, remember_R=right_R, recall=recall, most_anchors=self.anchors
-        )
+        most = _count(self.anchors, groups)
+        recall = (*self._replays(usable_N, groups), *self._anchors(most, usable_N, belief, groups))
+        return Weights(weight_R, plain.keep_R, remember_R=right_R, recall=recall, most_anchors=most)
 
     def update(self, state: Stored, belief: Belief, groups: Groups) -> Stored:
         """Note the prompts that had a success."""
-        at_N = state.at_N.copy()
-        at_N[groups.plan.prompt_P[groups.successes_P > 0]] = state.steps
-        return Stored(at_N, state.steps + 1)
+        at_N, misses_N = state.at_N.copy(), state.misses_N.copy()
+        solved, failed = groups.successes_P > 0, groups.scored_P & (groups.successes_P == 0)
+        at_N[groups.plan.prompt_P[solved]] = state.steps
+        misses_N[groups.plan.prompt_P[solved]] = 0
+        misses_N[groups.plan.prompt_P[failed]] += 1
+        return Stored(at_N, misses_N, state.steps + 1)
 
     def metrics(self, state: Stored) -> dict[str, float]:
         """Share of the pool with a stored success, and the mean age of those, in plans."""
@@ -119,7 +133,8 @@ class Memory(Strategy[Stored]):
 
     def _usable(self, state: Stored) -> BoolArray:
         fresh_N = state.steps - state.at_N <= (self.max_age or np.inf)
-        return (state.at_N >= 0) & fresh_N
+        tried_N = state.misses_N >= (self.max_misses or np.inf)
+        return (state.at_N >= 0) & fresh_N & ~tried_N
 
     def _replays(self, usable_N: BoolArray, groups: Groups) -> list[Recall]:
         if not self.replay:
@@ -127,11 +142,23 @@ class Memory(Strategy[Stored]):
         failed_P = groups.scored_P & (groups.successes_P == 0) & usable_N[groups.plan.prompt_P]
         return [Recall(int(prompt), "replay") for prompt in groups.plan.prompt_P[failed_P]]
 
-    def _anchors(self, usable_N: BoolArray, belief: Belief, groups: Groups) -> list[Recall]:
-        stored = np.flatnonzero(usable_N) if self.anchors else np.zeros(0, np.int64)
+    def _anchors(self, most: int, usable_N: BoolArray, belief: Belief, groups: Groups) -> list[Recall]:
+        stored = np.flatnonzero(usable_N) if most else np.zeros(0, np.int64)
         if not len(stored):
             return []
         known = stored[belief.pass_rate(stored) > self.anchor_rate]
         known = known[~np.isin(known, groups.plan.prompt_P[groups.successes_P == 0])]
-        chosen = groups.rng().permutation(known)[: self.candidates]
+        candidates = max(most, _count(self.candidates, groups))
+        chosen = groups.rng().permutation(known)[:candidates]
         return [Recall(int(prompt), "anchor", self.anchor_advantage) for prompt in chosen]
+
+
+AMOUNT = "a whole number of 0 or more, or a share below 1 of the step's rollouts"
+
+
+def _amount(value: float) -> bool:
+    return 0 <= value < 1 or (isinstance(value, Integral) and value >= 1)
+
+
+def _count(value: float, groups: Groups) -> int:
+    return int(value) if isinstance(value, Integral) else ceil(value * len(groups.plan.prompt_R))

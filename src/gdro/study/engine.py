@@ -174,11 +174,11 @@ def run(
     if torch.get_num_threads() != 1:
         raise StudyError("a study runs on one thread, so that its numbers are the same every time")
     made = Run(controller_of(world.problem), world, model, training, recipe, seed)
-    curve: list[dict[str, float]] = []
-    start = time.perf_counter()
+    start, points = time.perf_counter(), _points(training)
+    curve = [_point(made, 0, *made.evaluate(K))]
     for number in range(training.num_steps):
         made.step(number)
-        if (number + 1) % training.evaluate_every == 0 and number + 1 < training.num_steps:
+        if number + 1 in points:
             curve.append(_point(made, number + 1, *made.evaluate(K)))
     mean_H, pass_H = made.evaluate(recipe.sizes.samples)
     curve.append(_point(made, training.num_steps, mean_H, pass_H))
@@ -187,6 +187,16 @@ def run(
         "recalled": made.controller.ledger.recalled, "discarded": made.controller.ledger.discarded,
         "digest": made.controller.digest(), "seconds": time.perf_counter() - start,
     }  # fmt: skip
+
+
+def _points(training: Training) -> set[int]:
+    """Steps of the learning curve before its end, closer at the start.
+
+    Arms that discard rollouts are read off their curves where they have spent what others have in all:
+    within the first steps, for one that discards most.
+    """
+    every, last = training.evaluate_every, training.num_steps
+    return {*range(every, last, every), *(step for step in (every // 4, every // 2) if 0 < step < last)}
 
 
 def _point(made: Run, step: int, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, float]:
