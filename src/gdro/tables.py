@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +30,14 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console.print(table)
     console.print(_by_slice(rows, metric))
     console.print("One seed shows the mechanism, not the effect: compare arms over many seeds.")
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table."""
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _by_slice(rows: dict[str, Any], metric: str) -> Table:

@@ -157,7 +157,16 @@ def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool
     spent["bf16"] = trainer.args.bf16
     # Linux counts kilobytes; the peak is the process's, earlier arms included.
     spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy})
+    curves = _curves(trainer.state.log_history)
+    write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy, "curves": curves})
+
+
+def _curves(history: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """What the trainer logged: whether a policy narrows, or its answers grow, is seen in these."""
+    names = {"step": "step", "reward": "reward", "entropy": "entropy",
+             "length": "completions/mean_length"}  # fmt: skip
+    logged = [line for line in history if "reward" in line]
+    return {name: [float(line[key]) for line in logged if key in line] for name, key in names.items()}
 
 
 def _last_checkpoint(folder: Path) -> str | None:
