@@ -12,7 +12,7 @@ VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
 
-.PHONY: help setup quickstart test lint bench smollm2 setup-verl test-verl clean
+.PHONY: help setup quickstart test test-trl lint bench smollm2 setup-verl verl-quickstart test-verl clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -28,7 +28,9 @@ $(READY): pyproject.toml requirements/constraints.txt
 quickstart: $(READY)  ## train and compare three arms on the CPU; writes runs/quickstart
 	$(BIN)/gdro train --recipe quickstart --resume
 
-test: $(READY) lint  ## lint, types, tests, doctests, and the built wheel
+test: test-trl test-verl  ## everything: both environments, lint, types, tests, doctests, the built wheel
+
+test-trl: $(READY) lint  ## all but verl
 	$(BIN)/pytest
 	$(BIN)/python tests/wheel_check.py
 
@@ -56,8 +58,11 @@ $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 	$(PYTHON) -m venv $(VERL)
 	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt torch
 	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt \
-		-e ".[verl]" pytest hypothesis
+		-e ".[verl,report]" pytest hypothesis
 	touch $@
+
+verl-quickstart: $(VERL_READY)  ## train a tiny model with rollout-gdro in verl on Ray, two ranks on the CPU
+	$(VERL_BIN)/gdro verl-quickstart
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
 	$(VERL_BIN)/python -m pytest -p no:cacheprovider tests/verl

@@ -2,6 +2,7 @@
 
 from gdro.belief import Belief
 from gdro.controller import Controller
+from gdro.defaults import default_strategy
 from gdro.difficulty import Difficulty
 from gdro.errors import (
     BudgetError,
@@ -48,6 +49,7 @@ __all__ = [
     "StrategyError",
     "TicketError",
     "Weights",
+    "default_strategy",
     "list_strategies",
     "make_strategy",
 ]

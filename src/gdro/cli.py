@@ -1,32 +1,18 @@
-"""The command line: `gdro train | eval | simulate | study | report | strategies`."""
+"""The command line: `gdro train | eval | simulate | study | report | strategies | ...`."""
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gdro import __version__
+from gdro.commands import data, train, verl
+from gdro.commands.train import EPILOG, arm_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
-from gdro.registry import make_strategy
-
-_EPILOG = """\
-examples:
-  gdro train --recipe quickstart                         three arms on a CPU, in minutes
-  gdro train --recipe quickstart --strategy joint        one arm with another strategy
-  gdro train --recipe quickstart trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2
-  gdro train --recipe quickstart --resume                go on after a crash
-  gdro simulate --strategy uniform --strategy joint      14,100 made-up prompts, no model, seconds
-  gdro report runs/quickstart                            draw the page again
-  gdro strategies rollout-gdro                           options, their meaning, a worked example
-  gdro simulate --strategy "mopps + rollout-gdro"        parts of two strategies together
-  gdro study studies/headline.yaml                       paired seeds, intervals: which is better?
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gdro: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
-        extra = {"report": "report", "study": "study"}.get(arguments.command, "trl")
+        extras = {"report": "report", "study": "study", "verl-dry-run": "verl",
+                  "verl-quickstart": "verl,report"}  # fmt: skip
+        extra = extras.get(arguments.command, "trl")
         print(f"gdro: {error}; pip install 'gdro[{extra}]'", file=sys.stderr)
         return 2
 
@@ -54,13 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gdro",
         description="RL post-training that spends its rollouts where learning happens.",
-        epilog=_EPILOG,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_train(commands)
-    _add_eval(commands)
+    train.add(commands)
     _add_simulate(commands)
     _add_study(commands)
     report = commands.add_parser("report", help="draw the page that explains a run")
@@ -68,49 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
     report.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
     report.set_defaults(run=_report)
+    data.add(commands)
+    verl.add(commands)
     show = commands.add_parser("strategies", help="list strategies, or explain one")
     show.add_argument("name", nargs="?", help="explain this strategy and its options")
     show.set_defaults(run=_strategies)
     return parser
-
-
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="quickstart", help="shipped name or YAML file (%(default)s)")
-    parser.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="override the recipe: seed=1, trl.max_steps=50 (any GRPOConfig option), "
-        "difficulty.k=4, arms.NAME.options.eta=2",
-    )
-
-
-def _add_train(commands: Any) -> None:
-    train = commands.add_parser(
-        "train",
-        help="train the arms of a recipe, evaluate and compare them",
-        description="Train the arms of a recipe from the same start with the same number of rollouts, "
-        "evaluate each on held-out prompts, and write summary.json and report.html.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_recipe(train)
-    train.add_argument(
-        "--strategy", metavar="NAME", help="train one arm with this strategy (or 'mopps + dapo')"
-    )
-    train.add_argument("--shadow", action="store_true", help="plan and log only; train as plain GRPO")
-    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    train.set_defaults(run=_train)
-
-
-def _add_eval(commands: Any) -> None:
-    evaluate = commands.add_parser(
-        "eval", help="evaluate a model on a recipe's held-out prompts (unbiased pass@k)"
-    )
-    _add_recipe(evaluate)
-    evaluate.add_argument("--model", required=True, help="folder, e.g. runs/quickstart/grpo/model")
-    evaluate.set_defaults(run=_eval)
 
 
 def _add_simulate(commands: Any) -> None:
@@ -199,7 +149,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from gdro.tables import print_summary
 
     names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
-    overrides = [override for name in names for override in _arm(name)[1]] + arguments.overrides
+    overrides = [override for name in names for override in arm_of(name)[1]] + arguments.overrides
     simulation = merge(Simulation, None, overrides, "simulation", GdroError)
     summary = simulate(
         simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)
@@ -207,52 +157,6 @@ def _simulate(arguments: argparse.Namespace) -> int:
     page = write_report([arguments.output], arguments.output / "report.html")
     print_summary(summary)
     print(f"\nsummary: {arguments.output / 'summary.json'}\nreport:  {page}")
-    return 0
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    # Heavy imports wait until a command needs them: `gdro --help` stays instant.
-    from gdro.recipes import load_recipe
-    from gdro.report import write_report
-    from gdro.tables import print_summary
-    from gdro.training import run
-
-    # The Trainer's own spelling of an option that every version of TRL in range understands.
-    warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
-    name, overrides = arguments.strategy, list(arguments.overrides)
-    if name:
-        name, made = _arm(name)
-        overrides = made + overrides
-    recipe = load_recipe(arguments.recipe, overrides)
-    if name:
-        recipe.arms = {name: recipe.arms[name]}
-    for arm in recipe.arms.values():
-        arm.apply = arm.apply and not arguments.shadow
-    output = arguments.output or Path("runs") / recipe.name
-    summary = run(recipe, output, resume=arguments.resume)
-    page = write_report([output], output / "report.html", output / "figures")
-    print_summary(summary)
-    print(f"\nsummary: {output / 'summary.json'}\nreport:  {page}")
-    return 0
-
-
-def _eval(arguments: argparse.Namespace) -> int:
-    import json
-
-    from transformers import AutoModelForCausalLM
-
-    from gdro.recipes import load_recipe
-    from gdro.training import evaluate_model, load_task
-
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    if not Path(arguments.model).is_dir():
-        raise GdroError(f"no model folder {arguments.model!r}; pass one that save_pretrained wrote")
-    task = load_task(recipe)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model)
-    result, _ = evaluate_model(recipe, task, model, None)
-    # Slices are by base difficulty, which a lone model does not have.
-    result.pop("slices")
-    print(json.dumps(result, indent=1))
     return 0
 
 
@@ -269,13 +173,6 @@ def _report(arguments: argparse.Namespace) -> int:
 def _strategies(arguments: argparse.Namespace) -> int:
     print(table() if arguments.name is None else explanation(arguments.name))
     return 0
-
-
-def _arm(strategy: str) -> tuple[str, list[str]]:
-    """Name of an arm for a strategy, and the override that makes it."""
-    make_strategy(strategy)  # a misspelt name is told before anything heavy is imported
-    name = re.sub(r"[^A-Za-z0-9]+", "-", strategy).strip("-")
-    return name, [f"arms.{name}.strategy={strategy}"]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig
 
-from gdro import make_strategy
+from gdro import StrategyError, default_strategy, make_strategy
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_advantages import Ragged, advantages
 from gdro.runlog import read_jsonl
@@ -172,3 +172,12 @@ def test_run_log_has_steps_and_groups() -> None:
     assert steps[-1]["ledger"]["tokens"] == sum(g["tokens"] for g in groups) > 0
     assert {"key", "bin", "successes", "weight"} <= set(groups[0])
     json.dumps(steps)
+
+
+def test_without_a_strategy_it_is_the_default_for_the_group_size() -> None:
+    trainer = make(None, max_steps=3, num_generations=4)
+    assert trainer.controller.strategy == default_strategy(4)
+    trainer.train()
+    assert trainer.controller.ledger.rollouts == 3 * 16
+    with pytest.raises(StrategyError, match="name"):
+        make(None, strategy_options={"n_max": 8})

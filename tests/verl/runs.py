@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from gdro.dry_run.launch import cpu_overrides, start
 from gdro.dry_run.quickstart import prepare
 
 HERE = Path(__file__).parent
-LIMIT = 400  # seconds; a run takes one to two minutes on two cores
+LIMIT = 400  # seconds; two at once take about two minutes on two cores
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,44 @@ class Ran:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Whole lines; a killed run may have cut the last one."""
+    whole = path.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
 
 
-def train(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str = "") -> Ran:
-    """Run main_ppo; after the checkpoint of step `kill_after` the driver is killed."""
+@dataclass(frozen=True)
+class Going:
+    """A run of main_ppo that has been started; two at once wait for Ray together."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    probe: Path
+    log: Path
+    kill_after: int
+
+    def finish(self) -> Ran:
+        """Wait for its end, or kill the driver after the checkpoint of step `kill_after`."""
+        until = time.monotonic() + LIMIT
+        saved = self.folder / f"checkpoints/global_step_{self.kill_after}/data.pt"
+        while self.process.poll() is None:
+            assert time.monotonic() < until, f"too slow: {self.log.read_text()[-2000:]}"
+            if saved.exists():
+                os.killpg(self.process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.2)
+        code = self.process.wait()
+        text = self.log.read_text(errors="replace")
+        assert code == (-signal.SIGKILL if self.kill_after else 0), text[-4000:]
+        return Ran(self.folder, lines(self.probe), text)
+
+
+def go(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str = "") -> Going:
+    """Start main_ppo."""
     given = [*cpu_overrides(2), *prepare(folder, train_size=32), *overrides,
              f"trainer.total_training_steps={steps}",
              f"reward.custom_reward_function.path={HERE / 'reward.py'}"]  # fmt: skip
-    probe, log = folder / "probe.jsonl", folder / f"log-{time.time_ns()}.txt"
-    os.environ |= {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": str(HERE)}
-    process = start(given, folder, log, plugins=("gdro.integrations.verl", "probe"))
-    until = time.monotonic() + LIMIT
-    while process.poll() is None:
-        assert time.monotonic() < until, f"too slow: {log.read_text()[-2000:]}"
-        if kill_after and len(list((folder / "checkpoints").glob(f"global_step_{kill_after}/data.pt"))):
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.2)
-    code = process.wait()
-    text = log.read_text(errors="replace")
-    assert kill_after or code == 0, text[-4000:]
-    return Ran(folder, lines(probe), text)
+    probe, log = (folder / f"{name}-{time.time_ns()}" for name in ("probe", "log"))
+    variables = {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": str(HERE)}
+    plugins = ("gdro.integrations.verl", "probe")
+    process = start(given, folder, log, plugins, variables=variables)
+    return Going(folder, process, probe, log, kill_after)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from pathlib import Path
 
 import pytest
-from runs import Ran, lines, train
+from runs import Ran, go, lines
 from safetensors.numpy import load_file
 
 GDRO = ("trainer.v1.trainer_mode=probe_gdro", "+gdro.poll_interval=0.05")
@@ -16,20 +17,22 @@ ROWS = 64
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory) -> Ran:
-    folder = tmp_path_factory.mktemp("stock")
-    return train(folder, "trainer.v1.trainer_mode=probe_stock", "trainer.save_freq=3", WHOLE, steps=3)
-
-
-@pytest.fixture(scope="module")
-def uniform(tmp_path_factory) -> Ran:
-    folder = tmp_path_factory.mktemp("uniform")
-    return train(folder, *GDRO, "+gdro.strategy=uniform", "trainer.save_freq=3", WHOLE, steps=3)
+def constant(tmp_path_factory) -> tuple[Ran, Ran]:
+    """verl's own trainer, and gdro's with a constant controller; both at once."""
+    save = ("trainer.save_freq=3", WHOLE)
+    modes = {
+        "stock": ("trainer.v1.trainer_mode=probe_stock",),
+        "uniform": (*GDRO, "+gdro.strategy=uniform"),
+    }
+    going = [go(tmp_path_factory.mktemp(name), *mode, *save, steps=3) for name, mode in modes.items()]
+    stock, uniform = [run.finish() for run in going]
+    return stock, uniform
 
 
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory) -> Ran:
-    return train(tmp_path_factory.mktemp("joint"), *JOINT, steps=6)
+    """Killed with SIGKILL when its sixth step of eight has been saved."""
+    return go(tmp_path_factory.mktemp("joint"), *JOINT, steps=8, kill_after=6).finish()
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +44,13 @@ def failing(joint: Ran) -> tuple[int, int]:
 
 @pytest.fixture(scope="module")
 def resumed(joint: Ran, failing: tuple[int, int], tmp_path_factory) -> Ran:
-    """Killed after its fourth step was saved, gone on with agent loops that fail."""
+    """Gone on from the fourth step, as if the sixth had not been saved, with agent loops that fail."""
     folder = tmp_path_factory.mktemp("killed")
-    train(folder, *JOINT, steps=6, kill_after=4)
-    return train(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail="{},{}".format(*failing))
+    shutil.copytree(joint.folder / "checkpoints", folder / "checkpoints")
+    shutil.rmtree(folder / "checkpoints/global_step_6")
+    (folder / "checkpoints/latest_checkpointed_iteration.txt").write_text("4")
+    fail = "{},{}".format(*failing)
+    return go(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail=fail).finish()
 
 
 def by_prompt(step: dict) -> dict[int, list]:
@@ -57,12 +63,13 @@ def by_prompt(step: dict) -> dict[int, list]:
     return {index: sorted(rows) for index, rows in found.items()}
 
 
-def test_a_constant_controller_changes_nothing(stock: Ran, uniform: Ran) -> None:
+def test_a_constant_controller_changes_nothing(constant: tuple[Ran, Ran]) -> None:
     """Answers, rewards and advantages are equal; weights differ by the order of sums in float32.
 
     Rows come back in the order in which Ray's workers finish, so that mini-batches are summed in
     another order in every run, stock verl's own too.
     """
+    stock, uniform = constant
     for number in (1, 2, 3):
         mine, theirs = by_prompt(uniform.step(number)), by_prompt(stock.step(number))
         assert mine.keys() == theirs.keys()

@@ -11,6 +11,8 @@ from pathlib import Path
 PLUGINS = ("gdro.integrations.verl",)
 _SINGLE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "HYDRA_FULL_ERROR": "1"}
+# Ray would start a process ahead for each of the CPUs that it is told of.
+_LATE = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}
 
 
 def cpu_overrides(ranks: int) -> list[str]:
@@ -30,40 +32,58 @@ def cpu_overrides(ranks: int) -> list[str]:
         f"{rollout}.agent.num_workers=1", "reward.num_workers=1", "data.dataloader_num_workers=0",
         f"{actor}.strategy=fsdp2", f"{actor}.fsdp_config.strategy=fsdp2",
         f"{actor}.use_torch_compile=False", f"{actor}.fsdp_config.use_torch_compile=False",
-        f"{actor}.fsdp_config.dtype=float32", f"+{actor}.fsdp_config.mixed_precision.param_dtype=fp32",
+        f"{actor}.fsdp_config.dtype=float32", f"++{actor}.fsdp_config.mixed_precision.param_dtype=fp32",
         f"{model}.use_remove_padding=False", f"{model}.enable_gradient_checkpointing=False",
-        f"+{model}.override_config.attn_implementation=sdpa",
+        f"++{model}.override_config.attn_implementation=sdpa",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
         # Ray counts these and reserves nothing; with the machine's own few CPUs it would wait for ever.
-        f"+ray_kwargs.ray_init.num_gpus={ranks}", "ray_kwargs.ray_init.num_cpus=32",
-        "+ray_kwargs.ray_init.include_dashboard=False",
+        f"++ray_kwargs.ray_init.num_gpus={ranks}", "ray_kwargs.ray_init.num_cpus=32",
+        "++ray_kwargs.ray_init.include_dashboard=False",
     ]  # fmt: skip
 
 
 def environment(given: Mapping[str, str], plugins: Sequence[str] = PLUGINS) -> dict[str, str]:
-    """Environment of the process, and so of Ray's workers."""
-    cpu = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": ",".join(plugins)}
-    return {**given, **_SINGLE, **_QUIET, **cpu}
+    """Environment of the process, and so of Ray's workers; plugins that are set already stay."""
+    own = [name for name in given.get("VERL_USE_EXTERNAL_MODULES", "").split(",") if name]
+    modules = dict.fromkeys([*plugins, *own])
+    cpu = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": ",".join(modules)}
+    return {**given, **_SINGLE, **_QUIET, **_LATE, **cpu}
 
 
 def start(
-    overrides: Sequence[str], folder: Path, log: Path, plugins: Sequence[str] = PLUGINS
+    overrides: Sequence[str],
+    folder: Path,
+    log: Path,
+    plugins: Sequence[str] = PLUGINS,
+    metrics: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `main_ppo`.
 
     Args:
         overrides: Its Hydra overrides.
-        folder: Working directory.
+        folder: Where Hydra writes. The working directory stays the caller's: relative paths and modules
+            beside the caller mean what they mean in a run without gdro.
         log: File of what it prints.
         plugins: Modules that verl imports first.
+        metrics: File of verl's `file` logger, one line of JSON a step.
+        variables: Further environment variables.
 
     Returns:
         The process, the leader of a group of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides, "hydra.run.dir=."]
-    given = environment(os.environ, plugins)
+    command = [
+        sys.executable,
+        "-m",
+        "verl.trainer.main_ppo",
+        *overrides,
+        f"hydra.run.dir={folder.absolute()}",
+    ]
+    given = environment({**os.environ, **(variables or {})}, plugins)
+    if metrics is not None:
+        given["VERL_FILE_LOGGER_PATH"] = str(metrics)
     with log.open("wb") as out:
         return subprocess.Popen(
-            command, cwd=folder, env=given, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=given, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from gdro.report.load import load_runs
 from gdro.tasks.chains import load
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -49,6 +52,22 @@ def prepare(folder: Path, train_size: int = 256, seed: int = 0) -> list[str]:
         "trainer.resume_mode=disable", "trainer.total_epochs=1000",
         f"trainer.default_local_dir={folder}/checkpoints",
     ]  # fmt: skip
+
+
+def told(log: Path) -> str:
+    """What a run log says of the last quarter of its steps, in a sentence."""
+    (run,), _ = load_runs([log])
+    late = slice(-max(1, run.num_steps // 4), None)
+    prompts_C = np.nansum(run.bins["prompts"][late], 0)
+    rollouts_C = np.nansum(run.bins["prompts"][late] * run.bins["rollouts"][late], 0)
+    seen = 1 + np.flatnonzero(prompts_C[1:] > 0)
+    if not len(seen):
+        return "No prompt came back yet; take more steps to see the controller act."
+    mean_C = rollouts_C[seen] / prompts_C[seen]
+    return (
+        f"In the last quarter of the run prompts of the hardest bin had {mean_C[0]:.1f} rollouts, those "
+        f"of the easiest {mean_C[-1]:.1f}; the mean is {rollouts_C.sum() / prompts_C.sum():.1f}."
+    )
 
 
 def _schema(row: dict[str, Any], index: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
-from gdro.integrations.verl_sampling import Draw, sample
+from gdro.integrations.verl_sampling import Draw, Sampling, sample
 
 BATCH = 64
 PATIENCE = 0.02  # seconds in which requests are gathered into one batch
@@ -108,8 +108,12 @@ class CpuServer:
             self._batch = None
         params = batch.params
         limit = params.get("max_tokens") or params.get("max_new_tokens") or self._longest
-        temperature = float(params.get("temperature", 1.0))
-        return sample(self._model, batch.draws, limit, temperature, self._ends, self._pad)
+        sampling = Sampling(
+            float(params.get("temperature", 1.0)),
+            float(params.get("top_p", 1.0)),
+            params.get("top_k") or 0,
+        )
+        return sample(self._model, batch.draws, limit, sampling, self._ends, self._pad)
 
     async def set_global_steps(self, step: int) -> None:
         """The version of the weights."""

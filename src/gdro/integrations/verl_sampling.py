@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 
 @dataclass(frozen=True)
@@ -26,30 +32,57 @@ class Draw:
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn; zero temperature takes the likeliest token.
+
+    Attributes:
+        temperature: Divides the logits.
+        top_p: Share of the probability that is kept, 1 for all.
+        top_k: Tokens that are kept, 0 or below for all.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def processors(self, draws: Sequence[Draw]) -> LogitsProcessorList:
+        """From logits to logits of which the largest is the sample."""
+        if self.temperature <= 0:
+            return LogitsProcessorList()
+        found: list[LogitsProcessor] = [TemperatureLogitsWarper(self.temperature)]
+        if self.top_k > 0:
+            found.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1:
+            found.append(TopPLogitsWarper(self.top_p))
+        return LogitsProcessorList([*found, _Gumbel(draws)])
+
+
 class _Gumbel(LogitsProcessor):
     """Adds Gumbel noise, so that the largest logit is a sample at temperature one (Gumbel 1954)."""
 
-    def __init__(self, draws: Sequence[Draw], temperature: float) -> None:
+    def __init__(self, draws: Sequence[Draw]) -> None:
         self._generators = [draw.generator() for draw in draws]
-        self._temperature = temperature
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         uniform = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self._generators])
         noise = -(-uniform.clamp(1e-20, 1.0 - 1e-7).log()).log()
-        return scores / self._temperature + noise
+        return scores + noise
 
 
 @torch.no_grad()
 def sample(
-    model: Any, draws: Sequence[Draw], limit: int, temperature: float, ends: Sequence[int], pad: int
+    model: Any, draws: Sequence[Draw], limit: int, sampling: Sampling, ends: Sequence[int], pad: int
 ) -> list[tuple[list[int], list[float]]]:
     """Answers and the log-probabilities of their tokens, in the order of `draws`.
+
+    Log-probabilities are those of the model at the temperature, whatever top-p and top-k cut off.
 
     Args:
         model: A causal language model of transformers.
         draws: What to sample.
         limit: Most tokens of an answer.
-        temperature: Zero takes the likeliest token.
+        sampling: How they are drawn.
         ends: Tokens that end an answer, and belong to it.
         pad: Token that fills up.
     """
@@ -59,14 +92,13 @@ def sample(
     for row, draw in enumerate(draws):
         ids[row, width - len(draw.prompt) :] = torch.tensor(draw.prompt)
         seen[row, width - len(draw.prompt) :] = 1
-    noise = [_Gumbel(draws, temperature)] if temperature > 0 else []
     out = model.generate(
         input_ids=ids, attention_mask=seen, max_new_tokens=limit, do_sample=False, pad_token_id=pad,
-        eos_token_id=list(ends), logits_processor=LogitsProcessorList(noise),
+        eos_token_id=list(ends), logits_processor=sampling.processors(draws),
         return_dict_in_generate=True, output_logits=True,
     )  # fmt: skip
     answers = out.sequences[:, width:]
-    logits = torch.stack(out.logits, 1).float() / (temperature or 1.0)
+    logits = torch.stack(out.logits, 1).float() / (sampling.temperature or 1.0)
     logp = logits.log_softmax(-1).gather(-1, answers.unsqueeze(-1)).squeeze(-1)
     found = []
     for row, tokens in enumerate(answers.tolist()):

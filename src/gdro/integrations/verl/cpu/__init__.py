@@ -11,11 +11,20 @@ import os
 from functools import partial
 from typing import Any
 
+from torch.distributed.fsdp import CPUOffloadPolicy
+
 from gdro.integrations.verl.cpu.platform import CpuPlatform
 
 __all__ = ["ROLLOUT", "CpuPlatform"]
 
 ROLLOUT = "gdro_cpu"
+
+
+class _Unpinned(CPUOffloadPolicy):
+    """Offloading to memory that is not pinned, whatever is asked for."""
+
+    def __init__(self, pin_memory: bool = True) -> None:
+        super().__init__(pin_memory=False)
 
 
 def _replica() -> Any:
@@ -27,6 +36,7 @@ def _replica() -> Any:
 def _install() -> None:
     # Imported late: these modules ask for the platform, which is registered above.
     import verl.utils.distributed as distributed
+    import verl.utils.fsdp_utils as fsdp_utils
     from verl.workers.rollout import base
     from verl.workers.rollout.replica import RolloutReplicaRegistry
 
@@ -35,6 +45,8 @@ def _install() -> None:
     # verl names one backend for the CPU and one for the device; torch refuses if both are the CPU.
     start = distributed.initialize_global_process_group_ray
     distributed.initialize_global_process_group_ray = partial(start, backend="gloo")
+    # verl offloads the reference model into pinned memory, which only an accelerator has.
+    fsdp_utils.CPUOffloadPolicy = _Unpinned
     base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = "gdro.integrations.verl_replica.WeightSender"
     RolloutReplicaRegistry.register(ROLLOUT, _replica)
 

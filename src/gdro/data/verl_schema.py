@@ -1,0 +1,34 @@
+"""Write a set in verl's schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+INSTRUCTION = (
+    "Solve this problem step by step. Give the answer alone on the last line, in the form "
+    "Answer: <answer>"
+)
+# verl scores this source by its own math_dapo rules: +1 for a right answer, -1 else, and `acc`.
+DATA_SOURCE = "math_dapo"
+
+
+def write_parquet(table: Any, path: Path) -> None:
+    """Write rows for `verl.trainer.main_ppo`.
+
+    Args:
+        table: A set as `gdro.data.load` returns it.
+        path: Parquet file to write. `extra_info.index` is the problem's stable id.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.map(_row, remove_columns=table.column_names).to_parquet(str(path))
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data_source": DATA_SOURCE,
+        "prompt": [{"role": "user", "content": f"{row['prompt']}\n\n{INSTRUCTION}"}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": row["answer"]},
+        "extra_info": {"index": row["prompt_id"], "source": row["source"]},
+    }

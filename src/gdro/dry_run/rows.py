@@ -1,0 +1,50 @@
+"""A few rows of the user's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gdro.data.load import read_table
+from gdro.dry_run.shrink import DryRunError
+
+_LOOKED_AT = 512
+
+
+def few_rows(files: Sequence[str], key: str, tokenizer: Any, num: int, path: Path) -> int:
+    """Write the rows with the shortest prompts among the first ones.
+
+    Args:
+        files: Parquet, JSON or JSONL files, as verl reads them; rows come from the first.
+        key: Column of the prompt: messages, or a text.
+        tokenizer: With a chat template if prompts are messages.
+        num: Rows wanted.
+        path: Parquet file to write.
+
+    Returns:
+        Tokens of the longest prompt that was written.
+
+    Raises:
+        DataError: The file is missing or unreadable.
+        DryRunError: It lacks the column, or has too few rows.
+    """
+    first = Path(files[0]).expanduser()
+    table = read_table(first)
+    if key not in table.column_names:
+        raise DryRunError(
+            f"{first} has no column {key!r} (data.prompt_key); it has {', '.join(table.column_names)}"
+        )
+    table = table.select(range(min(len(table), _LOOKED_AT)))
+    if len(table) < num:
+        raise DryRunError(f"{first} has {len(table)} rows; the dry run needs {num}")
+    lengths = [_length(value, tokenizer) for value in table[key]]
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)[:num]
+    table.select(sorted(order)).to_parquet(str(path))
+    return lengths[order[-1]]
+
+
+def _length(prompt: Any, tokenizer: Any) -> int:
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])

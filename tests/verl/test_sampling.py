@@ -1,0 +1,54 @@
+"""Answers of the CPU replica: reproducible, and drawn as asked."""
+
+from __future__ import annotations
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from gdro.integrations.verl_sampling import Draw, Sampling, sample
+
+torch.manual_seed(0)
+MODEL = Qwen3ForCausalLM(
+    Qwen3Config(vocab_size=11, hidden_size=16, intermediate_size=16, num_hidden_layers=1, head_dim=8,
+                num_attention_heads=2, num_key_value_heads=1)
+).eval()  # fmt: skip
+
+
+def first_tokens(sampling: Sampling, num: int = 4000) -> torch.Tensor:
+    draws = [Draw((3, 4), 0, 0, i) for i in range(num)]
+    return torch.tensor([tokens[0] for tokens, _ in sample(MODEL, draws, 1, sampling, [99], 0)])
+
+
+def shares(sampling: Sampling) -> torch.Tensor:
+    with torch.no_grad():
+        logits = MODEL(torch.tensor([[3, 4]])).logits[0, -1]
+    wanted = (logits / sampling.temperature).softmax(-1)
+    order = wanted.argsort(descending=True)
+    kept = order[: sampling.top_k] if sampling.top_k > 0 else order
+    inside = wanted[kept] / wanted[kept].sum()
+    kept = kept[(inside.cumsum(0) - inside) < sampling.top_p]
+    only = torch.zeros_like(wanted)
+    only[kept] = wanted[kept] / wanted[kept].sum()
+    return only
+
+
+def test_tokens_have_the_stated_probabilities() -> None:
+    for sampling in (Sampling(), Sampling(0.5), Sampling(0.7, top_p=0.6), Sampling(1.0, 1.0, 3),
+                     Sampling(0.6, 0.8, 5)):  # fmt: skip
+        wanted = shares(sampling)
+        found = torch.bincount(first_tokens(sampling), minlength=11) / 4000
+        assert (found[wanted == 0] == 0).all()
+        assert ((found - wanted).abs() < 4.5 * (wanted * (1 - wanted) / 4000).sqrt() + 1e-9).all()
+
+
+def test_zero_temperature_takes_the_likeliest() -> None:
+    assert first_tokens(Sampling(0.0), 3).unique().tolist() == [int(shares(Sampling()).argmax())]
+
+
+def test_an_answer_depends_on_its_own_draw_alone() -> None:
+    draws = [Draw((3, 4), 0, 0, i) for i in range(6)]
+    together = sample(MODEL, draws, 4, Sampling(), [1], 0)
+    alone = [sample(MODEL, [draw], 4, Sampling(), [1], 0)[0] for draw in draws]
+    assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
+    assert len({tuple(tokens) for tokens, _ in together}) > 1
+    assert all(len(tokens) == len(logps) for tokens, logps in together)
