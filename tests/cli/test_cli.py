@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gdro import list_strategies
+from gdro import default_strategy, list_strategies, make_strategy
 from gdro.cli import main
+from gdro.recipes import load_recipe
 
 SMALL = [
     "trl.max_steps=6", "trl.per_device_train_batch_size=32", "trl.save_steps=2",
@@ -23,7 +24,7 @@ def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["train", "--recipe", "quickstart", "--output", str(out), *SMALL]
     assert main(arguments) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["arms"]) == {"grpo", "prompt-gdro", "rollout-gdro"}
+    assert set(summary["arms"]) == {"grpo", "prompt-gdro", "rollout-gdro", "gdro"}
     for arm in summary["arms"].values():
         assert {"pass@8", "mean@8", "rollouts", "tokens", "seconds"} <= set(arm)
         assert arm["rollouts"] == 6 * 32
@@ -40,6 +41,11 @@ def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["eval", "--model", str(out / "grpo/model"), *SMALL]) == 0
     assert main(["report", str(out / "rollout-gdro/gdro"), "-o", str(tmp_path / "one.html")]) == 0
     assert (tmp_path / "one.html").exists()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "smollm2_arms"])
+def test_recipes_train_the_default_strategy(name: str) -> None:
+    assert make_strategy(load_recipe(name, []).arms["gdro"].strategy) == default_strategy(4)
 
 
 def test_one_strategy_in_shadow(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gdro.registry import make_strategy
 
 EPILOG = """\
 examples:
-  gdro train --recipe quickstart                         three arms on a CPU, in minutes
+  gdro train --recipe quickstart                         four arms on a CPU, in minutes
   gdro train --recipe quickstart --strategy joint        one arm with another strategy
   gdro train --recipe quickstart trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2
   gdro train --recipe quickstart --resume                go on after a crash

