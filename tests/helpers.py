@@ -26,6 +26,7 @@ COMPOSITIONS = (
     "sec + hora + daro",
     "difficulty-pool + random-rollouts + reinforce-ada",
     "failure-sampling + memory",
+    "learning-progress + rollout-gdro + passk-advantages",
     "frontier-sampling + rollout-gdro(n_max=8) + memory(max_misses=4, anchors=3, candidates=9)",
 )
 

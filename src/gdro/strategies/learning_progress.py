@@ -1,0 +1,94 @@
+"""Learning progress: draw prompts whose pass rate is moving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.belief import Belief
+from gdro.groups import Groups
+from gdro.numerics.sampling import draw_weighted
+from gdro.strategy import Strategy, require
+from gdro.types import FloatArray, IntArray, Request
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Running means of each prompt's pass rate, -1 before its first visit, shape (N,) each."""
+
+    fast_N: FloatArray
+    slow_N: FloatArray
+
+
+@dataclass(frozen=True)
+class LearningProgress(Strategy[Progress]):
+    """Draw without replacement with Pr(u) = floor/N + (1 - floor) |fast_u - slow_u| / sum.
+
+    Fast and slow are exponential means of the pass rate over a prompt's own visits; their distance is
+    large while it is being learned, or forgotten, and small when it is solved or hopeless. The paper
+    scores tasks by the slope of their learning curve; here the task is a prompt, after the
+    two-timescale form of arXiv 2106.14876. Unseen prompts count as much as the fastest.
+
+    Args:
+        fast: Weight of the newest visit in the fast mean.
+        slow: The same in the slow mean.
+        floor: Share of the draws that stays uniform.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "learning-progress"
+    changes: ClassVar[str] = "which prompts are drawn: those whose pass rate moves"
+    source: ClassVar[str] = "arXiv 1707.00183"
+
+    fast: float = 0.5
+    slow: float = 0.1
+    floor: float = 0.2
+
+    def __post_init__(self) -> None:
+        checks = {
+            "fast": (0 < self.fast <= 1, self.fast, "above 0, at most 1"),
+            "slow": (0 < self.slow <= self.fast, self.slow, f"above 0, at most fast={self.fast}"),
+            "floor": (0 < self.floor <= 1, self.floor, "above 0, at most 1"),
+        }
+        require(self.name, checks)
+
+    @property
+    def selects(self) -> bool:
+        """True."""
+        return True
+
+    def init(self, num_prompts: int, num_bins: int) -> Progress:
+        """Nothing seen."""
+        return Progress(np.full(num_prompts, -1.0), np.full(num_prompts, -1.0))
+
+    def select(
+        self, state: Progress, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """Moving prompts more often, every prompt sometimes."""
+        moved_N = np.abs(state.fast_N - state.slow_N)
+        unseen_N = state.fast_N < 0
+        most = np.max(moved_N, where=~unseen_N, initial=0.0)
+        # With nothing moving at all every prompt is as good as any other.
+        weight_N = np.where(unseen_N, most, moved_N) if most > 0 else np.ones(len(moved_N))
+        share_N = (1.0 - self.floor) * weight_N / weight_N.sum() + self.floor / len(weight_N)
+        return draw_weighted(share_N, request.num_prompts, rng)
+
+    def update(self, state: Progress, belief: Belief, groups: Groups) -> Progress:
+        """Move both means towards the visit's pass rate; the first visit sets them."""
+        prompt_P = groups.plan.prompt_P[groups.scored_P]
+        rate_P = 1.0 - groups.failure_P[groups.scored_P]
+        return Progress(*(
+            _moved(mean_N, prompt_P, rate_P, share)
+            for mean_N, share in ((state.fast_N, self.fast), (state.slow_N, self.slow))
+        ))  # fmt: skip
+
+
+def _moved(mean_N: FloatArray, prompt_P: IntArray, rate_P: FloatArray, share: float) -> FloatArray:
+    old_P = mean_N[prompt_P]
+    moved_N = mean_N.copy()
+    moved_N[prompt_P] = np.where(old_P < 0, rate_P, old_P + share * (rate_P - old_P))
+    return moved_N

@@ -1,0 +1,59 @@
+"""Advantages of the group's pass@k: prompts solved by every subset of k rollouts stop counting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.belief import Belief
+from gdro.groups import Groups
+from gdro.numerics.passk import passk_unbiased
+from gdro.strategy import NoState, Strategy, require
+from gdro.types import FloatArray, Weights
+
+
+@dataclass(frozen=True)
+class PasskAdvantages(Strategy[NoState]):
+    """Reward subsets of k rollouts instead of single ones, in closed form.
+
+    With n rollouts of which s are right, p = s / n, and R the unbiased pass@k, the paper's advantages
+    of right and wrong rollouts are a = sqrt((1 - R) / R) and -a s / (n - s). Both are GRPO's advantage
+    times a sqrt(p / (1 - p)), which is the prompt's weight here: 1 for k = 1, and in the paper 0 where
+    fewer than k rollouts are wrong. For rewards of 0 and 1.
+
+    Args:
+        k: Size of a subset; a group of fewer rollouts is one subset.
+        least: Least weight: a group that was paid for never counts for nothing.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "passk-advantages"
+    changes: ClassVar[str] = "the weight of each prompt, as if pass@k were rewarded"
+    source: ClassVar[str] = "arXiv 2508.10751, its analytical derivation"
+
+    k: int = 2
+    least: float = 0.01
+
+    def __post_init__(self) -> None:
+        checks = {
+            "k": (self.k >= 1, self.k, "1 or more"),
+            "least": (0 < self.least <= 1, self.least, "above 0, at most 1"),
+        }
+        require(self.name, checks)
+
+    def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
+        """The factor between both advantages; one for groups without a gradient."""
+        weight_P: FloatArray = np.ones(len(groups.trials_P))
+        mixed_P = groups.mixed_P
+        trials, right = groups.trials_P[mixed_P], groups.successes_P[mixed_P]
+        for k in np.unique(np.minimum(self.k, trials)).tolist():
+            of_k = np.minimum(self.k, trials) == k
+            reached = passk_unbiased(right[of_k], trials[of_k], k)
+            odds = right[of_k] / (trials[of_k] - right[of_k])
+            factor = np.sqrt((1.0 - reached) / reached * odds)
+            weight_P[np.flatnonzero(mixed_P)[of_k]] = np.maximum(factor, self.least)
+        return groups.expand(weight_P)
