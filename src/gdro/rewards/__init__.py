@@ -1,0 +1,25 @@
+"""Verifiable rewards: is the answer right? For TRL and verl; nothing that a model writes is run."""
+
+from gdro.rewards.extract import answer_of
+from gdro.rewards.functions import (
+    combined,
+    exact_match,
+    format_reward,
+    gym_reward,
+    math_reward,
+    multiple_choice,
+)
+from gdro.rewards.pool import RewardError
+from gdro.rewards.verifier import MathVerifier
+
+__all__ = [
+    "MathVerifier",
+    "RewardError",
+    "answer_of",
+    "combined",
+    "exact_match",
+    "format_reward",
+    "gym_reward",
+    "math_reward",
+    "multiple_choice",
+]

@@ -1,0 +1,94 @@
+"""Find the answer in what a model wrote. Text only: nothing is parsed as mathematics here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+TAIL = 10_000  # characters at the end of a completion in which an answer is looked for
+LONGEST = 1_000  # characters of an answer
+
+_TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
+_HASH = re.compile(r"####[ \t]*([^\n]+)")
+_SAID = re.compile(
+    r"(?:final\s+answer\s+is|the\s+answer\s+is|answer\s*:)[ \t]*:?[ \t]*([^\n]+)", re.IGNORECASE
+)
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+
+
+def answer_of(completion: str) -> str | None:
+    """The answer of a completion.
+
+    The last of the first kind that there is: `\\boxed{...}`; `<answer>...</answer>`; `#### ...`
+    (GSM8K); the rest of a line after "answer is" or "Answer:"; a number. What is in a tag or after
+    words may itself be boxed, or stand between dollar signs.
+
+    Args:
+        completion: What the model wrote; only its last 10,000 characters are looked at.
+
+    Returns:
+        The answer, or None if there is none or it is longer than 1,000 characters.
+
+    >>> answer_of("so x = 3, and the answer is $\\\\frac{1}{2}$.")
+    '\\\\frac{1}{2}'
+    >>> answer_of("<answer>12</answer> or \\\\boxed{13}")
+    '13'
+    """
+    tail = completion[-TAIL:]
+    for rule in RULES:
+        found = rule(tail)
+        if found is not None:
+            found = plain(found)
+            return found if 0 < len(found) <= LONGEST else None
+    return None
+
+
+def plain(answer: str) -> str:
+    """An answer without spaces around it, dollar signs, a box, or a full stop at its end."""
+    text = answer.strip()
+    for _ in range(4):  # each at most twice, whatever the order
+        start = text
+        text = text.removesuffix(".").rstrip()
+        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
+            if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right) - 1:
+                text = text[len(left) : len(text) - len(right)].strip()
+        box, inner = _BOXED.match(text), last_boxed(text)
+        if box is not None and inner is not None and box.end() + len(inner) + 1 == len(text):
+            text = inner.strip()
+        if text == start:
+            break
+    return text
+
+
+def last_boxed(text: str) -> str | None:
+    """What the last `\\boxed{...}` that closes holds; braces are counted, escaped ones not."""
+    for found in reversed(list(_BOXED.finditer(text))):
+        depth, at = 1, found.end()
+        while at < len(text):
+            character = text[at]
+            if character == "\\":
+                at += 1
+            elif character == "{":
+                depth += 1
+            elif character == "}":
+                depth -= 1
+                if not depth:
+                    return text[found.end() : at]
+            at += 1
+    return None
+
+
+def _last(pattern: re.Pattern[str], group: int) -> Callable[[str], str | None]:
+    def rule(text: str) -> str | None:
+        found = None
+        for match in pattern.finditer(text):
+            found = match.group(group)
+        return found
+
+    return rule
+
+
+RULES: tuple[Callable[[str], str | None], ...] = (
+    last_boxed, _last(_TAG, 1), _last(_HASH, 1), _last(_SAID, 1), _last(_NUMBER, 0),
+)  # fmt: skip

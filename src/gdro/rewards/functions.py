@@ -1,0 +1,229 @@
+"""Reward functions for TRL: `reward_funcs=[math_reward(), format_reward()]`."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Protocol, cast
+
+from gdro.rewards.extract import answer_of, plain
+from gdro.rewards.pool import Pool, RewardError
+from gdro.rewards.verifier import MathVerifier, check_texts
+from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
+
+
+class RewardFunction(Protocol):
+    """What TRL calls with the batch and the dataset's columns; `__name__` is what it logs."""
+
+    __name__: str
+
+    def __call__(self, *, completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        """Rewards, shape (R,)."""
+        ...
+
+
+def math_reward(verifier: MathVerifier | None = None, column: str = "answer") -> RewardFunction:
+    """1 where math-verify takes the completion's answer for the gold one, else 0.
+
+    Args:
+        verifier: Who judges; default: one with two workers, made at the first call.
+        column: Column of the gold answers.
+
+    Returns:
+        The reward function.
+    """
+
+    def math(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        golds = _column(columns, column)
+        judged = (verifier or shared_verifier()).score(golds, texts_of(completions))
+        return [float(right) for right in judged]
+
+    return math
+
+
+def exact_match(column: str = "answer") -> RewardFunction:
+    """1 where the completion's answer is the gold text, letter case and repeated spaces apart.
+
+    Args:
+        column: Column of the gold answers.
+
+    Returns:
+        The reward function.
+    """
+
+    def exact(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        golds = _column(columns, column)
+        pairs = zip(golds, texts_of(completions), strict=True)
+        return [float(_folded(gold) in (_folded(text), _folded(answer_of(text) or "")))
+                for gold, text in pairs]  # fmt: skip
+
+    return exact
+
+
+def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunction:
+    """1 where the completion chooses the gold letter.
+
+    The choice is the letter in a box, a tag, or after "answer is" or "Answer:", in parentheses or
+    not; else the last capital letter of the choices that stands alone.
+
+    Args:
+        column: Column of the gold letters.
+        choices: Letters that may be chosen.
+
+    Returns:
+        The reward function.
+
+    Raises:
+        RewardError: The choices are no distinct capital letters.
+    """
+    if (
+        not choices
+        or len(set(choices)) < len(choices)
+        or not set(choices) <= set(string.ascii_uppercase)
+    ):
+        raise RewardError(f"choices are {choices!r}; they must be distinct capital letters")
+
+    def choice(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        golds = [plain(gold).upper() for gold in _column(columns, column)]
+        if wrong := [gold for gold in golds if gold not in choices or len(gold) != 1]:
+            raise RewardError(f"column {column!r} holds {wrong[0]!r}; it must hold one of {choices!r}")
+        pairs = zip(golds, texts_of(completions), strict=True)
+        return [float(gold == _chosen(text, choices)) for gold, text in pairs]
+
+    return choice
+
+
+def format_reward(pattern: str = r".*\\boxed\{.+\}.*") -> RewardFunction:
+    """1 where the whole completion matches a pattern, else 0.
+
+    Args:
+        pattern: A regular expression of yours (not of a stranger: some take exponential time); `.`
+            matches line ends too. Default: there is something in a box.
+
+    Returns:
+        The reward function.
+
+    Raises:
+        RewardError: The pattern is no regular expression.
+    """
+    try:
+        compiled = re.compile(pattern, re.DOTALL)
+    except re.error as problem:
+        raise RewardError(f"pattern {pattern!r} is no regular expression: {problem}") from problem
+
+    def format(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        return [float(compiled.fullmatch(text) is not None) for text in texts_of(completions)]
+
+    return format
+
+
+def gym_reward(
+    column: str = "entry", workers: int = 2, timeout_s: float = 2.0, memory_mb: int = 512
+) -> RewardFunction:
+    """The score of reasoning-gym's own scorers, from 0 to 1 in hundredths, in confined workers.
+
+    Args:
+        column: Column of the entries as JSON, as `gdro.data` writes them.
+        workers: Processes.
+        timeout_s: Most seconds for one answer.
+        memory_mb: Most megabytes that scoring may take in a worker.
+
+    Returns:
+        The reward function. It raises a RewardError where a scorer gives less than 1 to its own
+        entry's answer, as those do that run answers as Python code, which the workers refuse.
+    """
+    pool = Pool("gym", workers, timeout_s, memory_mb)
+    tried: set[str] = set()
+
+    def gym(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        entries = _column(columns, column)
+        _try(pool, entries, tried)
+        answers = [answer_of(text) or "" for text in texts_of(completions)]
+        verdicts = pool.judge(list(zip(entries, answers, strict=True)))
+        return [0.0 if v in (TOO_SLOW, CRASHED) else v / RIGHT for v in verdicts]
+
+    return gym
+
+
+def combined(parts: Mapping[RewardFunction, float]) -> RewardFunction:
+    """One reward function from several: the weighted sum.
+
+    Args:
+        parts: Weights by function. TRL's own way, `reward_funcs` with `reward_weights`, logs each part;
+            this is for where one function is wanted.
+
+    Returns:
+        The reward function.
+    """
+
+    def total(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        each = [[weight * r for r in part(completions=completions, **columns)]
+                for part, weight in parts.items()]  # fmt: skip
+        return [sum(rewards) for rewards in zip(*each, strict=True)]
+
+    return total
+
+
+@cache
+def shared_verifier() -> MathVerifier:
+    """One verifier for the whole process; its workers end with the process."""
+    return MathVerifier()
+
+
+def texts_of(completions: Sequence[Any]) -> list[str]:
+    """Texts of completions: they are texts, or conversations whose last message counts.
+
+    Raises:
+        RewardError: An entry is neither.
+    """
+    texts: list[str] = [_text(completion) for completion in completions]
+    check_texts("completions", texts)
+    return texts
+
+
+def _text(completion: Any) -> Any:
+    if isinstance(completion, list) and completion:
+        last = cast("list[Any]", completion)[-1]
+        if isinstance(last, dict):
+            return cast("dict[str, Any]", last).get("content")
+    return cast("Any", completion)
+
+
+def _column(columns: Mapping[str, Sequence[Any]], name: str) -> list[str]:
+    if name not in columns:
+        raise RewardError(f"no column {name!r}; the dataset has {', '.join(sorted(columns)) or 'none'}")
+    found = list(columns[name])
+    check_texts(f"column {name!r}", found)
+    return found
+
+
+def _folded(text: str) -> str:
+    return " ".join(plain(text).casefold().split())
+
+
+def _chosen(text: str, choices: str) -> str | None:
+    letter = rf"\(?([{choices}])\)?"
+    found = re.match(rf"{letter}(?:[\s.:,)]|$)", (answer_of(text) or "").strip("* "))
+    if found is None:
+        alone = re.findall(rf"(?<![A-Za-z]){letter}(?![A-Za-z'])", text[-10_000:])
+        return alone[-1] if alone else None
+    return found.group(1)
+
+
+def _try(pool: Pool, entries: Sequence[str], tried: set[str]) -> None:
+    """Hold each scorer that is new to the answer of its own entry."""
+    new: dict[str, str] = {}
+    for entry in entries:
+        new.setdefault(json.loads(entry)["metadata"]["source_dataset"], entry)
+    new = {name: entry for name, entry in new.items() if name not in tried}
+    verdicts = pool.judge([(entry, str(json.loads(entry)["answer"])) for entry in new.values()])
+    for name, verdict in zip(new, verdicts, strict=True):
+        if verdict != RIGHT:
+            raise RewardError(
+                f"reasoning-gym's scorer of {name!r} does not give 1 to its own answer inside a worker "
+                "(some run answers as code, which is refused); leave this set out"
+            )
+    tried |= set(new)

@@ -1,0 +1,59 @@
+"""What a worker judges with: math-verify, or reasoning-gym's own scorers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
+
+Judge = Callable[[str, str], float]
+
+# What math-verify imports late for these is imported before any answer is read.
+_WARM = (
+    ("1", "2"), ("\\frac{1}{2}", "0.5"), ("x^2+1", "1+x^2"), ("(1,2)", "(1, 3)"), ("[0,1)", "[0,1]"),
+    ("\\{1,2\\}", "\\{2,1\\}"), ("\\sqrt{2}", "2^{1/2}"), ("x=3", "3"), ("x>2", "(2,\\infty)"),
+    ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"),
+    ("\\pi", "3.14159"), ("\\text{Monday}", "\\text{Monday}"), ("50\\%", "0.5"), ("3+4i", "4i+3"),
+    ("\\sin x", "\\cos x"), ("\\int_0^1 x dx", "\\frac12"), ("\\log_2 8", "3"), ("90^\\circ", "90"),
+    ("\\binom{4}{2}", "6"),
+)  # fmt: skip
+
+
+def judge_of(kind: str) -> Judge:
+    """The judge of a kind of items, its library imported and warm."""
+    return _gym() if kind == "gym" else _math()
+
+
+def _math() -> Judge:
+    from math_verify import (  # pyright: ignore[reportMissingTypeStubs]
+        LatexExtractionConfig,
+        parse,
+        verify,
+    )
+
+    # Only LaTeX is read: math-verify's reader of plain expressions evaluates them as Python.
+    config = [LatexExtractionConfig()]
+
+    def read(text: str) -> list[Any]:
+        return cast("list[Any]", parse(f"${text}$", config, parsing_timeout=cast("int", None)))
+
+    def equal(gold: str, answer: str) -> float:
+        return float(verify(read(gold), read(answer), timeout_seconds=None))
+
+    for pair in _WARM:
+        equal(*pair)
+    return equal
+
+
+def _gym() -> Judge:
+    from reasoning_gym import get_score_answer_fn  # pyright: ignore[reportMissingTypeStubs]
+
+    scorer = cache(cast("Callable[[str], Callable[..., float]]", get_score_answer_fn))
+
+    def score(entry: str, answer: str) -> float:
+        row: dict[str, Any] = json.loads(entry)
+        name: str = row["metadata"]["source_dataset"]
+        return float(scorer(name)(answer=answer, entry=row))
+
+    return score

@@ -1,0 +1,128 @@
+"""MathVerifier against math-verify itself, in threads, and after its workers died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from math_verify import parse, verify
+
+from gdro.rewards import MathVerifier, RewardError
+
+GOLD = ["18", r"\frac{1}{2}", r"\left( 3, \frac{\pi}{2} \right)", r"x^2 + 2x + 1", r"\text{Evelyn}", "[0, 1)",
+        r"\{1, 2\}", "50\\%", r"\sqrt{2}", "1,000", "-0.5", r"3\pi", "x=4", r"\begin{pmatrix}1\\2\end{pmatrix}"]  # fmt: skip
+SAME = ["18.0", "0.5", r"(3,\frac{\pi}{2})", "(x+1)^2", "Evelyn", r"\left[0,1\right)", r"\{2,1\}", "0.5",
+        "2^{1/2}", "1000", r"-\frac12", r"\pi \cdot 3", "4", r"\begin{pmatrix}1\\2\end{pmatrix}"]  # fmt: skip
+
+
+def boxed(answers: list[str]) -> list[str]:
+    return [f"So we get $\\boxed{{{answer}}}$." for answer in answers]
+
+
+def test_golds_are_right_and_others_wrong(verifier: MathVerifier) -> None:
+    assert all(verifier.score(GOLD, boxed(GOLD)))
+    others = GOLD[1:] + GOLD[:1]
+    assert not any(verifier.score(GOLD, boxed(others)))
+
+
+def test_what_is_equal_is_right(verifier: MathVerifier) -> None:
+    found = dict(zip(zip(GOLD, SAME, strict=True), verifier.score(GOLD, boxed(SAME)), strict=True))
+    assert all(found.values()), [pair for pair, right in found.items() if not right]
+
+
+def test_nothing_is_wrong(verifier: MathVerifier) -> None:
+    assert verifier.score(["5", "5", ""], ["", "I do not know", ""]) == [False, False, False]
+    assert verifier.score([], []) == []
+
+
+integers = st.integers(-(10**15) + 1, 10**15 - 1)
+
+
+@given(integers, integers, st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_integers_at_once_are_what_math_verify_says(a: int, b: int, same: bool) -> None:
+    gold, answer = str(a), str(a if same else b)
+    theirs = verify(parse(f"${gold}$"), parse(f"${answer}$"))
+    with MathVerifier(workers=1) as verifier:  # starts no worker before it needs one
+        verifier._pool.judge = None  # and may not ask it here
+        assert verifier.compare([gold], [answer]) == [theirs]
+
+
+@pytest.mark.parametrize("gold", GOLD)
+def test_equal_texts_at_once_are_what_math_verify_says(gold: str) -> None:
+    assert verify(parse(f"${gold}$"), parse(f"${gold}$"))
+
+
+def test_threads_share_a_verifier(verifier: MathVerifier) -> None:
+    found: list[list[bool]] = []
+    texts = boxed(SAME)
+    threads = [threading.Thread(target=lambda: found.append(verifier.score(GOLD, texts))) for _ in range(4)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[True] * len(GOLD)] * 4
+
+
+def test_a_worker_that_dies_is_replaced() -> None:
+    with MathVerifier(workers=2, timeout_s=1.0) as verifier:
+        for worker in verifier._pool._workers:
+            os.kill(worker.process.pid, signal.SIGKILL)
+            worker.process.wait()
+        found = verifier.score(GOLD * 4, boxed(SAME * 4))
+        assert found.count(False) == verifier.crashes == 2
+        assert all(verifier.score(GOLD, boxed(SAME)))
+
+
+def test_workers_end_with_the_verifier() -> None:
+    with MathVerifier(workers=2) as verifier:
+        pids = [worker.process.pid for worker in verifier._pool._workers]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert verifier.score(["1"], ["1"]) == [True]  # needs no worker
+    with pytest.raises(RewardError, match="closed"):
+        verifier.score(["1/2"], ["0.5"])
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    code = (
+        "from gdro.rewards import MathVerifier; v = MathVerifier(workers=1); v.score(['1/2'], ['0.5']);"
+        "print(v._pool._workers[0].process.pid, flush=True); input()"
+    )
+    command = [sys.executable, "-c", code]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    worker = Path(f"/proc/{int(parent.stdout.readline())}")
+    assert worker.exists()
+    parent.kill()
+    parent.communicate()
+    for _ in range(200):
+        if not worker.exists() or "Z (zombie)" in (worker / "status").read_text():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("the worker outlived its parent")
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [({"workers": 0}, "workers=0"), ({"timeout_s": 0.0}, "timeout_s=0.0"), ({"memory_mb": 1}, "64 or more"),
+     ({"timeout_s": float("inf")}, "finite")],
+)  # fmt: skip
+def test_bad_arguments(options: dict, wrong: str) -> None:
+    with pytest.raises(RewardError, match=wrong):
+        MathVerifier(**options)
+
+
+def test_bad_input(verifier: MathVerifier) -> None:
+    with pytest.raises(RewardError, match="2 golds and 1 completions"):
+        verifier.score(["1", "2"], ["1"])
+    with pytest.raises(RewardError, match=r"completions\[1\] is NoneType"):
+        verifier.score(["1", "2"], ["1", None])
+    with pytest.raises(RewardError, match=r"golds\[0\] is int"):
+        verifier.score([1], ["1"])
