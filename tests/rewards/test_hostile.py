@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdro.rewards import MathVerifier
-from gdro.rewards.worker import verdicts_of
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW, WRONG
+from gdro.rewards.worker import verdicts_of
 
 FAMILIES = {
     "tower of powers": lambda n: "9^{" * n + "9" + "}" * n,
@@ -55,12 +55,15 @@ SIZES = (3, 9, 25)
 def test_every_family_is_answered() -> None:
     """Each with three sizes against three golds: a result each, and good answers are judged after it."""
     golds = ["1", "\\frac{1}{2}", "x"]
-    items = [(gold, family(size)) for family in FAMILIES.values() for size in SIZES for gold in golds]
+    items = [
+        (gold, family(size)) for family in FAMILIES.values() for size in SIZES for gold in golds
+    ]
     with MathVerifier(workers=2, timeout_s=0.3) as verifier:
         found = verifier.score([g for g, _ in items], [f"\\boxed{{{a}}}" for _, a in items])
         assert len(found) == len(items)
         assert (
-            verifier.compare([g for g, _ in items], [a for _, a in items]).count(True) < len(items) / 3
+            verifier.compare([g for g, _ in items], [a for _, a in items]).count(True)
+            < len(items) / 3
         )
         assert verifier.score(["\\frac{1}{2}"] * 4, ["0.5"] * 4) == [True] * 4
 
@@ -98,7 +101,13 @@ def test_random_texts_are_answered(verifier: MathVerifier, texts: list[str]) -> 
 def test_mutated_answers_are_answered(verifier: MathVerifier) -> None:
     rng = random.Random(0)
     letters = "\\{}()[]^_$&|,.;:!?'\"<>=+-*/0123456789xyzπ∞√ \n\x00\ud800"
-    seeds = [r"\frac{1}{2}", r"\left(3,\frac{\pi}{2}\right)", r"\sqrt[3]{x+1}", r"\{1,2\}", "x^2+2x+1"]
+    seeds = [
+        r"\frac{1}{2}",
+        r"\left(3,\frac{\pi}{2}\right)",
+        r"\sqrt[3]{x+1}",
+        r"\{1,2\}",
+        "x^2+2x+1",
+    ]
     texts = []
     for _ in range(1000):
         text = list(rng.choice(seeds))
@@ -160,9 +169,9 @@ def test_python_in_an_answer_is_not_run(verifier: MathVerifier, tmp_path: Path) 
 
 
 def test_wrong_is_no_crash() -> None:
-    assert verdicts_of([("a", "b")], lambda gold, answer: float(gold == answer), 1.0, 256 << 20) == [
-        WRONG
-    ]
+    assert verdicts_of(
+        [("a", "b")], lambda gold, answer: float(gold == answer), 1.0, 256 << 20
+    ) == [WRONG]
 
 
 def test_messages_carry_any_text() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from typing import Any, cast
 
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 Judge = Callable[[str, str], float]
 
 # What math-verify imports late for these is imported before any answer is read.
@@ -31,8 +34,12 @@ def _math() -> Judge:
         parse,
         verify,
     )
+    from sympy.parsing import sympy_parser  # pyright: ignore[reportMissingTypeStubs]
 
-    # Only LaTeX is read: math-verify's reader of plain expressions evaluates them as Python.
+    # Only LaTeX is read: math-verify's reader of plain expressions evaluates them as Python, and so
+    # does sympy with the text of each number unless it is given another reader of texts.
+    import_module("sympy.physics.units")  # reads the names of its own units when it is imported
+    sympy_parser.parse_expr = _number
     config = [LatexExtractionConfig()]
 
     def read(text: str) -> list[Any]:
@@ -44,6 +51,15 @@ def _math() -> Judge:
     for pair in _WARM:
         equal(*pair)
     return equal
+
+
+def _number(text: str, **_: Any) -> Any:
+    """An Integer or a Float, in place of sympy's `parse_expr`; all other texts are refused."""
+    from sympy import Float, Integer  # pyright: ignore[reportMissingTypeStubs]
+
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:50]!r} is no number")
+    return Float(text) if "." in text else Integer(int(text))
 
 
 def _gym() -> Judge:

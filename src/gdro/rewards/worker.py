@@ -74,7 +74,9 @@ def _confine(memory: int) -> None:
 _REFUSED = ("socket.", "subprocess.", "os.", "shutil.", "ctypes.", "pty.", "urllib.", "webbrowser.",
             "http.", "ftplib.", "smtplib.", "tempfile.", "pickle.")  # fmt: skip
 _HARMLESS = ("os.listdir", "os.scandir")  # the import system looks for modules
-_LIBRARY = tuple({os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, os.path.dirname(__file__))})
+_LIBRARY = tuple(
+    {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, os.path.dirname(__file__))}
+)
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
@@ -86,7 +88,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
             raise PermissionError(f"a worker may not open {path!r}")
     elif event == "exec":
         name = getattr(arguments[0], "co_filename", "")
-        if not os.path.realpath(name).startswith(_LIBRARY) and not name.startswith("<frozen"):
+        if not name.startswith("<frozen") and not os.path.realpath(name).startswith(_LIBRARY):
             raise PermissionError("a worker may not run code that came as text")
     elif event.startswith(_REFUSED) and event not in _HARMLESS:
         raise PermissionError(f"a worker may not: {event}")
