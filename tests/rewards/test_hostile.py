@@ -55,15 +55,12 @@ SIZES = (3, 9, 25)
 def test_every_family_is_answered() -> None:
     """Each with three sizes against three golds: a result each, and good answers are judged after it."""
     golds = ["1", "\\frac{1}{2}", "x"]
-    items = [
-        (gold, family(size)) for family in FAMILIES.values() for size in SIZES for gold in golds
-    ]
+    items = [(gold, family(size)) for family in FAMILIES.values() for size in SIZES for gold in golds]
     with MathVerifier(workers=2, timeout_s=0.3) as verifier:
         found = verifier.score([g for g, _ in items], [f"\\boxed{{{a}}}" for _, a in items])
         assert len(found) == len(items)
         assert (
-            verifier.compare([g for g, _ in items], [a for _, a in items]).count(True)
-            < len(items) / 3
+            verifier.compare([g for g, _ in items], [a for _, a in items]).count(True) < len(items) / 3
         )
         assert verifier.score(["\\frac{1}{2}"] * 4, ["0.5"] * 4) == [True] * 4
 
@@ -169,9 +166,9 @@ def test_python_in_an_answer_is_not_run(verifier: MathVerifier, tmp_path: Path) 
 
 
 def test_wrong_is_no_crash() -> None:
-    assert verdicts_of(
-        [("a", "b")], lambda gold, answer: float(gold == answer), 1.0, 256 << 20
-    ) == [WRONG]
+    assert verdicts_of([("a", "b")], lambda gold, answer: float(gold == answer), 1.0, 256 << 20) == [
+        WRONG
+    ]
 
 
 def test_messages_carry_any_text() -> None:

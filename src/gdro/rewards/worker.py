@@ -74,9 +74,7 @@ def _confine(memory: int) -> None:
 _REFUSED = ("socket.", "subprocess.", "os.", "shutil.", "ctypes.", "pty.", "urllib.", "webbrowser.",
             "http.", "ftplib.", "smtplib.", "tempfile.", "pickle.")  # fmt: skip
 _HARMLESS = ("os.listdir", "os.scandir")  # the import system looks for modules
-_LIBRARY = tuple(
-    {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, os.path.dirname(__file__))}
-)
+_LIBRARY = tuple({os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, os.path.dirname(__file__))})
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
