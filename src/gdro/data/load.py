@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from gdro.data.presets import PRESETS, Preset
-from gdro.errors import GdroError
+from gdro.data.alike import normalised
+from gdro.data.presets import OTHER_CHOICES, PRESETS, Preset
+from gdro.data.rows import GYM, SUFFIXES, Damaged, DataError, Row, file_rows, gym_rows, hub_rows
+from gdro.rewards.extract import last_boxed
+
+Dedup = Literal["normalised", "exact"]
+PROBLEMS = ("problem", "question", "prompt")
+ANSWERS = ("answer", "solution", "final_answer")
 
 
-class DataError(GdroError):
-    """A set is not to be had, or lacks what it should have."""
+@dataclass
+class Report:
+    """What became of the rows.
+
+    Attributes:
+        read: Rows read.
+        duplicates: Rows left out because the same problem came before.
+        contradictions: Duplicates whose answer was another; the first stays.
+        damaged: Why each row that was skipped was, with its number (from 1).
+    """
+
+    read: int = 0
+    duplicates: int = 0
+    contradictions: int = 0
+    damaged: list[str] = field(default_factory=list[str])
 
 
 def prompt_id(problem: str) -> str:
@@ -20,78 +41,174 @@ def prompt_id(problem: str) -> str:
     >>> prompt_id("1 + 1?") == prompt_id(" 1  + 1?")
     True
     """
-    return hashlib.sha256(" ".join(problem.split()).encode()).hexdigest()[:16]
+    return hashlib.sha256(" ".join(problem.split()).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def load(name: str, file: Path | None = None) -> Any:
+def load(name: str, file: Path | None = None, **options: Any) -> Any:
     """Load a set, one row a problem.
 
     Args:
-        name: Of a preset.
-        file: A local .parquet, .json or .jsonl file with the preset's columns, in place of the hub.
+        name: Of a preset; or a local file; or `reasoning-gym:NAME?size=2000&seed=1`.
+        file: A local file with the preset's columns, in place of the hub.
+        **options: Of `load_with_report`.
 
     Returns:
-        A `datasets.Dataset` with the columns `prompt`, `answer`, `prompt_id`, `source`, and `level`
-        where the set has one. Problems that differ in spaces only are one; the first stays.
+        A `datasets.Dataset` with the columns `prompt`, `answer`, `prompt_id`, `source`, `level` where
+        the set has one, and `entry` (JSON) where it is of reasoning-gym.
 
     Raises:
-        DataError: There is no such preset, the set cannot be loaded, or columns are missing.
+        DataError: There is no such set, it cannot be loaded, columns are missing, or a row is damaged.
     """
-    if name not in PRESETS:
-        raise DataError(f"no set {name!r}; there are: {', '.join(PRESETS)}")
-    preset = PRESETS[name]
-    table = _from_hub(preset, name) if file is None else read_table(file)
-    needed = [preset.problem, preset.answer]
-    missing = [column for column in needed if column not in table.column_names]
-    if missing:
-        raise DataError(
-            f"{file or preset.hub} has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
-        )
-    renamed = table.map(_row, fn_kwargs={"preset": preset}, remove_columns=table.column_names)
-    seen: dict[str, int] = {}
-    for row, key in enumerate(renamed["prompt_id"]):
-        seen.setdefault(key, row)
-    return renamed.select(list(seen.values()))
+    return load_with_report(name, file, **options)[0]
 
 
-def _row(row: dict[str, Any], preset: Preset) -> dict[str, Any]:
-    problem = str(row[preset.problem]).strip()
-    level = {"level": row[preset.level]} if preset.level in row else {}
-    found = {"prompt": problem, "answer": str(row[preset.answer]).strip()}
-    return {**found, "prompt_id": prompt_id(problem), "source": preset.source, **level}
-
-
-def _from_hub(preset: Preset, name: str) -> Any:
-    from datasets import load_dataset
-
-    try:
-        return load_dataset(preset.hub, preset.config, split=preset.split)
-    except (OSError, ValueError) as problem:  # ConnectionError is an OSError
-        raise DataError(
-            f"cannot load {preset.hub} from the hub: {str(problem).splitlines()[0]}; without a network "
-            f"pass a file with its columns: gdro data {name} --from FILE"
-        ) from problem
-
-
-def read_table(file: Path) -> Any:
-    """Read a local file of rows.
+def load_with_report(
+    name: str,
+    file: Path | None = None,
+    *,
+    skip_damaged: bool = False,
+    dedup: Dedup = "normalised",
+    problem: str | None = None,
+    answer: str | None = None,
+) -> tuple[Any, Report]:
+    """Load a set, and say what became of its rows.
 
     Args:
-        file: .parquet, .json or .jsonl.
+        name: As for `load`.
+        file: As for `load`.
+        skip_damaged: Leave out rows that lack a problem or an answer, or are no JSON; otherwise the
+            first of them is an error.
+        dedup: Which problems are one, of which the first stays: those that differ in spaces at most
+            (`exact`), or those that `gdro.data.normalised` makes equal.
+        problem: Column of the problem in a file of yours; default: problem, question or prompt.
+        answer: Column of the answer; default: answer, solution or final_answer.
 
     Returns:
-        A `datasets.Dataset`.
+        The `datasets.Dataset`, and the report.
 
     Raises:
-        DataError: It is missing, of another kind, or unreadable.
+        DataError: As for `load`.
     """
     from datasets import Dataset
-    from datasets.exceptions import DatasetGenerationError
 
-    readers = {".parquet": Dataset.from_parquet, ".json": Dataset.from_json, ".jsonl": Dataset.from_json}
-    if file.suffix not in readers or not file.is_file():
-        raise DataError(f"cannot read {file}: give an existing .parquet, .json or .jsonl file")
-    try:
-        return readers[file.suffix](str(file))
-    except (OSError, ValueError, DatasetGenerationError) as problem:
-        raise DataError(f"{file} is no readable table: {str(problem).splitlines()[0]}") from problem
+    rows, preset, where = _rows(name, file, problem, answer)
+    _check_columns(rows, preset, where)
+    report = Report(read=len(rows))
+    found = [_row(row, preset) for row in rows]
+    for number, row in enumerate(found, 1):
+        if isinstance(row, Damaged):
+            report.damaged.append(f"row {number}: {row}")
+    if report.damaged and not skip_damaged:
+        more = f" ({len(report.damaged)} rows are damaged)" if len(report.damaged) > 1 else ""
+        raise DataError(f"{where}, {report.damaged[0]}{more}; mend it, or skip them with --skip-damaged")
+    kept = _distinct([row for row in found if not isinstance(row, Damaged)], dedup, report)
+    if not kept:
+        raise DataError(f"{where} has no usable row")
+    return Dataset.from_list(kept), report
+
+
+def _rows(
+    name: str, file: Path | None, problem: str | None, answer: str | None
+) -> tuple[Sequence[Row], Preset, str]:
+    if name.startswith(GYM):
+        plain = Preset("", None, "train", "problem", "answer", name.partition("?")[0])
+        return gym_rows(name), plain, name
+    if name in PRESETS:
+        preset = PRESETS[name]
+        rows = hub_rows(preset) if file is None else file_rows(file)
+        return rows, preset, str(file or preset.hub)
+    path = Path(name)
+    if path.suffix not in SUFFIXES:
+        raise DataError(
+            f"no set {name!r}; there are: {', '.join(PRESETS)}; or pass a file "
+            f"({', '.join(SUFFIXES)}), or {GYM}NAME?size=2000&seed=1"
+        )
+    rows = file_rows(path)
+    columns = next((row for row in rows if not isinstance(row, Damaged)), {})
+    own = Preset(
+        "", None, "train", problem or _present(PROBLEMS, columns), answer or _present(ANSWERS, columns),
+        path.stem, "level" if "level" in columns else None,
+    )  # fmt: skip
+    return rows, own, name
+
+
+def _present(names: Sequence[str], columns: Mapping[str, Any]) -> str:
+    return next((name for name in names if name in columns), names[0])
+
+
+def _check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
+    whole = next((row for row in rows if not isinstance(row, Damaged)), None)
+    if whole is None:
+        raise DataError(f"{where} has no row that can be read")
+    missing = [column for column in preset.needed if column not in whole]
+    if missing:
+        raise DataError(f"{where} has no column {missing[0]!r}; it has {', '.join(map(str, whole))}")
+
+
+def _row(row: Row, preset: Preset) -> Row:
+    """The row in our schema, or why it has none."""
+    if isinstance(row, Damaged):
+        return row
+    problem = row.get(preset.problem)
+    if not isinstance(problem, str) or not problem.strip():
+        return Damaged(f"no text in column {preset.problem!r}")
+    answer = READERS[preset.reading](row, preset.answer)
+    if not answer:
+        return Damaged(f"no answer in column {preset.answer!r} (read as: {preset.reading})")
+    prompt = problem.strip()
+    if preset.reading == "choices":
+        if not all(isinstance(row.get(name), str) for name in OTHER_CHOICES):
+            return Damaged("a choice is missing")
+        prompt, answer = _choices(prompt, answer, [row[name].strip() for name in OTHER_CHOICES])
+    level = {"level": row[preset.level]} if preset.level in row else {}
+    entry = {"entry": row["entry"]} if "entry" in row else {}
+    key = prompt_id(prompt)
+    return {
+        "prompt": prompt,
+        "answer": answer,
+        "prompt_id": key,
+        "source": preset.source,
+        **level,
+        **entry,
+    }
+
+
+def _choices(problem: str, right: str, wrong: Sequence[str]) -> tuple[str, str]:
+    """The problem with its choices below, and the right letter; the order is the text's own."""
+    texts = sorted({right, *wrong}, key=lambda text: prompt_id(f"{problem}\n{text}"))
+    lines = [f"{letter}) {text}" for letter, text in zip("ABCD", texts, strict=False)]
+    return "\n".join([problem, "", *lines]), "ABCD"[texts.index(right)]
+
+
+def _distinct(rows: Sequence[dict[str, Any]], dedup: Dedup, report: Report) -> list[dict[str, Any]]:
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        key = normalised(row["prompt"]) if dedup == "normalised" else row["prompt_id"]
+        kept = first.setdefault(key, row)
+        report.duplicates += kept is not row
+        report.contradictions += kept["answer"] != row["answer"]
+    return list(first.values())
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    return "" if value is None or isinstance(value, list | dict) else str(value).strip()
+
+
+def _after_hash(row: Mapping[str, Any], column: str) -> str:
+    _, mark, answer = _text(row, column).rpartition("####")
+    return answer.strip().replace(",", "") if mark else ""
+
+
+def _first(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    return str(value[0]).strip().strip("$") if isinstance(value, list) and value else _text(row, column)
+
+
+READERS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
+    "text": _text,
+    "after ####": _after_hash,
+    "last box": lambda row, column: last_boxed(_text(row, column)) or "",
+    "first": _first,
+    "choices": _text,
+}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Reading = Literal["text", "after ####", "last box", "first", "choices"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,9 @@ class Preset:
         answer: Column of the answer.
         source: What the rows are called.
         level: Column of a difficulty, if there is one.
+        reading: How the answer is read from its column: the text; what follows `####`; what the last
+            box of a solution holds; the first of a list; or the right one of four choices, which are
+            put below the problem in an order that depends on its text alone.
     """
 
     hub: str
@@ -26,11 +32,41 @@ class Preset:
     answer: str
     source: str
     level: str | None = None
+    reading: Reading = "text"
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Columns that a row must have."""
+        others = OTHER_CHOICES if self.reading == "choices" else ()
+        return (self.problem, self.answer, *others)
+
+
+OTHER_CHOICES = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
+_OLYMPIAD = "OE_TO_maths_en_COMP"  # open-ended, text only, English, competitions
 
 PRESETS = {
-    "dapo-math-14k": Preset(
-        "open-r1/DAPO-Math-17k-Processed", "en", "train", "prompt", "solution", "dapo-math-14k"
-    ),
-    "math-500": Preset("HuggingFaceH4/MATH-500", None, "test", "problem", "answer", "math-500", "level"),
-}
+    preset.source: preset
+    for preset in (
+        Preset("open-r1/DAPO-Math-17k-Processed", "en", "train", "prompt", "solution", "dapo-math-14k"),
+        Preset(
+            "openai/gsm8k", "main", "train", "question", "answer", "gsm8k", reading="after ####"
+        ),
+        Preset(
+            "DigitalLearningGmbH/MATH-lighteval", None, "train", "problem", "solution", "math",
+            "level", "last box",
+        ),
+        Preset("HuggingFaceH4/MATH-500", None, "test", "problem", "answer", "math-500", "level"),
+        Preset("HuggingFaceH4/aime_2024", None, "train", "problem", "answer", "aime-2024"),
+        Preset("math-ai/aime25", None, "test", "problem", "answer", "aime-2025"),
+        Preset("math-ai/amc23", None, "test", "question", "answer", "amc-23"),
+        Preset("math-ai/minervamath", None, "test", "question", "answer", "minerva"),
+        Preset(
+            "Hothan/OlympiadBench", _OLYMPIAD, "train", "question", "final_answer", "olympiadbench",
+            "subfield", "first",
+        ),
+        Preset(
+            "Idavidrein/gpqa", "gpqa_diamond", "train", "Question", "Correct Answer", "gpqa-diamond",
+            "High-level domain", "choices",
+        ),
+    )
+}  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gdro.data.load import read_table
+from gdro.data.rows import read_table
 from gdro.dry_run.shrink import DryRunError
 
 _LOOKED_AT = 512

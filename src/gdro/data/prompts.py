@@ -1,0 +1,35 @@
+"""From problems to prompts: plain text, or a conversation for a chat template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+BOXED = "Solve this problem step by step, and put the answer in \\boxed{}."
+Style = Literal["plain", "chat"]
+
+
+def prompts(table: Any, style: Style = "chat", instruction: str = BOXED) -> Any:
+    """Make a set's prompts what a trainer passes on.
+
+    Args:
+        table: A set as `gdro.data.load` returns it.
+        style: `chat`: one message of the user, to which TRL applies the tokenizer's chat template;
+            `plain`: the text, for base models.
+        instruction: Added below each problem; empty for none.
+
+    Returns:
+        The `datasets.Dataset` with another column `prompt`; the rest stays.
+    """
+    return table.map(_prompt, fn_kwargs={"style": style, "instruction": instruction})
+
+
+def write_jsonl(table: Any, path: Path) -> None:
+    """Write rows as lines of JSON, which `gdro.data.load` and `datasets` read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_json(str(path), force_ascii=False)
+
+
+def _prompt(row: dict[str, Any], style: Style, instruction: str) -> dict[str, Any]:
+    text = "\n\n".join(filter(None, (row["prompt"], instruction)))
+    return {"prompt": text if style == "plain" else [{"role": "user", "content": text}]}

@@ -1,0 +1,150 @@
+"""Raw rows, whatever they come from: the hub, a local file, or reasoning-gym."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from gdro.data.presets import Preset
+from gdro.errors import GdroError
+
+SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
+GYM = "reasoning-gym:"
+
+
+class DataError(GdroError):
+    """A set is not to be had, or lacks what it should have."""
+
+
+class Damaged(str):
+    """In the place of a row that cannot be read: why."""
+
+
+Row = dict[str, Any] | Damaged
+
+
+def read_table(file: Path) -> Any:
+    """Read a local file of rows, all of them whole.
+
+    Args:
+        file: .parquet, .json, .jsonl or .csv.
+
+    Returns:
+        A `datasets.Dataset`.
+
+    Raises:
+        DataError: It is missing, of another kind, or unreadable.
+    """
+    from datasets import Dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    check_file(file)
+    readers = {".parquet": Dataset.from_parquet, ".csv": Dataset.from_csv}
+    try:
+        return readers.get(file.suffix, Dataset.from_json)(str(file))
+    except (OSError, ValueError, DatasetGenerationError) as problem:
+        raise DataError(f"{file} is no readable table: {str(problem).splitlines()[0]}") from problem
+
+
+def check_file(file: Path) -> None:
+    """Raise a DataError unless this is a file of a kind that can be read."""
+    if file.suffix not in SUFFIXES or not file.is_file():
+        raise DataError(f"cannot read {file}: give an existing {', '.join(SUFFIXES)} file")
+
+
+def file_rows(file: Path) -> list[Row]:
+    """Rows of a local file; a damaged line of JSON is a row of its own.
+
+    Raises:
+        DataError: The file is missing, of another kind, or unreadable as a whole.
+    """
+    check_file(file)
+    if file.suffix == ".parquet":
+        return list(read_table(file))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise DataError(f"{file} is no readable table: not UTF-8 at byte {problem.start}") from problem
+    if file.suffix == ".csv":
+        return list(csv.DictReader(text.splitlines(keepends=True)))
+    if file.suffix == ".jsonl":
+        return [_line(line) for line in text.split("\n") if line.strip()]
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as problem:
+        raise DataError(f"{file} is no readable table: {problem}") from problem
+    if not isinstance(rows, list):
+        raise DataError(f"{file} holds {type(rows).__name__}; it must hold a list of rows")
+    return [row if isinstance(row, dict) else Damaged("it is no object") for row in rows]
+
+
+def _line(line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as problem:
+        return Damaged(f"it is no JSON ({problem})")
+    return row if isinstance(row, dict) else Damaged("it is no object")
+
+
+def hub_rows(preset: Preset) -> list[Row]:
+    """Rows of a set on the hub.
+
+    Raises:
+        DataError: There is no network, or no such set.
+    """
+    from datasets import load_dataset
+
+    quiet = logging.getLogger("huggingface_hub")  # else it tells of each attempt
+    before = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        return list(load_dataset(preset.hub, preset.config, split=preset.split))
+    except (OSError, ValueError) as problem:  # ConnectionError is an OSError
+        raise DataError(
+            f"cannot load {preset.hub} from the hub: {str(problem).splitlines()[0]}; without a network "
+            f"pass a file with its columns: gdro data {preset.source} --from FILE"
+        ) from problem
+    finally:
+        quiet.setLevel(before)
+
+
+def gym_rows(spec: str) -> list[Row]:
+    """Rows of a procedural set: `reasoning-gym:chain_sum?size=2000&seed=1`.
+
+    Args:
+        spec: Name of the set, then its options; `entry` of a row is what its own scorer needs.
+
+    Returns:
+        Rows with `problem`, `answer` and `entry`.
+
+    Raises:
+        DataError: There is no such set, or an option is not its.
+    """
+    import reasoning_gym
+
+    name, _, query = spec.removeprefix(GYM).partition("?")
+    options = {key: _value(value) for key, value in parse_qsl(query, keep_blank_values=True)}
+    try:
+        entries: Iterator[Any] = iter(reasoning_gym.create_dataset(name, **options))
+        return [_gym_row(entry) for entry in entries]
+    except (ValueError, TypeError, AssertionError) as problem:
+        raise DataError(
+            f"{spec}: reasoning-gym says: {str(problem) or type(problem).__name__}"
+        ) from problem
+
+
+def _gym_row(entry: dict[str, Any]) -> Row:
+    kept = json.dumps(entry, default=str)
+    return {"problem": entry["question"], "answer": entry["answer"], "entry": kept}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
