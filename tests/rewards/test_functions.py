@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -54,10 +53,12 @@ def test_exact_match_folds_case_and_spaces(completion: str, right: float) -> Non
 @pytest.mark.parametrize(
     ("completion", "letter"),
     [
-        (r"\boxed{B}", "B"), (r"\boxed{\text{C}}", "C"), ("The answer is (D).", "D"), ("Answer: B) seven", "B"),
+        (r"\boxed{B}", "B"), (r"\boxed{\text{C}}", "C"), ("The answer is (D).", "D"),
+        ("Answer: B) seven", "B"),
         ("A is wrong, so I take C", "C"), ("<answer>A</answer> B", "A"), ("**B**", "B"),
         ("A man said: D.", "D"),
-        ("I do not know", None), ("", None), ("Because", None), ("CAB", None), ("The answer is **C**.", "C"),
+        ("I do not know", None), ("", None), ("Because", None), ("CAB", None),
+        ("The answer is **C**.", "C"),
     ],
 )  # fmt: skip
 def test_a_choice_is_found(completion: str, letter: str | None) -> None:
