@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro import __version__
-from gdro.commands import data, train, verl
+from gdro.commands import data, evaluate, train, verl
 from gdro.commands.train import EPILOG, arm_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train.add(commands)
+    evaluate.add(commands)
     _add_simulate(commands)
     _add_study(commands)
     report = commands.add_parser("report", help="draw the page that explains a run")

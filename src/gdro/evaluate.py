@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from gdro.evaluation.scores import interval
 from gdro.numerics.passk import passk_unbiased
 from gdro.slices import SLICES
 from gdro.types import FloatArray, IntArray
-
-_BOOTSTRAP = 2000
 
 
 def count_successes(
@@ -85,7 +84,7 @@ def metrics(successes_N: IntArray, samples: int, k: int, seed: int = 0) -> dict[
     return {
         f"pass@{k}": float(pass_N.mean()),
         f"mean@{k}": float((successes_N / samples).mean()),
-        f"ci_pass@{k}": _interval(pass_N, seed),
+        f"ci_pass@{k}": interval(pass_N, seed),
         "num_prompts": len(successes_N),
         "samples": samples,
     }
@@ -109,10 +108,3 @@ def by_slice(
     return [
         {"name": name, **metrics(successes_N[mask], samples, k)} for name, mask in masks if mask.any()
     ]
-
-
-def _interval(value_N: FloatArray, seed: int) -> list[float]:
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(value_N), (_BOOTSTRAP, len(value_N)))
-    low, high = np.quantile(value_N[draws].mean(axis=1), [0.025, 0.975])
-    return [float(low), float(high)]

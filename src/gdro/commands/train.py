@@ -1,4 +1,4 @@
-"""`gdro train` and `gdro eval`."""
+"""`gdro train`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from gdro.errors import GdroError
 from gdro.registry import make_strategy
 
 EPILOG = """\
@@ -26,9 +25,8 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """Add both commands to the parser."""
+    """Add the command to the parser."""
     _add_train(commands)
-    _add_eval(commands)
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -62,15 +60,6 @@ def _add_train(commands: Any) -> None:
         "--seeds", metavar="0-4", help="train every arm with each seed, and compare with the first arm"
     )
     train.set_defaults(run=_train)
-
-
-def _add_eval(commands: Any) -> None:
-    evaluate = commands.add_parser(
-        "eval", help="evaluate a model on a recipe's held-out prompts (unbiased pass@k)"
-    )
-    _add_recipe(evaluate)
-    evaluate.add_argument("--model", required=True, help="folder, e.g. runs/quickstart/grpo/model")
-    evaluate.set_defaults(run=_eval)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -114,26 +103,6 @@ def _train_seeds(arguments: argparse.Namespace, recipe: Any, output: Path) -> in
     )
     print_table(*rows(found))
     print(f"\nresults: {output / SEEDS}")
-    return 0
-
-
-def _eval(arguments: argparse.Namespace) -> int:
-    import json
-
-    from transformers import AutoModelForCausalLM
-
-    from gdro.recipes import load_recipe
-    from gdro.training import evaluate_model, load_task
-
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    if not Path(arguments.model).is_dir():
-        raise GdroError(f"no model folder {arguments.model!r}; pass one that save_pretrained wrote")
-    task = load_task(recipe)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model)
-    result, _ = evaluate_model(recipe, task, model, None)
-    # Slices are by base difficulty, which a lone model does not have.
-    result.pop("slices")
-    print(json.dumps(result, indent=1))
     return 0
 
 

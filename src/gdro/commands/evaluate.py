@@ -1,0 +1,155 @@
+"""`gdro eval`: a model on sets of problems or a recipe's prompts, and two models compared."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gdro.errors import GdroError
+
+_EPILOG = """\
+examples:
+  gdro eval --model Qwen/Qwen3-1.7B-Base --data math-500 --data aime-2024 --style plain
+  gdro eval --model runs/mine --data math-500=math500.jsonl --samples 16 --k 1 --k 8 --limit 100
+  gdro eval --model runs/mine --data gsm8k --base runs/eval/base            slices of base difficulty
+  gdro eval compare runs/eval/base runs/eval/mine --k 8                     paired, problem by problem
+  gdro eval --recipe quickstart --model runs/quickstart/grpo/model          a recipe's held-out prompts
+
+The same command goes on after a kill, with the same samples."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    evaluate = commands.add_parser(
+        "eval",
+        help="evaluate a model: mean@k, unbiased pass@k, majority votes; compare two",
+        description="Sample every problem several times, judge the samples, and write samples.jsonl, "
+        "eval.json and eval.md: mean@S, majority vote, unbiased pass@k with intervals, by set, source, "
+        "level and base difficulty.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("--model", help="folder that save_pretrained wrote, or a name on the hub")
+    evaluate.add_argument(
+        "--data", action="append", metavar="SET[=FILE]", help="as for gdro data; repeat for more sets"
+    )
+    evaluate.add_argument("--recipe", help="evaluate on this recipe's held-out prompts instead")
+    evaluate.add_argument("--samples", type=int, default=8, help="completions a problem (%(default)s)")
+    evaluate.add_argument(
+        "--k", type=int, action="append", help="of pass@k, repeatable (1 and --samples)"
+    )
+    evaluate.add_argument("--limit", type=int, help="only the first so many problems of each set")
+    evaluate.add_argument("--max-new-tokens", type=int, default=1024, help="%(default)s")
+    evaluate.add_argument("--temperature", type=float, default=1.0, help="%(default)s")
+    evaluate.add_argument("--top-p", type=float, default=1.0, help="%(default)s")
+    evaluate.add_argument("--batch-size", type=int, default=64, help="completions at once (%(default)s)")
+    evaluate.add_argument("--seed", type=int, default=0, help="%(default)s")
+    evaluate.add_argument("--style", choices=("chat", "plain"), default="chat", help="%(default)s")
+    evaluate.add_argument("--instruction", help="below each problem (default: to box the answer)")
+    evaluate.add_argument(
+        "--base", type=Path, metavar="DIR", help="evaluation of the base model: slices"
+    )
+    evaluate.add_argument("--output", type=Path, help="folder (default: runs/eval/<model>)")
+    evaluate.add_argument("rest", nargs="*", metavar="compare A B | key=value", help="see the examples")
+    evaluate.set_defaults(run=_eval)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    if arguments.rest[:1] == ["compare"]:
+        return _compare(arguments)
+    if arguments.model is None:
+        raise GdroError("gdro eval needs --model FOLDER, or: gdro eval compare A B")
+    if arguments.data is None:
+        return _recipe(arguments)
+    if arguments.recipe is not None:
+        raise GdroError("--data and --recipe were both given; --recipe brings its own prompts")
+    return _sets(arguments)
+
+
+def _sets(arguments: argparse.Namespace) -> int:
+    from tqdm.auto import tqdm
+
+    from gdro.data.prompts import BOXED
+    from gdro.evaluation import Options, evaluate, markdown, read_records, scores
+    from gdro.evaluation.table import details
+    from gdro.evaluation.transformers import TransformersGenerator
+    from gdro.files import write_json
+
+    options = Options(
+        samples=arguments.samples, max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature, top_p=arguments.top_p, batch_size=arguments.batch_size,
+        seed=arguments.seed, style=arguments.style,
+        instruction=BOXED if arguments.instruction is None else arguments.instruction,
+    )  # fmt: skip
+    options.check()
+    ks = sorted(set(arguments.k or [1, options.samples]))
+    sets: dict[str, Any] = {}
+    for spec in arguments.data:
+        name, table = _set(spec, options, arguments.limit)
+        if name in sets:
+            raise GdroError(f"two sets are called {name!r}; rename a file, or evaluate them one by one")
+        sets[name] = table
+    base = None
+    if arguments.base is not None:
+        records = read_records(arguments.base)
+        base = {(r.set, r.prompt_id): sum(r.right) / len(r.right) for r in records}
+    name = arguments.model.rstrip("/").replace("/", "--")
+    folder = arguments.output or Path("runs/eval") / name
+    generator = TransformersGenerator.load(arguments.model)
+    records = evaluate(
+        generator,
+        sets,
+        folder,
+        options,
+        lambda chunks: tqdm(chunks, desc="evaluating"),
+    )
+    found = scores(records, ks, base)
+    text = f"{markdown({arguments.model: found}, max(ks))}\n{details(found, ks)}"
+    write_json(folder / "eval.json", found)
+    (folder / "eval.md").write_text(text)
+    print(f"{text}\nfolder: {folder}")
+    return 0
+
+
+def _set(spec: str, options: Any, limit: int | None) -> tuple[str, Any]:
+    from gdro.data import load, prompts
+
+    name, _, file = (spec, "", "") if spec.startswith("reasoning-gym:") else spec.partition("=")
+    table = load(name, Path(file) if file else None)
+    if limit is not None:
+        if limit < 1:
+            raise GdroError(f"--limit is {limit}; it must be at least 1")
+        table = table.select(range(min(limit, len(table))))
+    return table["source"][0], prompts(table, options.style, options.instruction)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from gdro.evaluation import compare, comparison_table, read_records
+
+    folders = [Path(name) for name in arguments.rest[1:]]
+    if len(folders) != 2:
+        raise GdroError(f"gdro eval compare needs two folders, got {len(folders)}")
+    first, second = map(read_records, folders)
+    print(comparison_table(compare(first, second, max(arguments.k or [arguments.samples]))))
+    return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> int:
+    import json
+
+    from transformers import AutoModelForCausalLM
+
+    from gdro.recipes import load_recipe
+    from gdro.training import evaluate_model, load_task
+
+    recipe = load_recipe(arguments.recipe or "quickstart", arguments.rest)
+    if not Path(arguments.model).is_dir():
+        raise GdroError(f"no model folder {arguments.model!r}; pass one that save_pretrained wrote")
+    task = load_task(recipe)
+    model = AutoModelForCausalLM.from_pretrained(arguments.model)
+    result, _ = evaluate_model(recipe, task, model, None)
+    # Slices are by base difficulty, which a lone model does not have.
+    result.pop("slices")
+    print(json.dumps(result, indent=1))
+    return 0

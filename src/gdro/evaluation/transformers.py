@@ -1,0 +1,82 @@
+"""Generation by transformers: any causal language model, on whatever device it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gdro.evaluation.run import Options
+
+
+class TransformersGenerator:
+    """Completes prompts with a transformers model.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer; prompts are padded on the left.
+        name: Of the model, kept with the samples.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.name = name
+        self._model, self._tokenizer = model.eval(), tokenizer
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    @classmethod
+    def load(cls, path: str, dtype: str = "auto") -> TransformersGenerator:
+        """Load a model by its folder or name on the hub, on an accelerator if there is one.
+
+        Args:
+            path: Folder, or name.
+            dtype: Of the weights; `auto` is that of the checkpoint.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        return cls(model.to(device), AutoTokenizer.from_pretrained(path), path)
+
+    def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
+        """Complete each prompt once.
+
+        Args:
+            prompts: Texts, or conversations, to which the chat template is applied, shape (P,).
+            options: How to sample.
+            seed: Of this batch; the global generator is left as it was.
+
+        Returns:
+            Text and number of tokens, shape (P,).
+        """
+        texts = [self._text(prompt) for prompt in prompts]
+        # A chat template writes the special tokens itself.
+        inputs = self._tokenizer(
+            texts, return_tensors="pt", padding=True,
+            add_special_tokens=not prompts or isinstance(prompts[0], str),
+        ).to(self._model.device)  # fmt: skip
+        width = inputs["input_ids"].shape[1]
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            output = self._model.generate(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=True,
+                temperature=options.temperature, top_p=options.top_p, top_k=0,
+                max_new_tokens=options.max_new_tokens, pad_token_id=self._tokenizer.pad_token_id,
+            )[:, width:]  # fmt: skip
+        decoded = self._tokenizer.batch_decode(output, skip_special_tokens=True)
+        return list(zip(decoded, self._lengths(output), strict=True))
+
+    def _text(self, prompt: Any) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        return self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+
+    def _lengths(self, output: Any) -> list[int]:
+        """Tokens up to the end of each answer, its end token included."""
+        ends = self._model.generation_config.eos_token_id
+        ends = torch.tensor(ends if isinstance(ends, list) else [ends if ends is not None else -1])
+        is_end = torch.isin(output.cpu(), ends)
+        first = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, output.shape[1])
+        return first.tolist()
