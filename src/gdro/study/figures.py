@@ -22,7 +22,7 @@ def forests(summary: dict[str, Any]) -> list[Drawn]:
 
 
 def _forest(name: str, title: str, summary: dict[str, Any], beds: list[str]) -> Drawn:
-    arms = {arm: found for arm, found in summary["arms"].items() if any(bed in found for bed in beds)}
+    arms = _best_first(summary["arms"], beds)
     figure = Figure(figsize=(3.2 * len(beds) + 2.0, 0.34 * len(arms) + 1.6), layout="constrained")
     panels = figure.subplots(1, len(beds), sharey=True, squeeze=False)[0]
     for axes, bed in zip(panels, beds, strict=True):
@@ -43,6 +43,14 @@ def _forest(name: str, title: str, summary: dict[str, Any], beds: list[str]) -> 
         f"Against {summary['control']}, paired by seed, at equal rollouts; 95% bootstrap intervals. "
         "Blue: better, orange: worse, grey: not distinguishable.", figure,
     )  # fmt: skip
+
+
+def _best_first(arms: dict[str, Any], beds: list[str]) -> dict[str, Any]:
+    """Arms by their mean effect on the testbeds that all of them have."""
+    arms = {arm: found for arm, found in arms.items() if any(bed in found for bed in beds)}
+    shared = [bed for bed in beds if all(bed in found for found in arms.values())]
+    effect = {arm: sum(found[bed]["pass8_rel_mean"] for bed in shared) for arm, found in arms.items()}
+    return dict(sorted(arms.items(), key=lambda item: -effect[item[0]]))
 
 
 def curves(summary: dict[str, Any], records: Sequence[Record]) -> Drawn:
