@@ -84,6 +84,7 @@ class Controller(Saved):
         )
         self._plans = InFlight(max_pending)
         self._metrics: dict[str, float] = {}
+        self._by_bin: dict[str, list[float | None]] = {}
         self._last: tuple[Groups, Pending] | None = None
 
     @property
@@ -217,6 +218,8 @@ class Controller(Saved):
         # while nothing has moved yet.
         state = self.strategy.update(self._state, self.belief, groups)
         scored_P = groups.scored_P
+        # What was expected of the prompts, before this visit tells.
+        predicted_P = None if self.log is None else self.belief.pass_rate(pending.plan.prompt_P)
         self._tracker.record(
             pending.plan.prompt_P[scored_P], groups.successes_P[scored_P], groups.trials_P[scored_P]
         )
@@ -224,38 +227,53 @@ class Controller(Saved):
         self._plans.close(outcome.ticket)
         self.ledger.close(groups, pending.discarded, recalled)
         self._last = groups, pending
-        if self.log is not None:
-            self._write(outcome.ticket, groups, pending, extra)
+        if predicted_P is not None:
+            self._write(groups, pending, predicted_P, extra)
 
     def metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan and of the ledger, names starting with `gdro/`."""
         totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
         return {f"gdro/{k}": v for k, v in (self._closed_metrics() | totals).items()}
 
+    def curriculum(self) -> dict[str, float]:
+        """Where the last closed plan's prompts, rollouts and weight lay, names starting with `gdro/`."""
+        self._closed_metrics()
+        return {f"gdro/{k}": v for k, v in record.tracked(self._by_bin).items()} if self._by_bin else {}
+
     def _write(
-        self, ticket: int, groups: Groups, pending: Pending, extra: Mapping[str, float] | None
+        self,
+        groups: Groups,
+        pending: Pending,
+        predicted_P: FloatArray,
+        extra: Mapping[str, float] | None,
     ) -> None:
         assert self.log is not None
+        num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
+        self.log.describe(
+            record.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
+        )
         weight_P = record.weight(pending)
         by_bin = self.strategy.by_bin(self._state)
         step = {
-            "ticket": ticket,
+            "ticket": pending.plan.ticket,
             **dict(extra or {}),
             "metrics": self._closed_metrics(),
-            "bins": record.bins(groups, weight_P, self.belief.num_bins),
+            "bins": self._by_bin,
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
             "ledger": self.ledger.as_dict(),
             "applied": self.apply,
             **record.shadow(pending.shadow_P),
         }
-        self.log.append(step, record.group_records(groups, weight_P, self.problem.prompt_keys))
+        keys = self.problem.prompt_keys
+        self.log.append(step, record.group_records(groups, weight_P, predicted_P, keys))
 
     def _closed_metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan, computed when they are first asked for."""
         if self._last is not None:
             groups, pending = self._last
-            summary = record.summary(groups, record.weight(pending))
-            self._metrics = summary | self.strategy.metrics(self._state)
+            weight_P = record.weight(pending)
+            self._metrics = record.summary(groups, weight_P) | self.strategy.metrics(self._state)
+            self._by_bin = record.bins(groups, weight_P, self.belief.num_bins)
             self._last = None
         return self._metrics
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from gdro.difficulty import Difficulty
 from gdro.groups import Groups
 from gdro.pending import Pending
+from gdro.series import curriculum
+from gdro.strategy import Strategy
 from gdro.types import FloatArray, IntArray
 
 
@@ -72,6 +76,41 @@ def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[
     }
 
 
+def header(
+    strategy: Strategy[Any], difficulty: Difficulty, seed: int, num_prompts: int, num_bins: int
+) -> dict[str, Any]:
+    """What runs, for `RunLog.describe`."""
+    return {
+        "strategy": strategy.name,
+        "options": strategy.config(),
+        "difficulty": asdict(difficulty),
+        "seed": seed,
+        "num_prompts": num_prompts,
+        "num_bins": num_bins,
+    }
+
+
+def tracked(by_bin: dict[str, list[float | None]]) -> dict[str, float]:
+    """Scalars of one step for a tracker: `curriculum/...`, and `bin_NN/...` of the bins present.
+
+    Args:
+        by_bin: From `bins`.
+
+    Returns:
+        Values by name; what is unknown is left out.
+    """
+    column_1C = {k: np.array([v], np.float64) for k, v in by_bin.items()}
+    prompts_1C = column_1C["prompts"]
+    column_1C["share"] = prompts_1C / prompts_1C.sum()
+    names = ("share", "rollouts", "weight", "pass_rate")
+    series = curriculum(*(column_1C[k][:, 1:] for k in ("prompts", "rollouts", "weight")))
+    values = {f"curriculum/{name}": float(value_1[0]) for name, value_1 in series.items()}
+    for name in names:
+        for place, value in enumerate(column_1C[name][0].tolist()):
+            values[f"{'unseen' if place == 0 else f'bin_{place - 1:02d}'}/{name}"] = value
+    return {name: value for name, value in values.items() if isfinite(value)}
+
+
 def weight(pending: Pending) -> FloatArray:
     """Mean weight of each prompt; ones for a plan that was never weighed, shape (P,)."""
     weight_P = pending.weight_P
@@ -83,24 +122,28 @@ def shadow(shadow_P: IntArray | None) -> dict[str, list[int]]:
     return {} if shadow_P is None else {"shadow_rollouts": shadow_P.tolist()}
 
 
-def group_records(groups: Groups, weight_P: FloatArray, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+def group_records(
+    groups: Groups, weight_P: FloatArray, predicted_P: FloatArray, keys: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """One record a rollout group.
 
     Args:
         groups: The closed plan's groups.
         weight_P: Weight of each prompt, shape (P,).
+        predicted_P: Pass rate that was expected before this visit, shape (P,).
         keys: Keys of the pool, N.
 
     Yields:
-        ticket, key, bin, n, successes, weight, reward, tokens.
+        ticket, key, bin, n, successes, weight, reward, tokens, predicted.
     """
     plan = groups.plan
     columns = (
         plan.prompt_P, plan.bin_P, groups.trials_P, groups.successes_P, weight_P, groups.reward_P,
-        groups.tokens_P,
+        groups.tokens_P, np.round(predicted_P, 4),
     )  # fmt: skip
     # Lists of plain numbers: taking them one by one out of arrays costs many times more.
-    for i, b, n, successes, weight, reward, tokens in zip(*(c.tolist() for c in columns), strict=True):
+    rows = zip(*(c.tolist() for c in columns), strict=True)
+    for i, b, n, successes, weight, reward, tokens, predicted in rows:
         yield {
             "ticket": plan.ticket,
             "key": keys[i],
@@ -110,4 +153,5 @@ def group_records(groups: Groups, weight_P: FloatArray, keys: Sequence[str]) -> 
             "weight": weight,
             "reward": reward if isfinite(reward) else None,
             "tokens": tokens,
+            "predicted": predicted,
         }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import helpers as h
 from gdro import RunLog
-from gdro.runlog import GROUPS, STEPS, read_jsonl
+from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl, shortened
 
 
 def tickets(folder, name=STEPS):
@@ -61,6 +62,27 @@ def test_set_aside_keeps_earlier_runs(tmp_path):
     assert tickets(tmp_path, "steps.2.jsonl") == [8]
 
 
+def test_set_aside_keeps_what_ran_and_its_prompts(tmp_path):
+    log = RunLog(tmp_path)
+    log.append({"ticket": 0}, [])
+    log.describe({"strategy": "a"})
+    log.describe({"strategy": "not written: a log has one header"})
+    log.write_prompts([("k", "text")])
+    log.set_aside()
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "steps.1.jsonl", "groups.1.jsonl", "run.1.json", "prompts.1.jsonl"
+    }  # fmt: skip
+    assert json.loads((tmp_path / "run.1.json").read_text()) == {"schema": SCHEMA, "strategy": "a"}
+
+
+def test_prompts_are_cut_on_one_line(tmp_path):
+    RunLog(tmp_path).write_prompts([("a", "one\n two\t\u2028three"), ("b", "x" * 200)])
+    texts = {r["key"]: r["text"] for r in read_jsonl(tmp_path / PROMPTS)}
+    assert texts["a"] == "one two three"
+    assert texts["b"] == "x" * 79 + "…" and len(texts["b"]) == 80
+    assert shortened("y" * 80) == "y" * 80
+
+
 @pytest.mark.parametrize("variant", ["joint", "uniform"])
 def test_crash_and_resume_gives_the_log_of_an_unbroken_run(tmp_path, variant):
     def start(folder):
@@ -89,6 +111,7 @@ def test_what_a_step_holds(tmp_path):
     c = h.controller("joint", prior=True, log=RunLog(tmp_path))
     h.warm(c, 3)
     plan = c.plan(h.request())
+    before = c.belief.pass_rate(plan.prompt_P)
     scored = h.score(plan)
     weights = c.weigh(scored.outcome)
     c.observe(scored.outcome, scored.loss_R, extra={"global_step": 17})
@@ -110,7 +133,19 @@ def test_what_a_step_holds(tmp_path):
         assert bins["rollouts"][b] == pytest.approx(plan.rollouts_P[mine].mean())
     assert step["metrics"]["weight_mean"] == pytest.approx(1.0)
     assert weights.weight_R.max() == pytest.approx(step["metrics"]["weight_max"])
+    head = json.loads((tmp_path / RUN).read_text())
+    assert (head["schema"], head["strategy"], head["num_bins"]) == (SCHEMA, "joint", 10)
+    assert head["num_prompts"] == len(h.KEYS) and head["difficulty"]["hysteresis"] == 0.03
     records = [r for r in read_jsonl(tmp_path / GROUPS) if r["ticket"] == 3]
+    # Before the visit: one more visit has moved the belief since.
+    expected = np.array([r["predicted"] for r in records])
+    assert ((expected >= 0) & (expected <= 1)).all()
+    assert not np.allclose(expected, c.belief.pass_rate(plan.prompt_P), atol=1e-3)
+    assert np.allclose(expected, before, atol=1e-4)
+    tracked = c.curriculum()
+    assert tracked["gdro/curriculum/bin_mean"] == pytest.approx(plan.bin_P[plan.bin_P >= 0].mean())
+    for name, value in tracked.items():
+        assert np.isfinite(value), name
     assert [r["key"] for r in records] == [h.KEYS[p] for p in plan.prompt_P]
     assert [r["bin"] for r in records] == plan.bin_P.tolist()
     assert sum(r["tokens"] for r in records) == scored.outcome.tokens_R.sum()

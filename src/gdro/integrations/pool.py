@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,16 @@ def text_key(row: Mapping[str, Any]) -> str:
     parts = [row["prompt"], *(row[c] for c in _ANSWER_COLUMNS if c in row)]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def prompt_text(prompt: Any) -> str:
+    """The text of a prompt, or of its last message."""
+    if isinstance(prompt, str):
+        return prompt
+    content = prompt[-1]["content"] if prompt else ""
+    if isinstance(content, str):
+        return content
+    return " ".join(str(part.get("text") or "") for part in content or ())
 
 
 def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
@@ -73,6 +83,11 @@ class DatasetPool:
                 "start; do not change rows on the fly, or set id_column"
             )
         return [self.index[k] for k in keys]
+
+    def texts(self, dataset: Any) -> Iterator[tuple[str, str]]:
+        """Key and text of each prompt."""
+        prompts = list(dataset["prompt"])
+        return ((key, prompt_text(prompts[self.row_N[i]])) for key, i in self.index.items())
 
     def rows(
         self, prompt_R: IntArray, offered: dict[int, list[dict[str, Any]]], dataset: Any

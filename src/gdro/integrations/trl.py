@@ -236,6 +236,7 @@ class GDROMixin:
         self.controller.log = RunLog(Path(self.args.output_dir) / LOG_FOLDER)
         if not resumed:
             self.controller.log.set_aside()
+        self.controller.log.write_prompts(self._pool.texts(self.train_dataset))
 
     def _gdro_plan(self, index_R: list[int]) -> Plan:
         """Plan as late as possible: beliefs hold every group scored so far."""
@@ -261,7 +262,9 @@ class GDROMixin:
         recalled = (0, 0) if memory is None else memory.recalled
         self.controller.observe(outcome, loss_R, extra=extra | kept, recalled=recalled)
         kept = {f"gdro/{name}": value for name, value in kept.items()}
-        for name, value in (self.controller.metrics() | kept).items():
+        # A dozen values by bin would flood the console; a tracker can draw them.
+        by_bin = self.controller.curriculum() if self.args.report_to else {}
+        for name, value in (self.controller.metrics() | by_bin | kept).items():
             self._metrics["train"][name].append(value)
         compare_ranks(self)
 

@@ -14,7 +14,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 
 from gdro.controller import Controller
 from gdro.errors import UnsupportedError
-from gdro.integrations.pool import wanted_columns
+from gdro.integrations.pool import prompt_text, wanted_columns
 from gdro.integrations.verl.options import check_config, options_of
 from gdro.integrations.verl.prompts import prompts_of
 from gdro.integrations.verl.queue import reward_extra
@@ -121,7 +121,8 @@ class GDROTrainer(PPOTrainerSync):
             "gdro/missing": plan.num_rollouts - len(rows.row_S),
             "gdro/padding": int((rows.session_B < 0).sum()),
         }
-        return {name: float(value) for name, value in (self.controller.metrics() | counted).items()}
+        logged = self.controller.metrics() | self.controller.curriculum() | counted
+        return {name: float(value) for name, value in logged.items()}
 
     # -- checkpoints --------------------------------------------------------------------------
 
@@ -135,9 +136,13 @@ class GDROTrainer(PPOTrainerSync):
         super()._load_checkpoint()
         trainer = self.config.trainer
         local = Path(trainer.default_local_dir)
-        self.controller.log = RunLog(Path(self._gdro.log) if self._gdro.log else local / LOG_FOLDER)
+        log = RunLog(Path(self._gdro.log) if self._gdro.log else local / LOG_FOLDER)
+        self.controller.log = log
         if not self.global_steps:
-            self.controller.log.set_aside()
+            log.set_aside()
+        texts = map(prompt_text, self.train_dataset.dataframe[self.train_dataset.prompt_key])
+        log.write_prompts(zip(self._prompts.problem.prompt_keys, texts, strict=True))
+        if not self.global_steps:
             return
         given = trainer.resume_mode == "resume_path"
         folder = Path(trainer.resume_from_path) if given else local / f"global_step_{self.global_steps}"
