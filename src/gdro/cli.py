@@ -151,7 +151,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
     names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
     overrides = [override for name in names for override in arm_of(name)[1]] + arguments.overrides
-    simulation = merge(Simulation, None, overrides, "simulation", GdroError)
+    simulation = merge(Simulation, [], overrides, "simulation", GdroError)
     summary = simulate(
         simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)
     )

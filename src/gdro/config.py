@@ -12,13 +12,17 @@ from gdro.errors import GdroError
 
 
 def merge(
-    schema: type[Any], path: Any | None, overrides: Sequence[str], label: str, error: type[GdroError]
+    schema: type[Any],
+    paths: Sequence[Any],
+    overrides: Sequence[str],
+    label: str,
+    error: type[GdroError],
 ) -> Any:
-    """Fill a schema from a file and overrides.
+    """Fill a schema from files and overrides.
 
     Args:
         schema: A dataclass; its field names and types are what is allowed.
-        path: YAML file, or None for the schema's defaults.
+        paths: YAML files, of which later ones win; what none of them says is the schema's default.
         overrides: `key=value` pairs with dots.
         label: What to call it in errors.
         error: Raised on bad input.
@@ -32,11 +36,10 @@ def merge(
     for override in overrides:
         if "=" not in override:
             raise error(f"override {override!r} has no '='; write key=value, e.g. seed=1")
-    layers = [OmegaConf.structured(schema), OmegaConf.from_dotlist(list(overrides))]
     try:
-        if path is not None:
-            layers.insert(1, OmegaConf.load(str(path)))
-        return OmegaConf.to_object(OmegaConf.merge(*layers))
+        layers = [OmegaConf.load(str(path)) for path in paths]
+        given = OmegaConf.from_dotlist(list(overrides))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), *layers, given))
     except OmegaConfBaseException as problem:
         raise error(
             f"{label}: {str(problem).splitlines()[0]}; its keys: "

@@ -10,6 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from gdro.evaluation.scores import interval
+from gdro.evaluation.transformers import encoded
 from gdro.numerics.passk import passk_unbiased
 from gdro.slices import SLICES
 from gdro.types import FloatArray, IntArray
@@ -32,7 +33,7 @@ def count_successes(
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer, padding on the left.
-        dataset: Rows with `prompt` (text) and the columns that `reward` needs.
+        dataset: Rows with `prompt` (text, or a conversation) and the columns that `reward` needs.
         reward: A TRL reward function; above .5 is right.
         samples: Completions a prompt.
         max_new_tokens: Longest completion.
@@ -52,7 +53,7 @@ def count_successes(
         torch.manual_seed(seed)
         for start in tqdm(range(0, len(rows), batch_size), desc="evaluating", leave=False):
             batch = rows[start : start + batch_size]
-            inputs = tokenizer([r["prompt"] for r in batch], return_tensors="pt", padding=True)
+            inputs = encoded(tokenizer, [r["prompt"] for r in batch])
             output = model.generate(
                 input_ids=inputs["input_ids"].to(device),
                 attention_mask=inputs["attention_mask"].to(device),

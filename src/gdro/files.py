@@ -1,11 +1,14 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and folders that are new."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
+
+from gdro.errors import GdroError
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -19,3 +22,28 @@ def write_json(path: Path, data: Any) -> None:
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(json.dumps(data, indent=1) + "\n")
     os.replace(partial, path)
+
+
+_MADE = ".made-by-gdro"
+
+
+def fresh(folder: Path) -> Path:
+    """A folder without what an earlier run of the same command left there.
+
+    Args:
+        folder: It is emptied if this function made it before.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        GdroError: It holds something else.
+    """
+    folder = folder.absolute()
+    if (folder / _MADE).exists():
+        shutil.rmtree(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise GdroError(f"{folder} holds other files; give another --output, or an empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MADE).touch()
+    return folder

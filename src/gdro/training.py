@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import os
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -26,21 +29,40 @@ from gdro.recipes import Arm, Recipe, RecipeError
 SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
 
 
-def run(recipe: Recipe, output: Path, *, resume: bool = False) -> dict[str, Any]:
+def load_task(recipe: Recipe) -> Any:
+    """Data, reward functions and a fresh model of a recipe's task.
+
+    Raises:
+        RecipeError: No such module, it has no `load`, or not with these options.
+    """
+    module = task_module(recipe)
+    check_task_options(recipe, module.load)
+    return module.load(seed=recipe.seed, **recipe.task_options)
+
+
+def run(
+    recipe: Recipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    load: Callable[[Recipe], Any] = load_task,
+) -> dict[str, Any]:
     """Train and evaluate every arm.
 
     Args:
         recipe: The job.
         output: Folder; each arm has one of its own inside.
         resume: Keep finished arms, and go on from the last checkpoint of an unfinished one.
+        load: From a recipe to its task, called anew for every arm.
 
     Returns:
-        The summary, also written to `summary.json`.
+        The summary, also written to `summary.json` if there is an evaluation.
 
     Raises:
         RecipeError: The task or an option is unknown.
         CheckpointError: The folder holds another run and `resume` is off.
     """
+    _check_evaluation(recipe)
     trl_config(recipe, output)  # a wrong option is an error now, not after the base evaluation
     done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
     if done and not resume:
@@ -49,15 +71,34 @@ def run(recipe: Recipe, output: Path, *, resume: bool = False) -> dict[str, Any]
             "--output for another folder"
         )
     output.mkdir(parents=True, exist_ok=True)
-    base_N = _base(recipe, output)
+    base_N = _base(recipe, output, load) if recipe.evaluation.samples else None
     for name, arm in recipe.arms.items():
         if not (output / name / EVAL).exists():
-            _train_arm(recipe, arm, output / name, base_N, resume)
+            _train_arm(recipe, arm, output / name, base_N, resume, load)
     return summarise(recipe, output, base_N)
 
 
-def load_task(recipe: Recipe) -> Any:
-    """Data, reward functions and a fresh model of a recipe's task.
+def _check_evaluation(recipe: Recipe) -> None:
+    options = recipe.evaluation
+    if options.samples and min(options.samples, options.base_samples) < options.k:
+        raise RecipeError(
+            f"evaluation.samples is {options.samples}, base_samples {options.base_samples}; both must "
+            f"be at least k={options.k}, or samples 0 for no evaluation"
+        )
+    if options.samples and _num_processes() > 1:
+        raise RecipeError(
+            "a recipe is evaluated in one process; with several set evaluation.samples=0, and evaluate "
+            "the saved model with gdro eval"
+        )
+
+
+def _num_processes() -> int:
+    """Processes that torchrun or accelerate started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def task_module(recipe: Recipe) -> Any:
+    """Module of a recipe's task.
 
     Raises:
         RecipeError: No such module, or it has no `load`.
@@ -70,7 +111,16 @@ def load_task(recipe: Recipe) -> Any:
         raise RecipeError(f"task {recipe.task!r} cannot be imported; pass a module path") from error
     if not hasattr(module, "load"):
         raise RecipeError(f"task {recipe.task!r} has no load(seed, **options) -> TaskData")
-    return module.load(seed=recipe.seed, **recipe.task_options)
+    return module
+
+
+def check_task_options(recipe: Recipe, load: Callable[..., Any]) -> None:
+    """Raise a RecipeError that names an option which the task does not take, or lacks."""
+    try:
+        inspect.signature(load).bind(seed=recipe.seed, **recipe.task_options)
+    except TypeError as problem:
+        options = ", ".join(list(inspect.signature(load).parameters)[1:])
+        raise RecipeError(f"task_options of {recipe.task}: {problem}; there are: {options}") from problem
 
 
 def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
@@ -86,10 +136,24 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
     options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
     if options.get("bf16") == "auto":
         options["bf16"] = _has_bf16()
+    if options.get("gradient_accumulation_steps") == "auto":
+        options["gradient_accumulation_steps"] = _accumulation(options)
     try:
         return GRPOConfig(**options)
     except ValueError as error:
         raise RecipeError(f"trl options are refused by GRPOConfig: {error}") from error
+
+
+def _accumulation(options: dict[str, Any]) -> int:
+    """Micro-batches of one optimiser step over a whole generation batch."""
+    rows = options.get("generation_batch_size") or 0
+    held = options.get("per_device_train_batch_size", 8) * _num_processes()
+    if not rows or rows % held:
+        raise RecipeError(
+            f"trl.generation_batch_size is {rows}; with gradient_accumulation_steps: auto it must be a "
+            f"multiple of per_device_train_batch_size x processes = {held}"
+        )
+    return rows // held
 
 
 def _has_bf16() -> bool:
@@ -117,11 +181,11 @@ def evaluate_model(
     return result, successes_N
 
 
-def _base(recipe: Recipe, output: Path) -> Any:
+def _base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
     """Pass rates of the base model on held-out prompts, which define the slices."""
     path = output / BASE
     if not path.exists():
-        task = load_task(recipe)
+        task = load(recipe)
         result, successes_N = evaluate_model(
             recipe, task, task.model, None, recipe.evaluation.base_samples
         )
@@ -130,8 +194,11 @@ def _base(recipe: Recipe, output: Path) -> Any:
     return np.array(json.loads(path.read_text())["rate_N"])
 
 
-def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool) -> None:
-    task = load_task(recipe)
+def _train_arm(
+    recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool,
+    load: Callable[[Recipe], Any],
+) -> None:  # fmt: skip
+    task = load(recipe)
     trainer = GDROTrainer(
         model=task.model,
         reward_funcs=task.reward_funcs,
@@ -149,7 +216,7 @@ def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
     trainer.save_model(str(folder / "model"))
-    result, _ = evaluate_model(recipe, task, trainer.model, base_N)
+    result = {} if base_N is None else evaluate_model(recipe, task, trainer.model, base_N)[0]
     ledger = trainer.controller.ledger
     spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
     if checkpoint is None:  # else the seconds are those since the checkpoint only
@@ -158,7 +225,9 @@ def _train_arm(recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool
     # Linux counts kilobytes; the peak is the process's, earlier arms included.
     spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     curves = _curves(trainer.state.log_history)
-    write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy, "curves": curves})
+    if trainer.is_world_process_zero():
+        write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy, "curves": curves})
+    trainer.accelerator.wait_for_everyone()
 
 
 def _curves(history: list[dict[str, Any]]) -> dict[str, list[float]]:
@@ -185,15 +254,19 @@ def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     Args:
         recipe: The job.
         output: Its folder.
-        base_N: Pass rate of the base model by held-out prompt, shape (N,).
+        base_N: Pass rate of the base model by held-out prompt, shape (N,); None if there was no
+            evaluation.
 
     Returns:
-        `recipe`, `seed`, `base` and `arms`.
+        `recipe`, `seed`, `arms`, and `base` if there was an evaluation; only then it is written.
     """
+    arms = {name: json.loads((output / name / EVAL).read_text()) for name in recipe.arms}
+    summary = {"recipe": recipe.name, "seed": recipe.seed, "arms": arms}
+    if base_N is None:
+        return summary
     base = json.loads((output / BASE).read_text())
     base.pop("rate_N")
-    arms = {name: json.loads((output / name / EVAL).read_text()) for name in recipe.arms}
-    summary = {"recipe": recipe.name, "seed": recipe.seed, "base": base, "arms": arms}
+    summary["base"] = base
     summary["heavy_tail"] = {
         "p_below_.02": float((base_N < 0.02).mean()),
         "p_above_.9": float((base_N > 0.9).mean()),

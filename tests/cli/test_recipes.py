@@ -46,6 +46,31 @@ def test_wrong_override_is_named(overrides: list[str], message: str) -> None:
         load_recipe("quickstart", overrides)
 
 
+def test_a_recipe_changes_its_base(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/a.yaml").write_text("task: t\nseed: 3\ntrl: {beta: 0.5, max_steps: 7}\n")
+    (tmp_path / "b.yaml").write_text("base: below/a.yaml\nname: b\ntrl: {max_steps: 8}\n")
+    (tmp_path / "c.yaml").write_text("base: b.yaml\nname: c\n")
+    recipe = load_recipe(str(tmp_path / "c.yaml"), ["trl.beta=1"])
+    assert (recipe.name, recipe.task, recipe.seed) == ("c", "t", 3)
+    assert recipe.trl == {"beta": 1, "max_steps": 8}
+    for text, why in (
+        ("base: absent.yaml", "must be the path of another YAML file"),
+        ("base: c.yaml", "not lead back"), ("- 1", "holds no mapping"), ("a: [", "is no YAML file"),
+    ):  # fmt: skip
+        (tmp_path / "b.yaml").write_text(text)
+        with pytest.raises(RecipeError, match=why):
+            load_recipe(str(tmp_path / "c.yaml"))
+
+
+def test_accumulation_follows_the_batch_and_the_processes(tmp_path: Path) -> None:
+    auto = ["trl.generation_batch_size=512", "trl.gradient_accumulation_steps=auto"]
+    config = trl_config(load_recipe("quickstart", auto), tmp_path)
+    assert (config.gradient_accumulation_steps, config.steps_per_generation) == (2, 2)
+    with pytest.raises(RecipeError, match=r"generation_batch_size is 511; .* = 256"):
+        trl_config(load_recipe("quickstart", ["trl.generation_batch_size=511", auto[1]]), tmp_path)
+
+
 def test_unknown_recipe_lists_the_shipped_ones() -> None:
     with pytest.raises(RecipeError, match="quickstart"):
         load_recipe("nope")

@@ -127,6 +127,13 @@ def test_load_gives_a_task_in_bfloat16_that_generates(task) -> None:
 
 @needs_weights
 @needs_gym
+def test_the_architecture_that_dry_runs_take_is_the_models(task) -> None:
+    config = task.model.config
+    assert {key: getattr(config, key) for key in smollm2.ARCHITECTURE} == smollm2.ARCHITECTURE
+
+
+@needs_weights
+@needs_gym
 def test_answers_take_at_most_six_tokens(task) -> None:
     answers = [f" {answer}" for answer in task.train["answer"]]
     assert max(len(ids) for ids in task.tokenizer(answers)["input_ids"]) <= 6

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
+from gdro.errors import GdroError
+from gdro.files import fresh
 from gdro.registry import make_strategy
 
 EPILOG = """\
@@ -16,6 +19,7 @@ examples:
   gdro train --recipe quickstart --strategy joint        one arm with another strategy
   gdro train --recipe quickstart trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2
   gdro train --recipe quickstart --resume                go on after a crash
+  gdro train --recipe recipes/trl/qwen3_4b_dapo14k_rollout.yaml --dry-run
   gdro simulate --strategy uniform --strategy joint      14,100 made-up prompts, no model, seconds
   gdro report runs/quickstart                            draw the page again
   gdro strategies rollout-gdro                           options, their meaning, a worked example
@@ -59,6 +63,11 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--seeds", metavar="0-4", help="train every arm with each seed, and compare with the first arm"
     )
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="try the whole recipe on a CPU with a tiny model and 32 rows, and estimate the real run",
+    )
     train.set_defaults(run=_train)
 
 
@@ -66,7 +75,6 @@ def _train(arguments: argparse.Namespace) -> int:
     # Heavy imports wait until a command needs them: `gdro --help` stays instant.
     from gdro.recipes import load_recipe
     from gdro.report import write_report
-    from gdro.tables import print_summary
     from gdro.training import run
 
     # The Trainer's own spelling of an option that every version of TRL in range understands.
@@ -80,13 +88,57 @@ def _train(arguments: argparse.Namespace) -> int:
         recipe.arms = {name: recipe.arms[name]}
     for arm in recipe.arms.values():
         arm.apply = arm.apply and not arguments.shadow
+    if arguments.dry_run:
+        return _dry_run(arguments, recipe)
     output = arguments.output or Path("runs") / recipe.name
     if arguments.seeds:
         return _train_seeds(arguments, recipe, output)
     summary = run(recipe, output, resume=arguments.resume)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     page = write_report([output], output / "report.html", output / "figures")
-    print_summary(summary)
-    print(f"\nsummary: {output / 'summary.json'}\nreport:  {page}")
+    _print(summary)
+    print(f"\nfolder: {output}\nreport: {page}")
+    return 0
+
+
+def _print(summary: dict[str, Any]) -> None:
+    """The comparison of the arms, or what each did where nothing was evaluated."""
+    from gdro.tables import print_summary, print_table
+
+    if "base" in summary:
+        return print_summary(summary)
+    spent = ("rollouts", "tokens", "seconds")
+    heads = ("arm", *spent, "reward, last", "answer, tokens")
+    rows = [
+        [
+            name,
+            *(f"{arm[key]:,.0f}" for key in spent),
+            *(_last(arm["curves"][c]) for c in ("reward", "length")),
+        ]
+        for name, arm in summary["arms"].items()
+    ]
+    print_table(heads, rows)
+
+
+def _last(curve: list[float]) -> str:
+    return f"{curve[-1]:.3f}" if curve else ""
+
+
+def _dry_run(arguments: argparse.Namespace, recipe: Any) -> int:
+    from gdro.dry_run.trl import dry_run
+    from gdro.report import write_report
+    from gdro.tables import print_table
+
+    if arguments.seeds or arguments.resume:
+        raise GdroError("--dry-run is one short run; leave out --seeds and --resume")
+    folder = fresh(arguments.output or Path("runs/dry-run") / recipe.name)
+    made = dry_run(recipe, folder)
+    print("\n".join(made.notes))
+    _print(made.summary)
+    page = write_report([folder], folder / "report.html")
+    print_table(("the real run", "estimate"), made.estimate)
+    print(f"\neverything ran: data, model, reward, {len(recipe.arms)} arms, checkpoint, report: {page}")
     return 0
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from pathlib import Path
 from typing import Any
+
+from gdro.files import fresh
 
 _EPILOG = """\
 examples:
@@ -56,7 +56,7 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     from gdro.dry_run.watch import METRICS, metrics_of, parts, remark, wait
     from gdro.tables import print_table
 
-    folder = _fresh(arguments.output)
+    folder = fresh(arguments.output)
     made = tiny(arguments.overrides, folder, arguments.stub, arguments.steps, arguments.answer)
     print("\n".join(made.notes))
     process = start(made.overrides, folder, folder / "log.txt", metrics=folder / METRICS)
@@ -78,7 +78,7 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     from gdro.tables import print_table
 
     make_strategy(arguments.strategy)
-    folder = _fresh(arguments.output)
+    folder = fresh(arguments.output)
     overrides = [
         *cpu_overrides(2), *prepare(folder), "trainer.v1.trainer_mode=gdro",
         "trainer.logger=[console,file]", f"+gdro.strategy={arguments.strategy}",
@@ -91,12 +91,3 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     log = folder / "checkpoints/gdro"
     print(f"\n{told(log)}\n\nrun log: {log}\nreport:  {write_report([log], folder / 'report.html')}")
     return 0
-
-
-def _fresh(folder: Path) -> Path:
-    """The folder, without what an earlier run of the same command left there."""
-    folder = folder.absolute()
-    if (folder / "log.txt").exists():
-        shutil.rmtree(folder)
-    os.makedirs(folder, exist_ok=True)
-    return folder

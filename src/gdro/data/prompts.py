@@ -30,6 +30,11 @@ def write_jsonl(table: Any, path: Path) -> None:
     table.to_json(str(path), force_ascii=False)
 
 
+def with_instruction(problem: str, style: Style, instruction: str) -> str | list[dict[str, str]]:
+    """A problem as a prompt: text, or a conversation."""
+    text = "\n\n".join(filter(None, (problem, instruction)))
+    return text if style == "plain" else [{"role": "user", "content": text}]
+
+
 def _prompt(row: dict[str, Any], style: Style, instruction: str) -> dict[str, Any]:
-    text = "\n\n".join(filter(None, (row["prompt"], instruction)))
-    return {"prompt": text if style == "plain" else [{"role": "user", "content": text}]}
+    return {"prompt": with_instruction(row["prompt"], style, instruction)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,29 +76,73 @@ def save_tiny(folder: Path, path: str, stub: str | None, trust: bool) -> tuple[A
     Raises:
         DryRunError: The model is not to be had, or cannot be shrunk.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    given = {} if stub is None else {"model_type": stub}
+    hint = "pass --stub CLASS, e.g. --stub qwen3"
+    config, tokenizer = config_and_tokenizer(path, given, hint, trust)
+    return tokenizer, write_tiny(folder, config, tokenizer, trust)
+
+
+def config_and_tokenizer(
+    path: str, architecture: Mapping[str, Any], hint: str, trust: bool = False
+) -> tuple[Any, Any]:
+    """Configuration and tokenizer of a model.
+
+    Args:
+        path: Of the model: a folder, or its name on the hub.
+        architecture: If not empty, the configuration; then the tokenizer is one of bytes, and nothing
+            is downloaded.
+        hint: What to do without a network.
+        trust: Allow the model's own code.
+
+    Returns:
+        Both.
+
+    Raises:
+        DryRunError: They are not to be had.
+    """
+    from transformers import AutoConfig, AutoTokenizer
 
     try:
-        if stub is not None:
-            config, tokenizer = AutoConfig.for_model(stub), byte_tokenizer()
-            config.vocab_size = len(tokenizer)
-        else:
-            config = AutoConfig.from_pretrained(path, trust_remote_code=trust)
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
-    except (OSError, ValueError) as problem:
+        if architecture:
+            return AutoConfig.for_model(**architecture), byte_tokenizer()
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust)
+        return config, AutoTokenizer.from_pretrained(path, trust_remote_code=trust)
+    except (OSError, ValueError, TypeError) as problem:
         raise DryRunError(
-            f"cannot load the configuration and tokenizer of {stub or path!r}: "
-            f"{str(problem).splitlines()[0]}; without a network pass --stub CLASS, e.g. --stub qwen3"
+            f"cannot load the configuration and tokenizer of {architecture.get('model_type', path)!r}: "
+            f"{str(problem).splitlines()[0]}; without a network {hint}"
         ) from problem
+
+
+def write_tiny(folder: Path, config: Any, tokenizer: Any, trust: bool = False) -> str:
+    """Write a tiny random model of a configuration's class, and its tokenizer.
+
+    Args:
+        folder: Where to.
+        config: Of the real model; it is changed, see `shrunk`.
+        tokenizer: Its special tokens are the model's; one of bytes brings its own vocabulary.
+        trust: Allow the model's own code.
+
+    Returns:
+        Name of the model's class.
+
+    Raises:
+        DryRunError: It cannot be shrunk.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
     config = shrunk(config)
+    if tokenizer.chat_template == CHATML:
+        config.vocab_size = len(tokenizer)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(config, name, getattr(tokenizer, name))
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return tokenizer, type(model).__name__
+    return type(model).__name__
 
 
 def byte_tokenizer() -> Any:

@@ -51,12 +51,7 @@ class TransformersGenerator:
         Returns:
             Text and number of tokens, shape (P,).
         """
-        texts = [self._text(prompt) for prompt in prompts]
-        # A chat template writes the special tokens itself.
-        inputs = self._tokenizer(
-            texts, return_tensors="pt", padding=True,
-            add_special_tokens=not prompts or isinstance(prompts[0], str),
-        ).to(self._model.device)  # fmt: skip
+        inputs = encoded(self._tokenizer, prompts).to(self._model.device)
         width = inputs["input_ids"].shape[1]
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
@@ -68,11 +63,6 @@ class TransformersGenerator:
         decoded = self._tokenizer.batch_decode(output, skip_special_tokens=True)
         return list(zip(decoded, self._lengths(output), strict=True))
 
-    def _text(self, prompt: Any) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        return self._tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-
     def _lengths(self, output: Any) -> list[int]:
         """Tokens up to the end of each answer, its end token included."""
         ends = self._model.generation_config.eos_token_id
@@ -80,3 +70,22 @@ class TransformersGenerator:
         is_end = torch.isin(output.cpu(), ends)
         first = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, output.shape[1])
         return first.tolist()
+
+
+def encoded(tokenizer: Any, prompts: Sequence[Any]) -> Any:
+    """Tokens of prompts, padded; to conversations the chat template is applied.
+
+    Args:
+        tokenizer: It pads on its own side.
+        prompts: All texts, or all conversations.
+
+    Returns:
+        `input_ids` and `attention_mask`.
+    """
+    talks = not isinstance(prompts[0], str)
+    texts = [
+        tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) if talks else p
+        for p in prompts
+    ]
+    # A chat template writes the special tokens itself.
+    return tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=not talks)

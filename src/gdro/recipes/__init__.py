@@ -7,7 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from gdro.config import merge
 from gdro.errors import GdroError
@@ -38,7 +40,11 @@ class Adapter:
 
 @dataclass
 class Evaluation:
-    """Held-out evaluation: samples a prompt, k of pass@k, and samples that slice by difficulty."""
+    """Held-out evaluation: samples a prompt, k of pass@k, and samples that slice by difficulty.
+
+    With `samples: 0` there is none, which is right where generation by transformers would take longer
+    than the training: `gdro eval` takes the saved model.
+    """
 
     samples: int = 16
     k: int = 8
@@ -51,6 +57,8 @@ class Recipe:
     """A whole job.
 
     Attributes:
+        base: Recipe that this one changes: a path from this one's folder. Keys that are given here win;
+            those of mappings are merged.
         name: Used for the output folder.
         description: One line for `gdro train --help`.
         task: Module with `load(seed, **task_options) -> gdro.tasks.base.TaskData`.
@@ -60,9 +68,13 @@ class Recipe:
         difficulty: Options of `gdro.Difficulty`.
         adapter: Options of `GDROTrainer`.
         evaluation: Options of the held-out evaluation.
-        trl: Options of `trl.GRPOConfig`, passed through.
+        trl: Options of `trl.GRPOConfig`, passed through; `bf16: auto` is true where the hardware has it,
+            `gradient_accumulation_steps: auto` makes one optimiser step of a `generation_batch_size`.
+        architecture: Configuration of the task's model (`model_type: qwen3`, `hidden_size: ...`), from
+            which a dry run without a network makes a tiny model and the estimate of memory.
     """
 
+    base: str | None = None
     name: str = MISSING
     description: str = ""
     task: str = MISSING
@@ -73,6 +85,7 @@ class Recipe:
     adapter: Adapter = field(default_factory=Adapter)
     evaluation: Evaluation = field(default_factory=Evaluation)
     trl: dict[str, Any] = field(default_factory=dict)
+    architecture: dict[str, Any] = field(default_factory=dict)
 
 
 def list_recipes() -> list[str]:
@@ -94,14 +107,38 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: Unknown recipe, key, or a value of the wrong type; names it.
     """
-    made = merge(Recipe, _path(recipe), overrides or [], f"recipe {recipe!r}", RecipeError)
+    made = merge(Recipe, _with_bases(_path(recipe)), overrides or [], f"recipe {recipe!r}", RecipeError)
     assert isinstance(made, Recipe)
     return made
 
 
-def _path(recipe: str) -> Any:
+def _with_bases(path: Path) -> list[Path]:
+    """The recipe and what it is based on, the deepest base first."""
+    paths = [path]
+    while (base := _base_of(paths[0])) is not None:
+        below = paths[0].parent / base
+        if not below.is_file() or below.resolve() in [p.resolve() for p in paths]:
+            raise RecipeError(
+                f"{paths[0]} has base: {base}; it must be the path of another YAML file, from "
+                f"{paths[0].parent}, and not lead back"
+            )
+        paths.insert(0, below)
+    return paths
+
+
+def _base_of(path: Path) -> str | None:
+    try:
+        raw = OmegaConf.load(str(path))
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as problem:
+        raise RecipeError(f"{path} is no YAML file: {str(problem).splitlines()[0]}") from problem
+    if not OmegaConf.is_dict(raw):
+        raise RecipeError(f"{path} holds no mapping; a recipe is `key: value` lines")
+    return raw.get("base")
+
+
+def _path(recipe: str) -> Path:
     if recipe in list_recipes():
-        return files("gdro.recipes") / f"{recipe}.yaml"
+        return Path(str(files("gdro.recipes") / f"{recipe}.yaml"))
     if Path(recipe).is_file():
         return Path(recipe)
     raise RecipeError(

@@ -4,6 +4,7 @@ from gdro.rewards.extract import answer_of
 from gdro.rewards.functions import (
     combined,
     exact_match,
+    first_line,
     format_reward,
     gym_reward,
     math_reward,
@@ -18,6 +19,7 @@ __all__ = [
     "answer_of",
     "combined",
     "exact_match",
+    "first_line",
     "format_reward",
     "gym_reward",
     "math_reward",

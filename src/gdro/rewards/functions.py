@@ -25,23 +25,49 @@ class RewardFunction(Protocol):
         ...
 
 
-def math_reward(verifier: MathVerifier | None = None, column: str = "answer") -> RewardFunction:
+def math_reward(
+    verifier: MathVerifier | None = None, column: str = "answer", wrong: float = 0.0
+) -> RewardFunction:
     """1 where math-verify takes the completion's answer for the gold one, else 0.
 
     Args:
         verifier: Who judges; default: one with two workers, made at the first call.
         column: Column of the gold answers.
+        wrong: In the place of 0; below 1.
+
+    Returns:
+        The reward function.
+
+    Raises:
+        RewardError: A wrong answer would be worth as much as a right one.
+    """
+    if not wrong < 1.0:
+        raise RewardError(f"wrong is {wrong}; it must be below 1, which a right answer gets")
+
+    def math(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        golds = _column(columns, column)
+        judged = (verifier or shared_verifier()).score(golds, texts_of(completions))
+        return [1.0 if right else wrong for right in judged]
+
+    return math
+
+
+def first_line(reward: RewardFunction) -> RewardFunction:
+    """A reward of each completion's first line, for models that go on with questions of their own.
+
+    Args:
+        reward: What judges the line.
 
     Returns:
         The reward function.
     """
 
-    def math(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        golds = _column(columns, column)
-        judged = (verifier or shared_verifier()).score(golds, texts_of(completions))
-        return [float(right) for right in judged]
+    def line(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+        lines = [text.strip().partition("\n")[0] for text in texts_of(completions)]
+        return reward(completions=lines, **columns)
 
-    return math
+    line.__name__ = f"{reward.__name__}_line"
+    return line
 
 
 def exact_match(column: str = "answer") -> RewardFunction:

