@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         extras = {"report": "report", "study": "study", "verl-dry-run": "verl",
                   "verl-quickstart": "verl,report"}  # fmt: skip
-        extra = extras.get(arguments.command, "trl")
+        extra = "server" if error.name == "openai" else extras.get(arguments.command, "trl")
         print(f"gdro: {error}; pip install 'gdro[{extra}]'", file=sys.stderr)
         return 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,3 +109,21 @@ def by_slice(
     return [
         {"name": name, **metrics(successes_N[mask], samples, k)} for name, mask in masks if mask.any()
     ]
+
+
+def by_source(
+    successes_N: IntArray, samples: int, k: int, source_N: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Metrics of each source's prompts.
+
+    Args:
+        successes_N: Right completions of each prompt, shape (N,).
+        samples: Completions a prompt.
+        k: Of pass@k.
+        source_N: Shape (N,).
+
+    Returns:
+        One record a source, in the order of the prompts: `name` and the entries of `metrics`.
+    """
+    masks = [(name, np.array([s == name for s in source_N])) for name in dict.fromkeys(source_N)]
+    return [{"name": name, **metrics(successes_N[mask], samples, k)} for name, mask in masks]

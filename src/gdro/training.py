@@ -21,7 +21,7 @@ from trl import GRPOConfig
 
 from gdro.difficulty import Difficulty
 from gdro.errors import CheckpointError
-from gdro.evaluate import by_slice, count_successes, metrics
+from gdro.evaluate import by_slice, by_source, count_successes, metrics
 from gdro.files import write_json
 from gdro.integrations.trl import STATE_FILE, GDROTrainer
 from gdro.recipes import Arm, Recipe, RecipeError
@@ -164,20 +164,34 @@ def _has_bf16() -> bool:
 
 
 def evaluate_model(
-    recipe: Recipe, task: Any, model: Any, base_N: Any, samples: int | None = None
+    recipe: Recipe, task: Any, model: Any, base_N: Any, samples: int | None = None, stream: int = 1
 ) -> tuple[dict[str, Any], Any]:
-    """Held-out metrics of a model, and successes by prompt."""
+    """Held-out metrics of a model, whole, by slice and by source, and successes by prompt.
+
+    Args:
+        recipe: The job.
+        task: Its task.
+        model: The model.
+        base_N: Pass rate of the base model by held-out prompt, which makes the slices; default: its own.
+        samples: Completions a prompt, if not the recipe's.
+        stream: Of random numbers.
+
+    Returns:
+        The metrics, and right completions of each prompt, shape (N,).
+    """
     options = recipe.evaluation
     samples = samples or options.samples
     config = trl_config(recipe, Path("unused"))
     successes_N = count_successes(
         model, task.tokenizer, task.heldout, task.reward_funcs[0], samples=samples,
         max_new_tokens=config.max_completion_length, temperature=config.temperature,
-        batch_size=options.batch_size, seed=recipe.seed + 1,
+        batch_size=options.batch_size, seed=recipe.seed + stream,
     )  # fmt: skip
     rate_N = successes_N / samples if base_N is None else base_N
     result = metrics(successes_N, samples, options.k)
     result["slices"] = by_slice(successes_N, samples, options.k, rate_N)
+    if "source" in task.heldout.column_names:
+        result["sources"] = by_source(successes_N, samples, options.k, task.heldout["source"][:])
     return result, successes_N
 
 

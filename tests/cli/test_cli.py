@@ -39,6 +39,11 @@ def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert again["arms"]["grpo"]["pass@8"] == summary["arms"]["grpo"]["pass@8"]
 
     assert main(["eval", "--model", str(out / "grpo/model"), *SMALL]) == 0
+    assert main(["eval", "--recipe", "quickstart", "--output", str(tmp_path / "base"), *SMALL]) == 0
+    assert "hardest (base p < .02)" in capsys.readouterr().out
+    base = json.loads((tmp_path / "base/eval.json").read_text())
+    # The same samples as the run's, and slices by others: none is easy by its own luck.
+    assert base["pass@8"] == summary["base"]["pass@8"] and base["slices"] != summary["base"]["slices"]
     assert main(["report", str(out / "rollout-gdro/gdro"), "-o", str(tmp_path / "one.html")]) == 0
     assert (tmp_path / "one.html").exists()
 

@@ -23,6 +23,8 @@ def sums(write) -> Path:
 def test_what_is_taken_of_a_set(sums: Path) -> None:
     rows = Source(str(sums), longest=30, digits=1, limit=4).rows("plain", "Say it.")
     assert len(rows) == 4 and all(len(row["answer"]) == 1 for row in rows)
+    named = Source(str(sums), name="doubles", limit=1).rows("plain", "")
+    assert named[0]["source"] == "doubles" and rows[0]["source"] == "sums"
     assert rows[0]["prompt"] == rows[0]["problem"] + "\n\nSay it."
     assert rows == Source(str(sums), longest=30, digits=1, limit=4).rows("plain", "Say it.")
     assert [r["prompt_id"] for r in rows] == sorted(r["prompt_id"] for r in rows)
@@ -56,7 +58,12 @@ def test_made_up_rows_have_a_sets_columns(name: str, tmp_path: Path) -> None:
     source = Source(name, levels=("Level 1",) if PRESETS[name].level else None)
     path = stand_in(source, tmp_path / "rows.jsonl")
     rows = Source(name, file=str(path), levels=source.levels).rows("plain", "")
-    assert len(rows) == 32 and all(row["source"] == name for row in rows)
+    assert len(rows) == 64 and all(row["source"] == name for row in rows)
+
+
+def test_files_are_in_the_place_of_the_hub() -> None:
+    given = [{"set": "gsm8k"}, {"set": "gsm8k", "file": "own.jsonl"}, {"set": "math"}]
+    assert [s.file for s in sources_of(given, {"gsm8k": "f"})] == ["f", "own.jsonl", None]
 
 
 @pytest.mark.parametrize(
@@ -69,4 +76,4 @@ def test_made_up_rows_have_a_sets_columns(name: str, tmp_path: Path) -> None:
 )
 def test_a_wrong_source_is_named(options: dict, why: str) -> None:
     with pytest.raises(DataError, match=why):
-        sources_of([options])
+        sources_of([options], {})

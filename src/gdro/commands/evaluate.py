@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ examples:
   gdro eval --model runs/mine --data math-500=math500.jsonl --samples 16 --k 1 --k 8 --limit 100
   gdro eval --model runs/mine --data gsm8k --base runs/eval/base            slices of base difficulty
   gdro eval compare runs/eval/base runs/eval/mine --k 8                     paired, problem by problem
+  gdro eval --model Qwen/Qwen3-8B --data aime-2024 --server http://localhost:8000/v1
   gdro eval --recipe quickstart --model runs/quickstart/grpo/model          a recipe's held-out prompts
+  gdro eval --recipe smollm2_math                                           its base model, by difficulty
 
 The same command goes on after a kill, with the same samples."""
 
@@ -30,7 +33,19 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    evaluate.add_argument("--model", help="folder that save_pretrained wrote, or a name on the hub")
+    evaluate.add_argument(
+        "--model",
+        help="folder that save_pretrained wrote, a name on the hub, or the server's name for it",
+    )
+    evaluate.add_argument(
+        "--backend", choices=("transformers", "vllm"), help="what generates (default: transformers)"
+    )
+    evaluate.add_argument(
+        "--server",
+        metavar="URL",
+        help="generate by a server that speaks OpenAI's protocol, e.g. http://localhost:8000/v1; "
+        "its key is OPENAI_API_KEY",
+    )
     evaluate.add_argument(
         "--data", action="append", metavar="SET[=FILE]", help="as for gdro data; repeat for more sets"
     )
@@ -58,12 +73,14 @@ def add(commands: Any) -> None:
 def _eval(arguments: argparse.Namespace) -> int:
     if arguments.rest[:1] == ["compare"]:
         return _compare(arguments)
-    if arguments.model is None:
-        raise GdroError("gdro eval needs --model FOLDER, or: gdro eval compare A B")
     if arguments.data is None:
+        if arguments.model is None and arguments.recipe is None:
+            raise GdroError("gdro eval needs --model FOLDER, or: gdro eval compare A B")
         return _recipe(arguments)
     if arguments.recipe is not None:
         raise GdroError("--data and --recipe were both given; --recipe brings its own prompts")
+    if arguments.model is None:
+        raise GdroError("gdro eval --data needs --model: a folder, a name on the hub, or a server's")
     return _sets(arguments)
 
 
@@ -73,7 +90,6 @@ def _sets(arguments: argparse.Namespace) -> int:
     from gdro.data.prompts import BOXED
     from gdro.evaluation import Options, evaluate, markdown, read_records, scores
     from gdro.evaluation.table import details
-    from gdro.evaluation.transformers import TransformersGenerator
     from gdro.files import write_json
 
     options = Options(
@@ -96,7 +112,7 @@ def _sets(arguments: argparse.Namespace) -> int:
         base = {(r.set, r.prompt_id): sum(r.right) / len(r.right) for r in records}
     name = arguments.model.rstrip("/").replace("/", "--")
     folder = arguments.output or Path("runs/eval") / name
-    generator = TransformersGenerator.load(arguments.model)
+    generator = _generator(arguments)
     records = evaluate(
         generator,
         sets,
@@ -110,6 +126,24 @@ def _sets(arguments: argparse.Namespace) -> int:
     (folder / "eval.md").write_text(text)
     print(f"{text}\nfolder: {folder}")
     return 0
+
+
+def _generator(arguments: argparse.Namespace) -> Any:
+    if arguments.server is not None:
+        if arguments.backend is not None:
+            raise GdroError("--server and --backend were both given; the server has its own backend")
+        from gdro.evaluation.server import ServerGenerator
+
+        return ServerGenerator(arguments.server, arguments.model)
+    if arguments.backend == "vllm":
+        if find_spec("vllm") is None:
+            raise GdroError("vLLM is not installed; pip install vllm, or leave out --backend vllm")
+        from gdro.evaluation.vllm import VllmGenerator
+
+        return VllmGenerator(arguments.model)
+    from gdro.evaluation.transformers import TransformersGenerator
+
+    return TransformersGenerator.load(arguments.model)
 
 
 def _set(spec: str, options: Any, limit: int | None) -> tuple[str, Any]:
@@ -136,20 +170,39 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(arguments: argparse.Namespace) -> int:
-    import json
-
     from transformers import AutoModelForCausalLM
 
+    from gdro.files import write_json
     from gdro.recipes import load_recipe
     from gdro.training import evaluate_model, load_task
 
     recipe = load_recipe(arguments.recipe or "quickstart", arguments.rest)
-    if not Path(arguments.model).is_dir():
+    if arguments.model is not None and not Path(arguments.model).is_dir():
         raise GdroError(f"no model folder {arguments.model!r}; pass one that save_pretrained wrote")
     task = load_task(recipe)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model)
-    result, _ = evaluate_model(recipe, task, model, None)
-    # Slices are by base difficulty, which a lone model does not have.
-    result.pop("slices")
-    print(json.dumps(result, indent=1))
+    if arguments.model is None:  # slices are by other samples than those that are counted
+        few = recipe.evaluation.base_samples
+        _, base_N = evaluate_model(recipe, task, task.model, None, few, stream=2)
+        result, _ = evaluate_model(recipe, task, task.model, base_N / few)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(arguments.model)
+        result, _ = evaluate_model(recipe, task, model, None)
+        result.pop("slices")  # they are by base difficulty, which a lone model does not have
+    _print_recipe(result)
+    if arguments.output is not None:
+        write_json(arguments.output / "eval.json", result)
     return 0
+
+
+def _print_recipe(result: dict[str, Any]) -> None:
+    from gdro.tables import print_table
+
+    metric = next(name for name in result if name.startswith("pass@"))
+    mean = metric.replace("pass", "mean")
+    rows = [{**result, "name": "all"}, *result.get("slices", []), *result.get("sources", [])]
+    lines = [
+        [row["name"], str(row["num_prompts"]), f"{row[mean]:.3f}", f"{row[metric]:.3f}",
+         "{:.3f} to {:.3f}".format(*row[f"ci_{metric}"])]
+        for row in rows
+    ]  # fmt: skip
+    print_table(("held-out prompts", "number", "pass@1", metric, "95% interval"), lines)

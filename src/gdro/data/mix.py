@@ -22,6 +22,7 @@ class Source:
 
     Attributes:
         set: As for `gdro data`: a set of the hub, a file, or `reasoning-gym:NAME?size=...`.
+        name: What its rows are called; default: the set's own name.
         file: Local file with the columns of the hub's set, in its place.
         limit: At most so many problems.
         longest: Most characters of a problem.
@@ -31,6 +32,7 @@ class Source:
     """
 
     set: str
+    name: str | None = None
     file: str | None = None
     limit: int | None = None
     longest: int | None = None
@@ -59,9 +61,8 @@ class Source:
                 if self.shots
                 else with_instruction(row["prompt"], style, instruction)
             )
-            made.append(
-                {**{name: row[name] for name in _KEPT}, "prompt": prompt, "problem": row["prompt"]}
-            )
+            changed = {"prompt": prompt, "problem": row["prompt"], "source": self.name or row["source"]}
+            made.append({**{name: row[name] for name in _KEPT}, **changed})
         return made
 
     def _wanted(self, row: Mapping[str, Any]) -> bool:
@@ -77,8 +78,15 @@ def _asked(row: Mapping[str, Any]) -> str:
     return f"Question: {row['prompt']}\nAnswer:"
 
 
-def sources_of(given: Sequence[Mapping[str, Any]]) -> list[Source]:
+def sources_of(given: Sequence[Mapping[str, Any]], files: Mapping[str, str]) -> list[Source]:
     """Sources from plain data.
+
+    Args:
+        given: Options of each.
+        files: Local files by the names of sets, for sources that name none.
+
+    Returns:
+        The sources.
 
     Raises:
         DataError: An option is unknown, or `set` is missing.
@@ -91,9 +99,11 @@ def sources_of(given: Sequence[Mapping[str, Any]]) -> list[Source]:
             wrong = f"has {unknown[0]!r}" if unknown else "has no `set`"
             raise DataError(f"a source {wrong}; its options: {', '.join(known)}")
         levels = options.get("levels")
-        found.append(
-            Source(**{**options, "levels": None if levels is None else tuple(map(str, levels))})
-        )
+        own = {
+            "levels": None if levels is None else tuple(map(str, levels)),
+            "file": options.get("file", files.get(options["set"])),
+        }
+        found.append(Source(**{**options, **own}))
     return found
 
 

@@ -53,7 +53,7 @@ def _length(prompt: Any, tokenizer: Any) -> int:
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def stand_in(source: Source, path: Path, num: int = 32) -> Path:
+def stand_in(source: Source, path: Path, num: int = 64) -> Path:
     """Write made-up sums with the columns of a set of the hub, which pass the source's filters.
 
     Args:

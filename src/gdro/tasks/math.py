@@ -26,6 +26,7 @@ def load(
     model: str,
     data: Sequence[Mapping[str, Any]],
     heldout: Sequence[Mapping[str, Any]] | int,
+    files: Mapping[str, str] | None = None,
     dtype: str = "float32",
     style: Style = "chat",
     instruction: str = BOXED,
@@ -40,6 +41,7 @@ def load(
             are in the Python package of that name.
         data: Sources of the training rows, see `gdro.data.mix.Source`.
         heldout: Sources of the held-out rows, or so many problems of `data`, in equal shares.
+        files: Local files for sets of the hub, by the sets' names, with the hub's columns.
         dtype: Of the weights. Keep float32 for training, also with `trl.bf16`: at small learning rates
             bfloat16 weights round most updates away.
         style: See `gdro.data.prompts`.
@@ -56,8 +58,8 @@ def load(
         DataError: A set cannot be loaded, or an option is wrong.
         TaskError: The model cannot be loaded.
     """
-    held = heldout if isinstance(heldout, int) else sources_of(heldout)
-    train, held_rows = mixed(sources_of(data), held, style, instruction)
+    held = heldout if isinstance(heldout, int) else sources_of(heldout, files or {})
+    train, held_rows = mixed(sources_of(data, files or {}), held, style, instruction)
     network, tokenizer = _model(model, dtype)
     reward = math_reward(wrong=wrong)
     return TaskData(
@@ -90,20 +92,16 @@ def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options
     config, tokenizer = config_and_tokenizer(name, known, "write its `architecture` into the recipe")
     write_tiny(folder / "model", copy.deepcopy(config), tokenizer)
     options = {**options, "model": str(folder / "model")}
-    for key in ("data", "heldout"):
-        if not isinstance(options[key], int):
-            options[key] = _local(options[key], folder)
+    given = [*options["data"], *([] if isinstance(options["heldout"], int) else options["heldout"])]
+    options["files"] = _local(given, options.get("files") or {}, folder)
     return DryTask(load(seed, **options), config)
 
 
-def _local(given: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:
-    """The sources, with made-up rows for sets of the hub that no local file was given for."""
-    return [
-        {**options, "file": str(stand_in(source, folder / f"{source.set}.jsonl"))}
-        if source.set in PRESETS and source.file is None
-        else options
-        for source, options in zip(sources_of(given), given, strict=True)
-    ]
+def _local(given: Sequence[Mapping[str, Any]], files: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The files, and made-up rows for sets of the hub that there is none for."""
+    absent = [s for s in sources_of(given, files) if s.set in PRESETS and s.file is None]
+    made = {source.set: stand_in(source, folder / f"{source.set}.jsonl") for source in absent}
+    return {**files, **{name: str(path) for name, path in made.items()}}
 
 
 def _model(name: str, dtype: str) -> tuple[Any, Any]:
