@@ -12,7 +12,7 @@ VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
 
-.PHONY: help setup quickstart test test-trl lint bench smollm2 setup-verl verl-quickstart test-verl clean
+.PHONY: help setup quickstart test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -64,6 +64,17 @@ $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 
 verl-quickstart: $(VERL_READY)  ## train a tiny model with rollout-gdro in verl on Ray, two ranks on the CPU
 	$(VERL_BIN)/gdro verl-quickstart
+
+RECIPES_OUT := runs/verl-recipes
+verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU, a minute and a half each
+	$(VERL_BIN)/gdro data tests/data/samples/math.jsonl --to-parquet $(RECIPES_OUT)/data/dapo-math-14k
+	$(VERL_BIN)/gdro data math-500 --from tests/data/samples/math.jsonl --to-parquet $(RECIPES_OUT)/data/math-500
+	set -e; for recipe in recipes/verl/qwen3_*_dapo14k_*.sh; do \
+		name=$$(basename $$recipe .sh); echo "== $$name"; \
+		DATA=$(RECIPES_OUT)/data \
+		VERL_MAIN="$(VERL_BIN)/gdro verl-dry-run --stub qwen3 --output $(RECIPES_OUT)/$$name --" \
+			$$recipe; \
+	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
 	$(VERL_BIN)/python -m pytest -p no:cacheprovider tests/verl

@@ -17,7 +17,7 @@ import torch
 
 import verl  # noqa: F401  # first: it imports the adapter as a plugin
 from gdro import Controller, Problem, Request, make_strategy
-from gdro.integrations.verl.step import factors, outcome_of, rows_of
+from gdro.integrations.verl.step import Judged, Step, scale
 
 P, N_BAR, POOL, STEPS, WARMUP, WIDTH = 256, 4, 14_100, 300, 60, 512
 
@@ -33,17 +33,18 @@ def milliseconds(strategy: str) -> np.ndarray:
         start = time.perf_counter()
         plan = controller.plan(Request(P, P * N_BAR, offered))
         taken.append(time.perf_counter() - start)
-        groups = {f"uid-{p}": p for p in range(P)}
-        keys = [f"uid-{p}_{s}_0" for p, n in enumerate(plan.rollouts_P.tolist()) for s in range(n)]
+        uids, rollouts = [f"uid-{p}" for p in range(P)], plan.rollouts_P.tolist()
+        keys = [f"{uid}_{s}_0" for uid, n in zip(uids, rollouts, strict=True) for s in range(n)]
         order = rng.permutation(len(keys))
         keys = [keys[i] for i in order]
         reward = (rng.random(len(keys)) < rate_N[plan.prompt_R[order]]).astype(np.float64)
         start = time.perf_counter()
-        rows = rows_of(keys, groups, plan)
-        outcome = outcome_of(plan, rows, reward, reward > 0.5, np.full(len(keys), 100))
-        factor, _ = factors(plan, rows, controller.weigh(outcome))
-        advantages *= advantages.new_tensor(factor).unsqueeze(1)
-        controller.observe(outcome)
+        step = Step(plan)
+        step.submit(uids, plan.prompt_P.tolist(), rollouts)
+        outcome = step.read(keys, Judged(reward, reward > 0.5, np.full(len(keys), 100)))
+        step.weigh(controller.weigh(outcome))
+        scale(advantages, step.factors(keys))
+        controller.observe(outcome, extra=step.counts(keys))
         controller.metrics()
         taken[-1] += time.perf_counter() - start
     return 1e3 * np.array(taken[WARMUP:])

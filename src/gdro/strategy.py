@@ -89,6 +89,11 @@ class Strategy(Generic[S]):
         return False
 
     @property
+    def splits_groups(self) -> bool:
+        """Whether `weigh` may keep a part of a group, and compare it with all of the group."""
+        return False
+
+    @property
     def remembers(self) -> bool:
         """Whether `weigh` may remember rollouts and recall them, which the adapter must support."""
         return False

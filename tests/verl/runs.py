@@ -80,7 +80,8 @@ def go(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str
              f"trainer.total_training_steps={steps}",
              f"reward.custom_reward_function.path={HERE / 'reward.py'}"]  # fmt: skip
     probe, log = (folder / f"{name}-{time.time_ns()}" for name in ("probe", "log"))
-    variables = {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": str(HERE)}
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    variables = {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": path}
     plugins = ("gdro.integrations.verl", "probe")
     process = start(given, folder, log, plugins, variables=variables)
     return Going(folder, process, probe, log, kill_after)

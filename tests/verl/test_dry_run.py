@@ -100,6 +100,9 @@ def test_bad_overrides_are_told_before_anything_starts(tmp_path: Path, capsys) -
         (["--config-name", "x"], "no Hydra override"),
         (["no.such.option=1"], "verl refuses"),
         (["actor_rollout_ref.actor.strategy=megatron"], "FSDP only"),
+        (["trainer.v1.trainer_mode=separate_async"], "synchronous modes"),
+        (["reward.reward_model.enable=true"], "reward model"),
+        (["data.train_files=x"], "rollout.name: none is set"),
     ):
         with pytest.raises(DryRunError, match=wrong):
             tiny(given, tmp_path, "qwen3", 2, 8)
@@ -126,6 +129,27 @@ def test_recipes_are_what_verl_and_gdro_take(model: str, arm: str, data: Path, t
     assert small.data.train_batch_size == 8 and small.trainer.total_training_steps == 2
     assert options_of(small).strategy == options.strategy
     assert small.actor_rollout_ref.actor.optim.lr == 1e-6
+
+
+def test_what_draws_or_writes_elsewhere_is_replaced(data: Path, tmp_path: Path) -> None:
+    """verl's filter would never end on a random model; beside gdro it stays, for gdro to refuse it."""
+    train, val = data / "dapo-math-14k/train.parquet", data / "math-500/test.parquet"
+    given = [
+        f"data.train_files={train}", f"data.val_files={val}", "actor_rollout_ref.model.path=x",
+        "algorithm.filter_groups.enable=True", "data.gen_batch_size=99", "algorithm.adv_estimator=gae",
+        "trainer.rollout_data_dir=/mine", "trainer.default_hdfs_dir=hdfs://mine",
+        "actor_rollout_ref.rollout.name=vllm",
+    ]  # fmt: skip
+    stock = tiny(given, tmp_path, "qwen3", 2, 8)
+    small = composed(stock.overrides)
+    assert not small.algorithm.filter_groups.enable and small.data.gen_batch_size is None
+    assert any("filter_groups is off" in note for note in stock.notes)
+    assert small.trainer.rollout_data_dir is None and small.trainer.default_hdfs_dir is None
+    assert small.critic.model.path == f"{tmp_path}/model" and small.critic.strategy == "fsdp2"
+    given += ["+gdro.log=/mine", "trainer.v1.trainer_mode=gdro"]
+    small = composed(tiny(given, tmp_path, "qwen3", 2, 8).overrides)
+    assert small.algorithm.filter_groups.enable and small.data.gen_batch_size == 99
+    assert small.gdro.log is None
 
 
 def test_rewards_that_are_all_equal_are_remarked() -> None:

@@ -11,7 +11,8 @@ from runs import Ran, go, lines
 from safetensors.numpy import load_file
 
 GDRO = ("trainer.v1.trainer_mode=probe_gdro", "+gdro.poll_interval=0.05")
-JOINT = (*GDRO, "+gdro.strategy=joint", "trainer.save_freq=2")
+# Selects, allocates and weighs: prompts come from the controller, also after a resume.
+JOINT = (*GDRO, "+gdro.strategy='failure-sampling + rollout-gdro + prompt-gdro'", "trainer.save_freq=2")
 WHOLE = "actor_rollout_ref.actor.checkpoint.save_contents=[model,optimizer,extra,hf_model]"
 ROWS = 64
 
@@ -43,14 +44,32 @@ def failing(joint: Ran) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def resumed(joint: Ran, failing: tuple[int, int], tmp_path_factory) -> Ran:
-    """Gone on from the fourth step, as if the sixth had not been saved, with agent loops that fail."""
+def late(joint: Ran, failing: tuple[int, int], tmp_path_factory) -> tuple[Ran, Ran]:
+    """Two runs at once: the killed one goes on, and one of a strategy that samples on within a step.
+
+    The first starts from the fourth step, as if the sixth had not been saved; some agent loops fail.
+    """
     folder = tmp_path_factory.mktemp("killed")
     shutil.copytree(joint.folder / "checkpoints", folder / "checkpoints")
     shutil.rmtree(folder / "checkpoints/global_step_6")
     (folder / "checkpoints/latest_checkpointed_iteration.txt").write_text("4")
     fail = "{},{}".format(*failing)
-    return go(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail=fail).finish()
+    going = [
+        go(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail=fail),
+        go(tmp_path_factory.mktemp("rounds"), *GDRO, "+gdro.strategy=speed", steps=3),
+    ]
+    resumed, rounds = [run.finish() for run in going]
+    return resumed, rounds
+
+
+@pytest.fixture(scope="module")
+def resumed(late: tuple[Ran, Ran]) -> Ran:
+    return late[0]
+
+
+@pytest.fixture(scope="module")
+def rounds(late: tuple[Ran, Ran]) -> Ran:
+    return late[1]
 
 
 def by_prompt(step: dict) -> dict[int, list]:
@@ -120,7 +139,7 @@ def test_rollouts_use_the_weights_of_the_last_update(joint: Ran) -> None:
     assert max(step["gap"] for step in joint.steps) < 1e-3
     seen = by_prompt(joint.step(1)), by_prompt(joint.step(5))
     shared = set(seen[0]) & set(seen[1])
-    assert shared, "an epoch is two steps"
+    assert shared, "there are only 32 prompts"
     assert any(seen[0][index] != seen[1][index] for index in shared)
 
 
@@ -158,3 +177,26 @@ def test_checkpoints_and_log_are_whole(resumed: Ran) -> None:
     assert steps == [1, 2, 3, 4, 5]
     saved: list[Path] = sorted((resumed.folder / "checkpoints").glob("global_step_*/gdro.npz"))
     assert [p.parent.name for p in saved] == ["global_step_2", "global_step_4", "global_step_5"]
+
+
+def test_a_group_of_several_rounds_is_one_group(rounds: Ran) -> None:
+    """SPEED screens by 4 rollouts and goes on with 8 more; five whole groups have room in 64 rows."""
+    steps, kept, spent = {s["ticket"]: s for s in lines(rounds.log / "steps.jsonl")}, 0, 0
+    for group in lines(rounds.log / "groups.jsonl"):
+        step = rounds.step(steps[group["ticket"]]["step"])
+        rows = by_prompt(step).get(int(group["key"]), [])
+        rewards, spent = [reward for _, reward, _ in rows], spent + group["n"]
+        if group["n"] == 12:
+            assert len(rows) == 12 and statistics.stdev(rewards) > 0
+            kept += 1
+        for tokens, reward, advantage in rows:
+            mean, sd = statistics.fmean(rewards), statistics.stdev(rewards)
+            wanted = (reward - mean) / (sd + 1e-6) if group["n"] == 12 else 0.0
+            assert advantage == pytest.approx([wanted] * len(tokens), abs=1e-4)
+    assert kept >= 3
+    last = rounds.step(3)
+    assert all(
+        len(rounds.step(n)["keys"]) == ROWS and not any(rounds.step(n)["padding"]) for n in (1, 2, 3)
+    )
+    assert last["metrics"]["gdro/total_rollouts"] == last["metrics"]["gdro/total_planned"] == spent
+    assert last["metrics"]["gdro/total_discarded"] == spent - 12 * kept

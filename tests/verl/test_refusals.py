@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import verl.trainer.constants_ppo as verl_constants
 from datasets import Dataset
 from hydra import compose, initialize_config_dir
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1 import PPOTrainerSync
 
 import verl
 from gdro import Controller, Problem, Request, make_strategy
-from gdro.errors import OutcomeError, ProblemError, StrategyError, UnsupportedError
+from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.integrations.verl import GDROTrainer
-from gdro.integrations.verl.prompts import prompts_of
-from gdro.integrations.verl.step import factors, outcome_of, rows_of
-from gdro.types import Plan
+from gdro.integrations.verl.options import check_config
+from gdro.integrations.verl.prompts import prompts_of, table_of
+from gdro.integrations.verl.step import Judged, Step, outcome_of, rows_of, scale
 
 CONFIGS = Path(verl.__file__).parent / "trainer/config"
 
@@ -37,8 +40,9 @@ def config(*overrides: str):
         ("++trainer.v1.sampler.sync_refill_failed_groups=true", "drops and counts"),
         ("++trainer.v1.sampler.custom_sampler.path=mine.py", "custom_sampler"),
         ("++data.gen_batch_size=3", "train_batch_size"),
-        ("+gdro={strategy: dapo}", "further rollouts"),
-        ("+gdro={strategy: memory}", "memory"),
+        ("++skip.rollout_tq.enable=true", "come from a file"),
+        ("+gdro={strategy: reinforce-ada}", "take `dapo` or `speed`"),
+        ("+gdro.strategy='mopps + memory'", "Take `rollout-gdro`"),
         ("+gdro={strategy: prompt-gdro, options: {signal: surrogate}}", "signal=failure"),
     ],
 )
@@ -54,6 +58,7 @@ def test_what_cannot_work_is_refused_with_the_fix(override: str, words: str) -> 
         ("+gdro.strategy=misspelt", "misspelt"),
         ("+gdro={options: {n_min: 1}}", "2 or more"),
         ("+gdro.threshold=high", "threshold"),
+        ("+gdro.resume=perhaps", "resume"),
     ],
 )
 def test_bad_options_are_named(override: str, words: str) -> None:
@@ -61,9 +66,18 @@ def test_bad_options_are_named(override: str, words: str) -> None:
         GDROTrainer(config(override))
 
 
-def test_other_modes_do_not_ignore_our_options() -> None:
+def test_extending_strategies_need_rewards_in_time() -> None:
+    late = ("+gdro.strategy=dapo", "reward.reward_model.enable=true")
+    with pytest.raises(UnsupportedError, match="enable_resource_pool=true"):
+        check_config(config(*late), make_strategy("dapo"))
+    check_config(config(*late, "reward.reward_model.enable_resource_pool=true"), make_strategy("dapo"))
+
+
+def test_other_trainers_do_not_ignore_our_options() -> None:
     with pytest.raises(UnsupportedError, match="trainer_mode=gdro"):
         PPOTrainerSync(config("trainer.v1.trainer_mode=colocate_async", "+gdro.strategy=joint"))
+    with pytest.raises(UnsupportedError, match="use_v1=true"):
+        RayPPOTrainer(config("trainer.use_v1=false"), None, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -96,43 +110,92 @@ def test_ids_priors_and_columns_are_read() -> None:
         found.rows({"extra_info": [{"index": 4}]})
 
 
-def plan_of(*rollouts: int) -> Plan:
-    count = len(rollouts)
-    return Plan(0, np.arange(count) + 10, np.array(rollouts), np.full(count, -1))
+def judged(*reward: float) -> Judged:
+    reward_B = np.array(reward)
+    return Judged(reward_B, reward_B > 2.5, 2 ** np.arange(len(reward)))
 
 
 def test_rows_are_matched_by_key_whatever_their_order() -> None:
     """Two outputs of a session are one rollout: the last one's reward, the tokens of both."""
     keys = ["b_1_0", "pad_0_0", "a_0_0", "b_0_1", "a_1_0", "b_0_0"]
-    plan, groups = plan_of(2, 2), {"a": 0, "b": 1}
-    rows = rows_of(keys, groups, plan)
+    rows = rows_of(keys, ["a", "b"], [10, 11])
     assert rows.prompt_S.tolist() == [10, 10, 11, 11]
     assert rows.row_S.tolist() == [2, 4, 3, 0]
-    reward = np.array([6.0, 99.0, 1.0, 2.0, 3.0, 99.0])
-    outcome = outcome_of(plan, rows, reward, reward > 2.5, np.array([1, 50, 2, 4, 8, 16]))
+    outcome = outcome_of(0, rows, judged(6.0, 99.0, 1.0, 2.0, 3.0, 99.0))
     assert outcome.reward_R.tolist() == [1.0, 3.0, 2.0, 6.0]
-    assert outcome.tokens_R is not None and outcome.tokens_R.tolist() == [2, 8, 20, 1]
+    assert outcome.correct_R.tolist() == [False, True, False, True]
+    assert outcome.tokens_R is not None and outcome.tokens_R.tolist() == [4, 16, 40, 1]
     shuffled = [keys[i] for i in (5, 3, 1, 0, 4, 2)]
-    assert rows_of(shuffled, groups, plan).prompt_S.tolist() == rows.prompt_S.tolist()
+    assert rows_of(shuffled, ["a", "b"], [10, 11]).prompt_S.tolist() == rows.prompt_S.tolist()
+
+
+def opened(controller: Controller, prompts: list[int], rollouts: int, uids: str) -> Step:
+    step = Step(controller.plan(Request(len(prompts), rollouts, np.array(prompts))))
+    step.submit(list(uids), prompts, step.plan.rollouts_P.tolist())
+    return step
 
 
 def test_groups_of_one_are_dropped_and_padding_is_left_alone() -> None:
     """Of one group a single rollout came back, of another none."""
     keys = ["a_0_0", "a_1_0", "b_0_0", "pad_0_0"]
     controller = Controller(make_strategy("uniform"), Problem([str(i) for i in range(12)]))
-    made = controller.plan(Request(3, 9, np.array([10, 11, 7])))
-    rows = rows_of(keys, {"a": 0, "b": 1}, made)
-    outcome = outcome_of(made, rows, np.ones(4), np.ones(4, bool), np.ones(4, np.int64))
-    factor, dropped = factors(made, rows, controller.weigh(outcome))
-    assert factor.tolist() == [1.0, 1.0, 0.0, 1.0] and dropped == 2
+    step = opened(controller, [10, 11, 7], 9, "abc")
+    outcome = step.read(keys, judged(1.0, 1.0, 1.0, 0.0))
+    step.weigh(controller.weigh(outcome))
+    assert step.factors(keys).tolist() == [1.0, 1.0, 0.0, 1.0]
+    assert step.counts(keys) == {"dropped_groups": 2, "missing": 6, "padding": 1}
     controller.observe(outcome)
     assert controller.ledger.missing == 6
 
 
-def test_a_reward_that_is_no_number_is_counted_not_trained_on() -> None:
-    plan = plan_of(2)
-    rows = rows_of(["a_0_0", "a_1_0"], {"a": 0}, plan)
-    outcome = outcome_of(plan, rows, np.array([np.nan, 1.0]), np.array([False, True]), np.ones(2, int))
-    assert outcome.valid_mask_R.tolist() == [False, True]
-    with pytest.raises(OutcomeError):
-        outcome_of(plan, rows, np.ones(2), np.array([0.5, 1.0]), np.ones(2, int))
+def test_a_group_with_a_reward_that_is_no_number_is_dropped_and_counted() -> None:
+    controller = Controller(make_strategy("uniform"), Problem(list("abc")))
+    step = opened(controller, [0, 1], 4, "ab")
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
+    outcome = step.read(keys, judged(np.nan, 3.0, 1.0, 3.0))
+    assert outcome.valid_mask_R.tolist() == [False, True, True, True]
+    step.weigh(controller.weigh(outcome))
+    advantages = torch.tensor([[np.nan], [np.nan], [-0.7], [0.7]])
+    scale(advantages, step.factors(keys))
+    assert advantages.flatten().tolist() == pytest.approx([0.0, 0.0, -0.7, 0.7])
+    assert step.counts(keys)["dropped_groups"] == 1
+
+
+def test_rollouts_of_further_rounds_join_their_group_and_the_total_stays() -> None:
+    """Prompts a and b of two rollouts; dapo drops b, for all are wrong, and asks for fresh prompts."""
+    controller = Controller(make_strategy("dapo"), Problem(list("abcdef")))
+    step = opened(controller, [0, 1], 4, "ab")
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
+    extension = controller.extend(step.read(keys, judged(1.0, 3.0, 1.0, 1.0)))
+    assert extension is not None and len(extension.prompt_P) == 2
+    step.submit(["c", "d"], extension.prompt_P.tolist(), extension.rollouts_P.tolist())
+    keys += ["d_0_0", "d_1_0", "c_0_0", "c_1_0"]
+    outcome = step.read(keys, judged(1.0, 3.0, 1.0, 1.0, 3.0, 1.0, 1.0, 3.0))
+    assert controller.extend(outcome) is None
+    step.weigh(controller.weigh(outcome))
+    kept = step.kept()
+    assert kept == ["a_0_0", "a_1_0", "c_0_0", "c_1_0"] and step.first_uid == {}
+    assert step.factors([*kept, "pad_0_0"]).tolist() == [1.0] * 5
+    step.submit(["again"], [0], [2])
+    assert step.first_uid == {"again": "a"}
+
+
+class WithRows(list[dict[str, str]]):
+    """A dataset of the user's own that has them."""
+
+    def __init__(self, dataframe: Dataset) -> None:
+        super().__init__(dataframe)
+        self.dataframe = dataframe
+
+
+def test_a_dataset_without_its_rows_is_refused() -> None:
+    table = Dataset.from_list([{"prompt": "a"}])
+    assert table_of(WithRows(table)) is table
+    with pytest.raises(ProblemError, match="custom_cls"):
+        table_of([{"prompt": "a"}])
+
+
+def test_workers_of_a_cluster_that_runs_already_learn_of_the_plugin() -> None:
+    given = verl_constants.get_ppo_ray_runtime_env(None)["env_vars"]
+    assert given["VERL_USE_EXTERNAL_MODULES"] == "gdro.integrations.verl"
+    assert given["VERL_PLATFORM"] == "cpu" and "NCCL_DEBUG" in given

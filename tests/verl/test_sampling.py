@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from gdro.integrations.verl.sampler import PlanSampler
 from gdro.integrations.verl_sampling import Draw, Sampling, sample
 
 torch.manual_seed(0)
@@ -52,3 +55,24 @@ def test_an_answer_depends_on_its_own_draw_alone() -> None:
     assert [tokens for tokens, _ in together] == [tokens for tokens, _ in alone]
     assert len({tuple(tokens) for tokens, _ in together}) > 1
     assert all(len(tokens) == len(logps) for tokens, logps in together)
+
+
+def test_a_resumed_loader_asks_for_the_next_plan_and_for_no_earlier_one() -> None:
+    """Plans are drawn when a batch is asked for: one for each batch, also where an epoch would end."""
+    asked: list[int] = []
+
+    def loader() -> StatefulDataLoader[int]:
+        def draw() -> np.ndarray:
+            asked.append(len(asked))
+            return np.array([asked[-1], 9])
+
+        data = list(range(10))
+        return StatefulDataLoader(data, batch_size=2, drop_last=True, sampler=PlanSampler(data, draw))
+
+    first = loader()
+    batches = iter(first)
+    for number in range(7):
+        assert next(batches).tolist() == [number, 9] and len(asked) == number + 1
+    resumed = loader()
+    resumed.load_state_dict(first.state_dict())
+    assert next(iter(resumed)).tolist() == [7, 9] and len(asked) == 8

@@ -96,15 +96,31 @@ def tiny(given: Sequence[str], folder: Path, stub: str | None, steps: int, answe
         f"{config.actor_rollout_ref.rollout.name}",
     ]
     ours = _sizes(folder, width, answer, updates) + _schedule(config, folder, steps)
+    ours += _drawn(config, notes)
+    if config.critic.enable or (
+        config.critic.enable is None and config.algorithm.adv_estimator == "gae"
+    ):
+        ours += _critic(folder, updates)
     return Tiny([*given, *cpu_overrides(RANKS), *ours], kind, notes)
 
 
 def _refuse(config: Any) -> None:
-    strategy = config.actor_rollout_ref.actor.strategy
+    from omegaconf import OmegaConf
+
+    strategy, trainer = config.actor_rollout_ref.actor.strategy, config.trainer
+    mode = trainer.v1.trainer_mode
+    nameless = OmegaConf.is_missing(config.actor_rollout_ref.rollout, "name")
     checks = {
+        "trainer.use_v1=false: the dry run knows verl's V1 trainer; leave it out": not trainer.use_v1,
+        f"trainer.v1.trainer_mode={mode}: a CPU runs synchronous modes; leave it out for the dry run": (
+            mode in ("colocate_async", "separate_async")
+        ),
+        "reward.reward_model.enable=true: the CPU has no server for a reward model; set it to false for "
+        "the dry run": bool(config.reward.reward_model.enable),
         f"actor_rollout_ref.actor.strategy={strategy}: the CPU runs FSDP only; leave it out for the dry "
         "run": strategy not in ("fsdp", "fsdp2"),
         "data.train_files: none is set": not config.data.get("train_files"),
+        "actor_rollout_ref.rollout.name: none is set; verl wants one, e.g. vllm": nameless,
         "actor_rollout_ref.model.path: none is set": not config.actor_rollout_ref.model.get("path"),
     }
     refused = [reason for reason, wrong in checks.items() if wrong]
@@ -139,14 +155,47 @@ def _sizes(folder: Path, width: int, answer: int, updates: int) -> list[str]:
     ]  # fmt: skip
 
 
+def _drawn(config: Any, notes: list[str]) -> list[str]:
+    """Options by which verl draws further prompts; gdro's trainer refuses them itself."""
+    if config.get("gdro") or config.trainer.v1.trainer_mode == "gdro":
+        same = config.data.get("gen_batch_size") == config.data.train_batch_size
+        return [f"++data.gen_batch_size={_PROMPTS}"] if same else []
+    ours, filtered = ["++data.gen_batch_size=null"], config.algorithm.get("filter_groups")
+    if filtered and filtered.get("enable"):
+        ours.append("++algorithm.filter_groups.enable=False")
+        notes.append(
+            "filtering: algorithm.filter_groups is off, for a random model's rewards are equal and verl "
+            "would draw for ever"
+        )
+    return ours
+
+
+def _critic(folder: Path, updates: int) -> list[str]:
+    model, engine = "critic.model", "critic.fsdp"
+    return [
+        f"{model}.path={folder}/model", f"{model}.tokenizer_path={folder}/model",
+        f"{model}.use_remove_padding=False", f"{model}.enable_gradient_checkpointing=False",
+        f"++{model}.override_config.attn_implementation=sdpa",
+        "critic.strategy=fsdp2", f"{engine}.strategy=fsdp2", f"{engine}.use_torch_compile=False",
+        f"{engine}.dtype=float32", f"++{engine}.mixed_precision.param_dtype=fp32",
+        f"{engine}.param_offload=False", f"{engine}.optimizer_offload=False",
+        f"critic.ppo_mini_batch_size={_PROMPTS // updates}",
+        "++critic.ppo_micro_batch_size_per_gpu=2", "++critic.forward_micro_batch_size_per_gpu=2",
+        "critic.ulysses_sequence_parallel_size=1",
+    ]  # fmt: skip
+
+
 def _schedule(config: Any, folder: Path, steps: int) -> list[str]:
     """Few steps, then a checkpoint, and an evaluation if the user's run has any."""
     evaluates = config.trainer.test_freq > 0 or config.trainer.get("val_before_train", True)
-    mine = ["++gdro.poll_interval=0.05"] if config.get("gdro") else []
+    # Nothing is written where the user's own runs write.
+    mine = ["++gdro.poll_interval=0.05", "++gdro.log=null", "++gdro.resume=exact"]
     return [
         f"trainer.total_training_steps={steps}", "trainer.total_epochs=1000",
         f"trainer.save_freq={steps}",
         f"trainer.test_freq={steps if evaluates else -1}", "trainer.val_before_train=False",
         "trainer.resume_mode=disable", "trainer.logger=[console,file]",
-        f"trainer.default_local_dir={folder}/checkpoints", *mine,
+        f"trainer.default_local_dir={folder}/checkpoints", "trainer.default_hdfs_dir=null",
+        "++trainer.rollout_data_dir=null", "++trainer.validation_data_dir=null",
+        "++trainer.val_only=False", "global_profiler.steps=null", *(mine if config.get("gdro") else []),
     ]  # fmt: skip

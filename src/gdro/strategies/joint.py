@@ -100,6 +100,11 @@ class Joint(Strategy[JointState]):
         return self._part("extend").extends
 
     @property
+    def splits_groups(self) -> bool:
+        """Whether the extender keeps a part of a group."""
+        return self._part("extend").splits_groups
+
+    @property
     def remembers(self) -> bool:
         """Whether the rememberer recalls rollouts."""
         return self._part("remember").remembers

@@ -54,6 +54,11 @@ class ReinforceAda(Strategy[NoState]):
         """True."""
         return True
 
+    @property
+    def splits_groups(self) -> bool:
+        """True."""
+        return True
+
     def extend(
         self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
     ) -> More | None:

@@ -11,6 +11,9 @@ if os.environ.get("VERL_PLATFORM") == "cpu":
     from gdro.integrations.verl import cpu as cpu
 
 from gdro.integrations.verl.options import VerlOptions
+from gdro.integrations.verl.seam import forward_environment
 from gdro.integrations.verl.trainer import GDROTrainer
 
 __all__ = ["GDROTrainer", "VerlOptions"]
+
+forward_environment()

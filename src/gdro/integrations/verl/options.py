@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +19,14 @@ ESTIMATORS = (
     "grpo", "grpo_vectorized", "rloo", "rloo_vectorized", "opo", "gpg", "reinforce_plus_plus_baseline",
 )  # fmt: skip
 """Advantage estimators that compare the rollouts of one prompt, however many there are."""
+
+
+class Resume(StrEnum):
+    """What a resumed run makes of the checkpoint's controller."""
+
+    exact = "exact"
+    match = "match"
+    fresh = "fresh"
 
 
 @dataclass
@@ -36,6 +45,8 @@ class VerlOptions:
         apply: False is shadow mode: plan, weigh and log, change nothing.
         seed: Of the controller.
         log: Folder of the run log; null: `gdro` in `trainer.default_local_dir`.
+        resume: What a resumed run makes of the checkpoint's controller: `exact` demands the same data,
+            `match` follows ids into changed data, `fresh` starts a new one, e.g. after stock verl.
         poll_interval: Seconds between looks at the replay buffer; null: verl's own 2, which small models
             spend waiting.
     """
@@ -50,6 +61,7 @@ class VerlOptions:
     apply: bool = True
     seed: int = 0
     log: str | None = None
+    resume: Resume = Resume.exact
     poll_interval: float | None = None
 
     def make(self) -> tuple[Strategy[Any], Difficulty]:
@@ -107,18 +119,33 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
         ),
         f"data.gen_batch_size={generated}: a plan is one batch of prompts; leave it out, or set it to "
         f"data.train_batch_size={batch}": generated not in (None, batch),
+        "skip.rollout_tq.enable=true: its rollouts come from a file and not from the controller's plan; "
+        "set it to false": bool(_get(_get(config.get("skip"), "rollout_tq"), "enable")),
         f"+gdro.strategy={strategy.name}: it needs each rollout's loss, which verl keeps in its "
         "workers; take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
-        f"+gdro.strategy={strategy.name}: rollouts of earlier steps cannot join verl's batches yet; "
-        "leave `memory` out, or use TRL": strategy.remembers,
-        f"+gdro.strategy={strategy.name}: it samples further rollouts within a step, and verl's "
-        "replay buffer hands out one batch a step; use TRL, or a strategy that selects or allocates": (
-            strategy.extends
+        f"+gdro.strategy={strategy.name}: rollouts of earlier steps cannot join verl's batches. Take "
+        "`rollout-gdro`, the best one of docs/results.md without a memory, or train with TRL. Do not "
+        "only leave `memory` out: mopps(target=0.1) without one forgets easy prompts": (
+            strategy.remembers
         ),
-    }  # fmt: skip
+    } | _extension_checks(config, strategy)  # fmt: skip
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
         raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
+
+
+def _extension_checks(config: DictConfig, strategy: Strategy[Any]) -> dict[str, bool]:
+    if not strategy.extends:
+        return {}
+    model, name = config.reward.reward_model, f"+gdro.strategy={strategy.name}"
+    return {
+        f"{name}: it keeps a part of a prompt's rollouts and compares them with all, and verl compares "
+        "those that it trains on; take `dapo` or `speed`, or train with TRL": strategy.splits_groups,
+        f"{name}: it needs rewards while rollouts can still be asked for, and verl scores with this "
+        "reward model later; set reward.reward_model.enable_resource_pool=true": (
+            bool(model.enable) and not model.enable_resource_pool
+        ),
+    }
 
 
 def _get(section: Mapping[str, Any] | None, name: str) -> Any:

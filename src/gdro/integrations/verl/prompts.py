@@ -44,6 +44,22 @@ class Prompts:
         return np.array([self.index[key] for key in ids])
 
 
+def table_of(dataset: Any) -> Any:
+    """The rows of verl's training data, a `datasets.Dataset`.
+
+    Raises:
+        ProblemError: A dataset of the user's own does not have them.
+    """
+    table = getattr(dataset, "dataframe", None)
+    if hasattr(table, "column_names") and len(table) == len(dataset):
+        return table
+    raise ProblemError(
+        f"the training data are a {type(dataset).__name__} (data.custom_cls) without its rows in "
+        "`dataframe`, a datasets.Dataset; gdro reads ids there: derive it from verl's RLHFDataset, or "
+        "set `self.dataframe`"
+    )
+
+
 def prompts_of(table: Any, id: str, prior: str | None, columns: Sequence[str]) -> Prompts:
     """Read ids, known pass rates and further columns.
 

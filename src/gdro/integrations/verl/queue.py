@@ -8,16 +8,28 @@ import numpy as np
 import transfer_queue as tq
 
 from gdro.errors import OutcomeError
-from gdro.types import FloatArray
+from gdro.types import FloatArray, IntArray
+
+TRAIN = "train"
 
 
-def reward_extra(keys: list[str], partition: str, name: str) -> FloatArray:
-    """A key of the reward function's extra results for each row, shape (B,).
+def scores(keys: list[str]) -> tuple[FloatArray, IntArray]:
+    """Reward and number of tokens of each training row, shapes (B,)."""
+    data: Any = tq.kv_batch_get(
+        keys=keys, partition_id=TRAIN, select_fields=["rm_scores", "response_mask"]
+    )
+    reward_B = np.array([float(row.double().sum()) for row in data["rm_scores"].unbind()])
+    tokens_B = np.array([int(row.sum()) for row in data["response_mask"].unbind()])
+    return reward_B, tokens_B
+
+
+def reward_extra(keys: list[str], name: str) -> FloatArray:
+    """A key of the reward function's extra results for each training row, shape (B,).
 
     Raises:
         OutcomeError: A row lacks it.
     """
-    data: Any = tq.kv_batch_get(keys=keys, partition_id=partition, select_fields=["extra_fields"])
+    data: Any = tq.kv_batch_get(keys=keys, partition_id=TRAIN, select_fields=["extra_fields"])
     found = [
         getattr(value, "data", value).get("reward_extra_info", {}) for value in data["extra_fields"]
     ]
@@ -28,3 +40,14 @@ def reward_extra(keys: list[str], partition: str, name: str) -> FloatArray:
             f"{', '.join(lacking) or 'nothing extra'}; return it from compute_score, or leave it out"
         )
     return np.array([float(extra[name]) for extra in found])
+
+
+def batch_of(tags: dict[str, Any]) -> tq.KVBatchMeta:
+    """verl's handle of training rows, from their tags by key."""
+    return tq.KVBatchMeta(partition_id=TRAIN, keys=list(tags), tags=list(tags.values()))
+
+
+def clear(keys: list[str]) -> None:
+    """Forget training rows."""
+    if keys:
+        tq.kv_clear(keys=keys, partition_id=TRAIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,26 @@ LEAST = 2  # rollouts of a group: of one, verl takes the raw reward as advantage
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a batch that are rollouts of a plan.
+class Judged:
+    """Verdicts on the rows of a batch.
 
     Attributes:
-        row_S: Final row of each session, by prompt in plan order and then session, shape (S,).
+        reward_B: Score of each row, shape (B,).
+        correct_B: Whether it is right, shape (B,).
+        tokens_B: Tokens generated in it, shape (B,).
+    """
+
+    reward_B: FloatArray
+    correct_B: BoolArray
+    tokens_B: IntArray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a batch that are rollouts of a step.
+
+    Attributes:
+        row_S: Final row of each session, by prompt as submitted and then session, shape (S,).
         prompt_S: Dataset index of each session's prompt, shape (S,).
         session_B: Session of each row of the batch (-1: padding), shape (B,).
     """
@@ -27,19 +43,105 @@ class Rows:
     session_B: IntArray
 
 
-def rows_of(keys: Sequence[str], groups: dict[str, int], plan: Plan) -> Rows:
-    """Match a batch's rows with a plan by their keys, never by position.
+class Step:
+    """A plan, the prompts that were submitted for it, and what came back.
+
+    A prompt that is sampled on is submitted again: verl gives it another uid, and its rollouts are
+    one group all the same.
+
+    Args:
+        plan: The plan as it was given out.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.rows: Rows | None = None
+        self.outcome: Outcome | None = None
+        self._uids: list[str] = []
+        self._prompts: list[int] = []
+        self._requested = 0
+        self._keys: Sequence[str] = ()
+        self._factor_B: FloatArray | None = None
+        self._dropped = 0
+
+    @property
+    def weighed(self) -> bool:
+        """Whether all rounds of the step were weighed."""
+        return self._factor_B is not None
+
+    @property
+    def first_uid(self) -> dict[str, str]:
+        """The uid of the group of each uid that belongs to another one's group."""
+        known: dict[int, str] = {}
+        pairs = zip(self._uids, self._prompts, strict=True)
+        firsts = {uid: known.setdefault(prompt, uid) for uid, prompt in pairs}
+        return {uid: first for uid, first in firsts.items() if uid != first}
+
+    def submit(self, uids: Sequence[str], prompts: Sequence[int], rollouts: Sequence[int]) -> None:
+        """Add submitted prompts: uid, dataset index and requested rollouts of each."""
+        self._uids += uids
+        self._prompts += prompts
+        self._requested += sum(rollouts)
+
+    def read(self, keys: Sequence[str], judged: Judged) -> Outcome:
+        """What the controller is told of all rows so far."""
+        self._keys, self.rows = keys, rows_of(keys, self._uids, self._prompts)
+        self.outcome = outcome_of(self.plan.ticket, self.rows, judged)
+        return self.outcome
+
+    def weigh(self, weights: Weights) -> None:
+        """Take the controller's weights of what was read."""
+        assert self.rows is not None and self.outcome is not None
+        self._factor_B, self._dropped = factors(
+            self.rows, self.outcome, weights, len(set(self._prompts))
+        )
+
+    def factors(self, keys: Sequence[str]) -> FloatArray:
+        """Factor on the advantage of each row, one for padding, shape (B,)."""
+        assert self._factor_B is not None
+        if keys is self._keys:
+            return self._factor_B
+        known = dict(zip(self._keys, self._factor_B.tolist(), strict=True))
+        return np.array([known.get(key, 1.0) for key in keys])
+
+    def kept(self) -> list[str]:
+        """Keys of the rows that fill the loss: sessions with a factor, then others up to its size."""
+        assert self.rows is not None and self._factor_B is not None
+        session_B, row_S = self.rows.session_B, self.rows.row_S
+        order = np.argsort(self._factor_B[row_S] == 0.0, kind="stable")
+        taken_S = np.zeros(len(order) + 1, bool)  # the last entry is for padding
+        taken_S[order[: self.plan.num_rollouts]] = True
+        return [key for key, taken in zip(self._keys, taken_S[session_B], strict=True) if taken]
+
+    def counts(self, keys: Sequence[str]) -> dict[str, int]:
+        """What to log of groups that did not come back whole.
+
+        Args:
+            keys: Rows of the loss.
+        """
+        assert self.rows is not None
+        uids = set(self._uids)
+        return {
+            "dropped_groups": self._dropped,
+            "missing": self._requested - len(self.rows.row_S),
+            "padding": sum(key.rsplit("_", 2)[0] not in uids for key in keys),
+        }
+
+
+def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) -> Rows:
+    """Match a batch's rows with the prompts of a step by their keys, never by position.
 
     Args:
         keys: `{uid}_{session}_{output}` of each row; the last output of a session is its result.
-        groups: Place in the plan of each uid.
-        plan: The plan.
+        uids: Name of each submitted prompt.
+        prompts: Dataset index of each.
 
     Returns:
         The rows, in an order that does not depend on when they arrived.
     """
+    places = {uid: place for place, uid in enumerate(uids)}
     parts = [key.rsplit("_", 2) for key in keys]
-    place_B = np.array([groups.get(uid, -1) for uid, _, _ in parts], np.int64)
+    place_B = np.array([places.get(uid, -1) for uid, _, _ in parts], np.int64)
     number_B = np.array([int(session) for _, session, _ in parts], np.int64)
     output_B = np.array([int(output) for _, _, output in parts], np.int64)
     order = np.lexsort((output_B, number_B, place_B))
@@ -49,40 +151,49 @@ def rows_of(keys: Sequence[str], groups: dict[str, int], plan: Plan) -> Rows:
     last = (np.diff(place, append=-1) != 0) | (np.diff(number, append=-1) != 0)
     session_B = np.full(len(keys), -1)
     session_B[order] = np.cumsum(first) - 1
-    return Rows(order[last], plan.prompt_P[place[last]], session_B)
+    return Rows(order[last], np.array(prompts, np.int64)[place[last]], session_B)
 
 
-def outcome_of(
-    plan: Plan, rows: Rows, reward_B: FloatArray, correct_B: BoolArray, tokens_B: IntArray
-) -> Outcome:
+def outcome_of(ticket: int, rows: Rows, judged: Judged) -> Outcome:
     """What the controller is told.
 
     Args:
-        plan: The plan.
-        rows: Its rows.
-        reward_B: Score of each row of the batch, shape (B,).
-        correct_B: Whether it is right, shape (B,).
-        tokens_B: Tokens generated in it, shape (B,).
+        ticket: The plan's.
+        rows: The step's rows.
+        judged: Verdicts on the batch that they are rows of.
     """
     in_session = rows.session_B >= 0
-    tokens_S = np.bincount(rows.session_B[in_session], tokens_B[in_session], len(rows.row_S))
+    tokens_S = np.bincount(rows.session_B[in_session], judged.tokens_B[in_session], len(rows.row_S))
+    reward_S = judged.reward_B[rows.row_S]
     return Outcome(
-        plan.ticket, rows.prompt_S, reward_B[rows.row_S], correct_B[rows.row_S],
-        tokens_R=tokens_S.astype(np.int64), valid_R=np.isfinite(reward_B[rows.row_S]),
+        ticket, rows.prompt_S, reward_S, judged.correct_B[rows.row_S],
+        tokens_R=tokens_S.astype(np.int64), valid_R=np.isfinite(reward_S),
     )  # fmt: skip
 
 
-def factors(plan: Plan, rows: Rows, weights: Weights) -> tuple[FloatArray, int]:
-    """Factor on the advantage of each row of the batch, shape (B,), and groups dropped for their size.
+def factors(rows: Rows, outcome: Outcome, weights: Weights, prompts: int) -> tuple[FloatArray, int]:
+    """Factor on the advantage of each row of the batch, shape (B,), and groups that were dropped.
+
+    A group is dropped whole if fewer than two of its rollouts arrived, or if one has no number for a
+    reward: verl's advantages of all of them are then no numbers.
 
     Args:
-        plan: The plan.
-        rows: Its rows.
+        rows: The step's rows.
+        outcome: What came back.
         weights: The controller's, one a session.
+        prompts: Distinct prompts that were submitted.
     """
     _, place_S, size_G = np.unique(rows.prompt_S, return_inverse=True, return_counts=True)
-    enough_S = size_G[place_S] >= LEAST
-    factor_S = np.where(weights.keep_R & enough_S, weights.weight_R, 0.0)
+    broken_G = np.bincount(place_S, ~outcome.valid_mask_R, len(size_G)) > 0
+    whole_G = (size_G >= LEAST) & ~broken_G
+    factor_S = np.where(weights.keep_R & whole_G[place_S], weights.weight_R, 0.0)
     # The last entry is for padding, whose advantage is zero already.
-    factor_B = np.append(factor_S, 1.0)[rows.session_B]
-    return factor_B, len(plan.prompt_P) - int((size_G >= LEAST).sum())
+    return np.append(factor_S, 1.0)[rows.session_B], prompts - int(whole_G.sum())
+
+
+def scale(advantages: Any, factor_B: FloatArray) -> None:
+    """Multiply a tensor of advantages, one row each, in place."""
+    if bool(np.any(factor_B != 1.0)):
+        advantages *= advantages.new_tensor(factor_B).unsqueeze(1)
+        # A dropped group's advantages may be no numbers, which a factor of zero would leave.
+        advantages[advantages.new_tensor(factor_B == 0.0).bool()] = 0.0

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from omegaconf import DictConfig, open_dict
 from torchdata.stateful_dataloader import StatefulDataLoader
+from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from gdro.controller import Controller
-from gdro.errors import UnsupportedError
+from gdro.errors import CheckpointError, UnsupportedError
 from gdro.integrations.pool import prompt_text, wanted_columns
 from gdro.integrations.verl.options import check_config, options_of
-from gdro.integrations.verl.prompts import prompts_of
-from gdro.integrations.verl.queue import reward_extra
+from gdro.integrations.verl.prompts import prompts_of, table_of
+from gdro.integrations.verl.queue import clear, reward_extra, scores
+from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
-from gdro.integrations.verl.seam import after_advantages
-from gdro.integrations.verl.step import factors, outcome_of, rows_of
+from gdro.integrations.verl.seam import around_advantages
+from gdro.integrations.verl.step import Judged, Step, scale
 from gdro.runlog import RunLog
-from gdro.types import IntArray, Plan, Request
+from gdro.types import FloatArray, IntArray, Request
 
 STATE_FILE = "gdro.npz"
 LOG_FOLDER = "gdro"
@@ -46,21 +49,24 @@ class GDROTrainer(PPOTrainerSync):
         self._gdro = options_of(config)
         self._strategy, self._difficulty = self._gdro.make()
         check_config(config, self._strategy)
-        self._plan: Plan | None = None
-        self._groups: dict[str, int] = {}
+        self._step: Step | None = None
         with open_dict(config):
             # verl takes every other name for an asynchronous mode.
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
+
+    def _build_replay_buffer(self) -> Any:
+        buffer = super()._build_replay_buffer()
         if self._gdro.poll_interval is not None:
-            self.replay_buffer.poll_interval = self._gdro.poll_interval
+            buffer.poll_interval = self._gdro.poll_interval
+        return BufferInRounds(buffer, self._further, self._keep) if self._strategy.extends else buffer
 
     # -- the step -----------------------------------------------------------------------------
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         columns = wanted_columns(self._strategy, self._difficulty)
-        table = self.train_dataset.dataframe
+        table = table_of(self.train_dataset)
         self._prompts = prompts_of(table, self._gdro.id, self._gdro.prior, columns)
         self.controller = Controller(
             self._strategy, self._prompts.problem, seed=self._gdro.seed, difficulty=self._difficulty,
@@ -79,48 +85,76 @@ class GDROTrainer(PPOTrainerSync):
         return Request(prompts, prompts * self.config.actor_rollout_ref.rollout.n, offered_P)
 
     def _draw(self) -> IntArray:
-        self._plan = self.controller.plan(self._request(None))
-        return self._plan.prompt_P
+        plan = self.controller.plan(self._request(None))
+        self._step = Step(plan)
+        return plan.prompt_P
 
     def _submit_batch_to_rollout(self, batch: Any) -> int:
         prompt_P = self._prompts.rows(batch)
         if not self.controller.selects:
-            self._plan = self.controller.plan(self._request(prompt_P))
-        plan = self._plan
-        assert plan is not None
-        place = {prompt: p for p, prompt in enumerate(plan.prompt_P.tolist())}
-        places = [place[prompt] for prompt in prompt_P.tolist()]
-        self._groups = {str(uid): p for uid, p in zip(batch["uid"], places, strict=True)}
-        tu.assign_non_tensor_stack(batch, "__rollout_n__", plan.rollouts_P[places].tolist())
+            self._step = Step(self.controller.plan(self._request(prompt_P)))
+        plan = self._opened.plan
+        rollouts = dict(zip(plan.prompt_P.tolist(), plan.rollouts_P.tolist(), strict=True))
+        return self._submit(batch, prompt_P.tolist(), [rollouts[prompt] for prompt in prompt_P.tolist()])
+
+    def _submit(self, batch: Any, prompts: list[int], rollouts: list[int]) -> int:
+        self._opened.submit([str(uid) for uid in batch["uid"]], prompts, rollouts)
+        tu.assign_non_tensor_stack(batch, "__rollout_n__", rollouts)
         return super()._submit_batch_to_rollout(batch)
+
+    @property
+    def _opened(self) -> Step:
+        assert self._step is not None
+        return self._step
+
+    def _further(self, keys: list[str]) -> int:
+        """Submit what the strategy asks for beyond its plan; the number of prompts."""
+        extension = self.controller.extend(self._opened.read(keys, self._judged(keys, scores(keys))))
+        if extension is None:
+            return 0
+        prompts = extension.prompt_P.tolist()
+        rows = collate_fn([self.train_dataset[prompt] for prompt in prompts])
+        rows["uid"] = np.array([str(uuid4()) for _ in prompts], dtype=object)
+        batch = tu.get_tensordict(rows)
+        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        return self._submit(batch, prompts, extension.rollouts_P.tolist())
+
+    def _keep(self, keys: list[str]) -> list[str]:
+        """Weigh all rounds, and clear the rows that the loss has no room for."""
+        step = self._opened
+        assert step.outcome is not None
+        step.weigh(self.controller.weigh(step.outcome))
+        kept = step.kept()
+        clear(sorted(set(keys) - set(kept)))
+        return kept
+
+    def _judged(self, keys: list[str], scored: tuple[FloatArray, IntArray]) -> Judged:
+        """Verdicts on rows of which reward and number of tokens are known."""
+        reward_B, tokens_B = scored
+        name = self._gdro.correct
+        judged_B = reward_B if name is None else reward_extra(keys, name)
+        return Judged(reward_B, judged_B > self._gdro.threshold, tokens_B)
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         def weigh(data: Any, keys: list[str]) -> None:
-            metrics.update(self._weigh(data, keys, batch.partition_id))
+            metrics.update(self._weigh(data, keys))
 
-        with after_advantages(weigh):
+        with around_advantages(self._opened.first_uid, weigh):
             return super()._compute_advantage(batch, metrics)
 
-    def _weigh(self, data: Any, keys: list[str], partition: str) -> dict[str, float]:
+    def _weigh(self, data: Any, keys: list[str]) -> dict[str, float]:
         """Multiply advantages in place and close the plan; what to log."""
-        plan, self._plan = self._plan, None
-        assert plan is not None
-        rows = rows_of(keys, self._groups, plan)
-        reward_B = data.batch["rm_scores"].sum(1).double().numpy()
-        tokens_B = data.batch["response_mask"].sum(1).long().numpy()
-        name = self._gdro.correct
-        judged_B = reward_B if name is None else reward_extra(keys, partition, name)
-        outcome = outcome_of(plan, rows, reward_B, judged_B > self._gdro.threshold, tokens_B)
-        factor_B, dropped = factors(plan, rows, self.controller.weigh(outcome))
-        if bool(np.any(factor_B != 1.0)):
-            data.batch["advantages"] *= data.batch["advantages"].new_tensor(factor_B).unsqueeze(1)
-        extra = {"step": self.global_steps, "dropped_groups": dropped}
-        self.controller.observe(outcome, extra=extra)
-        counted = {
-            "gdro/dropped_groups": dropped,
-            "gdro/missing": plan.num_rollouts - len(rows.row_S),
-            "gdro/padding": int((rows.session_B < 0).sum()),
-        }
+        step, self._step = self._opened, None
+        if not step.weighed:
+            reward_B = data.batch["rm_scores"].sum(1).double().numpy()
+            tokens_B = data.batch["response_mask"].sum(1).long().numpy()
+            outcome = step.read(keys, self._judged(keys, (reward_B, tokens_B)))
+            step.weigh(self.controller.weigh(outcome))
+        assert step.outcome is not None
+        scale(data.batch["advantages"], step.factors(keys))
+        counts = step.counts(keys)
+        self.controller.observe(step.outcome, extra={"step": self.global_steps} | counts)
+        counted = {f"gdro/{name}": value for name, value in counts.items()}
         logged = self.controller.metrics() | self.controller.curriculum() | counted
         return {name: float(value) for name, value in logged.items()}
 
@@ -138,32 +172,40 @@ class GDROTrainer(PPOTrainerSync):
         local = Path(trainer.default_local_dir)
         log = RunLog(Path(self._gdro.log) if self._gdro.log else local / LOG_FOLDER)
         self.controller.log = log
-        if not self.global_steps:
+        anew = not self.global_steps or self._gdro.resume == "fresh"
+        if anew:
             log.set_aside()
-        texts = map(prompt_text, self.train_dataset.dataframe[self.train_dataset.prompt_key])
+        texts = map(prompt_text, table_of(self.train_dataset)[self.config.data.prompt_key])
         log.write_prompts(zip(self._prompts.problem.prompt_keys, texts, strict=True))
-        if not self.global_steps:
+        if anew:
             return
         given = trainer.resume_mode == "resume_path"
         folder = Path(trainer.resume_from_path) if given else local / f"global_step_{self.global_steps}"
-        self.controller.load(folder / STATE_FILE)
+        if not (folder / STATE_FILE).is_file():
+            raise CheckpointError(
+                f"{folder} has no {STATE_FILE}: it was not written by trainer_mode=gdro; pass "
+                "+gdro.resume=fresh to go on from its weights with a controller that knows nothing yet"
+            )
+        self.controller.load(folder / STATE_FILE, keys=self._gdro.resume)
 
 
-def _refuse_elsewhere() -> None:
-    """Other trainers would ignore `+gdro` without a word."""
-    start = PPOTrainer.__init__
+def _guard(trainer: type[Any]) -> None:
+    """Let a trainer refuse a configuration that means gdro's: it would ignore `+gdro` without a word."""
+    start = trainer.__init__
 
-    def checked(self: PPOTrainer, config: DictConfig) -> None:
-        if config.get("gdro") is not None and not isinstance(self, GDROTrainer):
+    def checked(self: Any, config: DictConfig, *args: Any, **kwargs: Any) -> None:
+        mode, given = config.trainer.v1.trainer_mode, config.get("gdro") is not None
+        if not isinstance(self, GDROTrainer) and (given or mode == "gdro"):
             raise UnsupportedError(
-                "+gdro is given, and ignored by "
-                f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode}; write "
+                f"gdro is asked for and ignored by trainer.use_v1={config.trainer.get('use_v1')} "
+                f"trainer.v1.trainer_mode={mode}; write trainer.use_v1=true "
                 "trainer.v1.trainer_mode=gdro, which is synchronous (asynchronous modes train on "
                 "rollouts of older plans, which gdro cannot follow in verl yet)"
             )
-        start(self, config)
+        start(self, config, *args, **kwargs)
 
-    PPOTrainer.__init__ = checked
+    trainer.__init__ = checked
 
 
-_refuse_elsewhere()
+for _other in (PPOTrainer, RayPPOTrainer):
+    _guard(_other)
