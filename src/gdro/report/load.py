@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gdro.errors import GdroError
-from gdro.runlog import STEPS, read_jsonl
+from gdro.report.visits import ReportError, Visits, visits_of
+from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
 from gdro.types import FloatArray
 
-
-class ReportError(GdroError):
-    """A folder holds no run log that could be drawn."""
+__all__ = ["ReportError", "Run", "load_runs", "log_folders", "records"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One run's log; S steps, C = 1 + B columns of which the first is the unseen prompts.
 
@@ -30,6 +29,10 @@ class Run:
         metrics: Scalars by name, each (S,), NaN where missing.
         ledger: Cumulative counts by name, each (S,).
         evaluation: Held-out evaluation, if there is one.
+        header: What ran (`run.json`); empty in logs of format 1.
+        ticket_S: Ticket of each step, in the order of closing.
+        strategy: What the strategy tells by bin, each (S, B), e.g. `q` of Prompt-GDRO.
+        log: Folder of the log.
     """
 
     name: str
@@ -37,11 +40,35 @@ class Run:
     metrics: dict[str, FloatArray]
     ledger: dict[str, FloatArray]
     evaluation: dict[str, Any] | None
+    header: dict[str, Any] = field(default_factory=dict[str, Any])
+    ticket_S: Sequence[int] = ()
+    strategy: dict[str, FloatArray] = field(default_factory=dict[str, FloatArray])
+    log: Path | None = None
 
     @property
     def num_steps(self) -> int:
         """S."""
         return len(self.bins["prompts"])
+
+    @property
+    def num_bins(self) -> int:
+        """B."""
+        return self.bins["prompts"].shape[1] - 1
+
+    @cached_property
+    def visits(self) -> Visits | None:
+        """Rollout groups of the run, read when first asked for; None without `groups.jsonl`."""
+        if self.log is None or not (self.log / GROUPS).exists():
+            return None
+        place = {ticket: step for step, ticket in enumerate(self.ticket_S)}
+        return visits_of(records(self.log / GROUPS), place)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Beginnings of prompts by key, as far as the log has them."""
+        if self.log is None or not (self.log / PROMPTS).exists():
+            return {}
+        return {str(r["key"]): str(r["text"]) for r in records(self.log / PROMPTS)}
 
 
 def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | None]:
@@ -54,49 +81,103 @@ def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | 
         The runs, and the summary where the first folder has one.
 
     Raises:
-        ReportError: A folder holds no run log, or an empty one.
+        ReportError: A folder holds no run log, an empty one, or one that cannot be read.
     """
     runs = [run for directory in directories for run in _runs(Path(directory))]
     path = Path(directories[0]) / "summary.json"
-    return runs, json.loads(path.read_text()) if path.exists() else None
+    return _told_apart(runs), json.loads(path.read_text()) if path.exists() else None
+
+
+def log_folders(directory: Path) -> list[Path]:
+    """Folders of the run logs that `load_runs` reads for a directory; none if it is no run."""
+    for log in (directory, directory / "gdro"):
+        if (log / STEPS).exists():
+            return [log]
+    return sorted((p.parent for p in directory.glob(f"*/gdro/{STEPS}")), key=_order)
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """Records of a JSONL file up to a last line that was cut off.
+
+    Raises:
+        ReportError: A line is no JSON object.
+    """
+    number = 0
+    try:
+        for number, record in enumerate(read_jsonl(path), 1):
+            if not isinstance(record, dict):
+                raise ReportError(f"{path}, line {number}: {str(record)[:40]!r} is no JSON object")
+            yield record
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path}, line {number + 1} cannot be read: {error}; remove it") from error
 
 
 def _runs(directory: Path) -> list[Run]:
-    for log in (directory, directory / "gdro"):
-        if (log / STEPS).exists():
-            name = directory.parent.name if directory.name == "gdro" else directory.name
-            return [_run(name, log, directory)]
-    arms = sorted((p.parent.parent for p in directory.glob(f"*/gdro/{STEPS}")), key=_order)
-    if not arms:
+    logs = log_folders(directory)
+    if not logs:
         raise ReportError(
             f"{directory} has no {STEPS}, gdro/{STEPS} or */gdro/{STEPS}; pass a trainer's output_dir "
             "or the folder of `gdro train`"
         )
-    return [_run(arm.name, arm / "gdro", arm) for arm in arms]
+    return [_run(_name(log), log) for log in logs]
 
 
-def _order(arm: Path) -> tuple[bool, str]:
-    return arm.name not in ("grpo", "uniform"), arm.name  # the baseline first
+def _name(log: Path) -> str:
+    log = log.absolute()
+    return log.parent.name if log.name == "gdro" else log.name
 
 
-def _run(name: str, log: Path, folder: Path) -> Run:
-    steps = list(read_jsonl(log / STEPS))
+def _order(log: Path) -> tuple[bool, str]:
+    return log.parent.name not in ("grpo", "uniform"), log.parent.name  # the baseline first
+
+
+def _told_apart(runs: list[Run]) -> list[Run]:
+    """Runs of one name get the folder above in front of it."""
+    names = [run.name for run in runs]
+    for run in runs:
+        if names.count(run.name) > 1 and run.log is not None:
+            above = run.log.absolute().parents[1 if run.log.absolute().name == "gdro" else 0]
+            object.__setattr__(run, "name", f"{above.name}/{run.name}")
+    return runs
+
+
+def _run(name: str, log: Path) -> Run:
+    header = _header(log / RUN)
+    steps = list(records(log / STEPS))
     if not steps:
         raise ReportError(f"{log / STEPS} is empty; train at least one step")
+    try:
+        bins = {k: _column([s["bins"][k] for s in steps]) for k in steps[0]["bins"]}
+        metrics = _scalars([s["metrics"] for s in steps])
+        ledger = _scalars([s["ledger"] for s in steps])
+        tickets = [int(s["ticket"]) for s in steps]
+        told = [s.get("strategy", {}) for s in steps]
+        strategy = {k: _column([t[k] for t in told]) for k in told[0]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReportError(
+            f"{log / STEPS} is no run log of gdro, or one of runs with different bins ({error})"
+        ) from error
+    folder = log.parent if log.name == "gdro" else log
     evaluation = folder / "eval.json"
-    return Run(
-        name,
-        bins={k: _column([s["bins"][k] for s in steps]) for k in steps[0]["bins"]},
-        metrics=_scalars([s["metrics"] for s in steps]),
-        ledger=_scalars([s["ledger"] for s in steps]),
-        evaluation=json.loads(evaluation.read_text()) if evaluation.exists() else None,
-    )
+    found = json.loads(evaluation.read_text()) if evaluation.exists() else None
+    return Run(name, bins, metrics, ledger, found, header, tickets, strategy, log)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    header = json.loads(path.read_text())
+    if header.get("schema", 1) > SCHEMA:
+        raise ReportError(
+            f"{path} has format {header['schema']}, this version reads up to {SCHEMA}; upgrade gdro"
+        )
+    return header
 
 
 def _column(rows: list[list[float | None]]) -> FloatArray:
     return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
 
 
-def _scalars(records: list[dict[str, float]]) -> dict[str, FloatArray]:
-    names = dict.fromkeys(name for record in records for name in record)
-    return {n: np.array([r.get(n, np.nan) for r in records], np.float64) for n in names}
+def _scalars(rows: list[dict[str, float]]) -> dict[str, FloatArray]:
+    names = dict.fromkeys(name for record in rows for name in record)
+    return {n: np.array([r.get(n, np.nan) for r in rows], np.float64) for n in names}

@@ -1,29 +1,23 @@
-"""One self-contained HTML page: no network, no script."""
+"""One self-contained HTML page: no network, opens from disk."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from gdro.report.figures import Drawn, all_figures
-from gdro.report.load import load_runs
-
-_CSS = """
-:root{color-scheme:light dark;--text:#1b1b1f;--soft:#60606b;--back:#fff;--line:#e3e3e8}
-@media(prefers-color-scheme:dark){:root{--text:#e8e8ee;--soft:#a5a5b2;--back:#16161a;--line:#33333b}}
-body{font:16px/1.55 system-ui,sans-serif;color:var(--text);background:var(--back);
-max-width:1180px;margin:2.5rem auto;padding:0 1.2rem}
-h1{font-size:1.9rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.4rem 0 .2rem}
-p{margin:.2rem 0 .8rem;color:var(--soft);max-width:75ch}
-img{width:100%;background:#fff;border:1px solid var(--line);border-radius:8px}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .9rem;border-bottom:1px solid var(--line);text-align:right}
-th:first-child,td:first-child{text-align:left}
-"""
+from gdro.report.explorer import explorer
+from gdro.report.figures import all_figures
+from gdro.report.figures.history import history_spec
+from gdro.report.figures.learning import metric_of
+from gdro.report.html import asset, contents, document, figure_html, html_table
+from gdro.report.load import Run, load_runs
+from gdro.report.pack import packed, packed_text
+from gdro.report.panels import Figure
+from gdro.report.render import compiled, vega_runtime, write_png
+from gdro.report.verdicts import verdicts
+from gdro.report.verdicts.html import verdicts_html
 
 
 def write_report(directories: Sequence[Path], output: Path, png_dir: Path | None = None) -> Path:
@@ -41,76 +35,109 @@ def write_report(directories: Sequence[Path], output: Path, png_dir: Path | None
         ReportError: A folder holds no run log.
     """
     runs, summary = load_runs(directories)
+    page, figures = report_html(runs, summary)
+    return _written(page, figures, output, png_dir)
+
+
+def report_html(
+    runs: Sequence[Run], summary: dict[str, Any] | None, live: str = ""
+) -> tuple[str, list[Figure]]:
+    """The page of some runs, and its figures; `live` is HTML that makes the page follow a log."""
     title = summary["recipe"] if summary else ", ".join(run.name for run in runs)
-    return write_page(title, _intro(runs, summary), all_figures(runs, summary), output, png_dir)
+    figures = all_figures(runs, summary)
+    found = verdicts(runs)
+    known = {figure.name for figure in figures}
+    explored = explorer(runs)
+    blobs = {}
+    if explored is not None:
+        data, arrays = explored
+        spec = history_spec(int(str(data["bins"])))
+        blobs["explorer"] = packed({**data, "spec": compiled(spec)}, arrays)
+    intro = live + _intro(runs, summary) + verdicts_html(found, known)
+    scripts = ["live.js"] if live else []
+    return page_html(title, intro, figures, blobs, scripts), figures
 
 
 def write_page(
-    title: str, intro: str, drawn: Sequence[Drawn], output: Path, png_dir: Path | None = None
+    title: str, intro: str, figures: Sequence[Figure], output: Path, png_dir: Path | None = None
 ) -> Path:
     """Write one page.
 
     Args:
         title: Its title.
         intro: HTML that comes before the figures.
-        drawn: The figures.
+        figures: The figures.
         output: The HTML file to write.
         png_dir: Where to write each figure as PNG too.
 
     Returns:
         `output`.
     """
-    pictures = {d.name: _png(d) for d in drawn}
-    if png_dir is not None:
-        png_dir.mkdir(parents=True, exist_ok=True)
-        for name, data in pictures.items():
-            (png_dir / f"{name}.png").write_bytes(data)
-    body = [f"<h1>gdro: {escape(title)}</h1>", intro, *(_section(d, pictures[d.name]) for d in drawn)]
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>gdro: {escape(title)}'
-        f'</title><meta name="viewport" content="width=device-width"><style>{_CSS}</style></head>'
-        f"<body>{''.join(body)}</body></html>"
-    )
+    return _written(page_html(title, intro, figures), figures, output, png_dir)
+
+
+def page_html(
+    title: str, intro: str, figures: Sequence[Figure], blobs: dict[str, str] | None = None,
+    scripts: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """A page as text; `blobs` may hold the explorer's data, `scripts` further assets."""
+    blobs = dict(blobs or {})
+    sections, panels = [], []
+    for figure in figures:
+        sections.append(figure_html(figure, len(panels)))
+        panels += [
+            {"title": p.title, "spec": compiled(p), "columns": p.columns, "heads": p.heads}
+            for p in figure.panels
+        ]
+    entries = [(figure.name, figure.title) for figure in figures]
+    if "explorer" in blobs:
+        entries.append(("prompts", "Prompt explorer"))
+        sections.append(asset("explorer.html"))
+    main = f"<h1>{escape(title)}</h1>{intro}{contents(entries)}{''.join(sections)}"
+    blobs["figures"] = packed({"panels": panels})
+    blobs["vega"] = packed_text(vega_runtime())
+    code = [asset(name) for name in ("pack.js", "figures.js", "explorer.js", *scripts)]
+    calls = ["start();", *(["follow();"] if scripts else [])]
+    return document(title, main, blobs, [*code, *calls])
+
+
+def _written(page: str, figures: Sequence[Figure], output: Path, png_dir: Path | None) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
+    if png_dir is not None:
+        png_dir.mkdir(parents=True, exist_ok=True)
+        for figure in figures:
+            write_png(figure, png_dir / f"{figure.name}.png")
     return output
 
 
-def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts."""
-    lines = ["".join(f"<th>{escape(h)}</th>" for h in heads)]
-    lines += ["".join(f"<td>{escape(c)}</td>" for c in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _png(drawn: Drawn) -> bytes:
-    buffer = io.BytesIO()
-    drawn.figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _section(drawn: Drawn, picture: bytes) -> str:
-    data = base64.b64encode(picture).decode()
-    return (
-        f'<h2 id="{drawn.name}">{escape(drawn.title)}</h2><p>{escape(drawn.caption)}</p>'
-        f'<img alt="{escape(drawn.title)}" src="data:image/png;base64,{data}">'
-    )
-
-
-def _intro(runs: Sequence[Any], summary: dict[str, Any] | None) -> str:
-    steps = ", ".join(f"{escape(r.name)} {r.num_steps:,} steps" for r in runs)
+def _intro(runs: Sequence[Run], summary: dict[str, Any] | None) -> str:
+    heads = ["run", "strategy", "steps", "prompts tried", "rollouts", "tokens", "pass rate, last tenth"]
+    table = html_table(heads, [_row(run) for run in runs])
     if summary is None:
-        return f"<p>{steps}.</p>"
+        return table
     seed = escape(str(summary["seed"]))
     return (
-        f"<p>{steps}; seed {seed}, the same start and the same number of rollouts for every arm. One "
-        f"seed shows the mechanism, not the effect.</p>{_table(summary)}"
+        f"<p>Seed {seed}, the same start and the same number of rollouts for every arm. One seed shows "
+        f"the mechanism, not the effect.</p>{_evaluated(summary)}{table}"
     )
 
 
-def _table(summary: dict[str, Any]) -> str:
+def _row(run: Run) -> list[str]:
+    late = run.metrics["pass_rate"][-max(1, run.num_steps // 10) :]
+    tried = "" if run.visits is None else f"{len(run.visits.keys):,}"
+    pool = run.header.get("num_prompts")
+    last = {name: float(values[-1]) for name, values in run.ledger.items()}
+    return [
+        run.name, str(run.header.get("strategy", "")), f"{run.num_steps:,}",
+        tried + (f" of {pool:,}" if pool and tried else ""), f"{last.get('rollouts', 0):,.0f}",
+        f"{last['tokens']:,.0f}" if last.get("tokens") else "not counted", f"{late.mean():.3f}",
+    ]  # fmt: skip
+
+
+def _evaluated(summary: dict[str, Any]) -> str:
     rows = {"base model": summary["base"], **summary["arms"]}
-    metric = next(k for k in summary["base"] if k.startswith("pass@"))
+    metric = metric_of(summary["base"]) or ""
     mean = metric.replace("pass", "mean")
     slices = [s["name"] for s in summary["base"]["slices"]]
     spent = ("rollouts", "tokens", "seconds")

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from gdro.report.figures import COLOURS, Drawn, label
+from gdro.report.panels import Axes, Figure, Key, Panel, Series, rounded
+from gdro.report.plots import line_panel
+from gdro.report.theme import SOFT, TEXT, run_colour
 from gdro.study.results import Record, cells
 
+_VERDICTS = {"better": run_colour(1), "worse": run_colour(2), "not distinguishable": run_colour(0)}
 
-def forests(summary: dict[str, Any]) -> list[Drawn]:
+
+def forests(summary: dict[str, Any]) -> list[Figure]:
     """Relative change of pass@8 with intervals: by group of testbeds if any, and by testbed."""
     arms = summary["arms"]
     groups = [group for group in summary["groups"] if any(group in found for found in arms.values())]
@@ -21,28 +24,64 @@ def forests(summary: dict[str, Any]) -> list[Drawn]:
     return [*drawn, _forest("forest", "What each arm changes, by testbed", summary, beds)]
 
 
-def _forest(name: str, title: str, summary: dict[str, Any], beds: list[str]) -> Drawn:
+def _forest(name: str, title: str, summary: dict[str, Any], beds: list[str]) -> Figure:
     arms = _best_first(summary["arms"], beds)
-    figure = Figure(figsize=(3.2 * len(beds) + 2.0, 0.34 * len(arms) + 1.6), layout="constrained")
-    panels = figure.subplots(1, len(beds), sharey=True, squeeze=False)[0]
-    for axes, bed in zip(panels, beds, strict=True):
-        for place, (arm, found) in enumerate(arms.items()):
-            if bed not in found:
-                continue
-            row = found[bed]
-            low, high = 100 * row["ci_low"], 100 * row["ci_high"]
-            colour = COLOURS[0] if low <= 0 <= high else COLOURS[1 if low > 0 else 2]
-            axes.plot([low, high], [place, place], color=colour, lw=2)
-            axes.plot(100 * row["pass8_rel_mean"], place, "o", color=colour, label=arm)
-        axes.axvline(0, color="#222222", lw=0.8)
-        axes.set_yticks(range(len(arms)), list(arms))
-        axes.set_ylim(len(arms) - 0.5, -0.5)
-        label(axes, bed, "change of pass@8, %", "")
-    return Drawn(
-        name, title,
-        f"Against {summary['control']}, paired by seed, at equal rollouts; 95% bootstrap intervals. "
-        "Blue: better, orange: worse, grey: not distinguishable.", figure,
-    )  # fmt: skip
+    panels = [_effects(bed, {arm: found[bed] for arm, found in arms.items() if bed in found}, list(arms))
+              for bed in beds]  # fmt: skip
+    reading = (
+        f"Against {summary['control']}, paired by seed, at equal rollouts: an arm whose 95% bootstrap "
+        "interval does not touch zero is told apart from it."
+    )
+    keys = [Key(name, colour) for name, colour in _VERDICTS.items()]
+    return Figure(name, title, reading, panels, "", keys)
+
+
+def _effects(bed: str, found: dict[str, Any], order: list[str]) -> Panel:
+    """A point and an interval an arm."""
+    columns = {
+        "arm": list(found),
+        "effect": rounded(100 * row["pass8_rel_mean"] for row in found.values()),
+        "low": rounded(100 * row["ci_low"] for row in found.values()),
+        "high": rounded(100 * row["ci_high"] for row in found.values()),
+        "verdict": [
+            "not distinguishable" if row["ci_low"] <= 0 <= row["ci_high"]
+            else "better" if row["ci_low"] > 0 else "worse" for row in found.values()
+        ],
+    }  # fmt: skip
+    unit = "change of pass@8, %"
+    heads = {"arm": "arm", "effect": unit, "low": "95% low", "high": "95% high", "verdict": "verdict"}
+    x = {"type": "quantitative", "title": unit, "axis": {"tickCount": 5}, "scale": {"zero": True}}
+    tooltip = [{"field": "arm", "type": "nominal", "title": "arm"}]
+    tooltip += [
+        {"field": k, "type": "quantitative", "title": heads[k], "format": "+.2f"}
+        for k in ("effect", "low", "high")
+    ]
+    spec = {
+        "encoding": {
+            "y": {"field": "arm", "type": "nominal", "sort": order, "title": None,
+                  "scale": {"domain": order}, "axis": {"labelLimit": 190, "grid": True}},
+            "color": {"field": "verdict", "type": "nominal", "title": None, "scale": {
+                "domain": list(_VERDICTS), "range": list(_VERDICTS.values())}},
+            "tooltip": tooltip,
+        },
+        "layer": [
+            _zero(),
+            {"mark": {"type": "rule", "strokeWidth": 2},
+             "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
+            {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+             "encoding": {"x": {**x, "field": "effect"}}},
+        ],
+    }  # fmt: skip
+    return Panel(bed, spec, columns, heads, 70 + 19 * len(order))
+
+
+def _zero() -> dict[str, Any]:
+    """A line at no change."""
+    encoding = {
+        "x": {"datum": 0, "type": "quantitative"}, "y": {"value": 0}, "y2": {"value": "height"},
+        "color": {"value": SOFT}, "tooltip": {"value": None},
+    }  # fmt: skip
+    return {"mark": {"type": "rule", "aria": False}, "data": {"values": [{}]}, "encoding": encoding}
 
 
 def _best_first(arms: dict[str, Any], beds: list[str]) -> dict[str, Any]:
@@ -53,26 +92,34 @@ def _best_first(arms: dict[str, Any], beds: list[str]) -> dict[str, Any]:
     return dict(sorted(arms.items(), key=lambda item: -effect[item[0]]))
 
 
-def curves(summary: dict[str, Any], records: Sequence[Record]) -> Drawn:
+def curves(summary: dict[str, Any], records: Sequence[Record]) -> Figure:
     """Mean pass@8 over seeds against rollouts and against generated tokens, by testbed."""
     found = cells(records)
-    axes_names = {"rollouts": "rollouts, thousands", "tokens": "tokens generated, thousands"}
-    figure = Figure(figsize=(4.2 * len(found) + 1.5, 6.8), layout="constrained")
-    panels = figure.subplots(2, len(found), squeeze=False)
-    for column, (bed, by_arm) in enumerate(found.items()):
-        for row, (name, text) in enumerate(axes_names.items()):
-            axes = panels[row][column]
-            for number, (arm, by_seed) in enumerate(by_arm.items()):
-                runs = list(by_seed.values())
-                spent = np.mean([[p[name] for p in r["curve"]] for r in runs], axis=0) / 1e3
-                value = np.mean([[p["pass8"] for p in r["curve"]] for r in runs], axis=0)
-                control = arm == summary["control"]
-                colour = "#222222" if control else COLOURS[number % len(COLOURS)]
-                width, line = (2.4 if control else 1.2), ("-" if number < len(COLOURS) else "--")
-                axes.plot(spent, value, label=arm, color=colour, lw=width, ls=line)
-            label(axes, bed if row == 0 else "", text, "held-out pass@8")
-    panels[0][0].legend(fontsize=7, frameon=False)
-    return Drawn(
-        "curves", "Learning curves",
-        "Means over seeds; the control is black. Discarded rollouts count.", figure,
-    )  # fmt: skip
+    names = list(dict.fromkeys(arm for by_arm in found.values() for arm in by_arm))
+    panels = [
+        _curves(bed, by_arm, names, summary["control"], axis)
+        for axis in ("rollouts", "tokens")
+        for bed, by_arm in found.items()
+    ]
+    reading = "Means over seeds; the control is the darkest line, and discarded rollouts count."
+    keys = [Key(arm, *_look(arm, names, summary["control"])) for arm in names]
+    return Figure("curves", "Learning curves", reading, panels, "", keys, wide=len(found))
+
+
+def _look(arm: str, names: list[str], control: str) -> tuple[str, Sequence[int]]:
+    """Colour and dashes of an arm, the same in every panel."""
+    if arm == control:
+        return TEXT, (1, 0)
+    number = [name for name in names if name != control].index(arm)
+    return run_colour(1 + number % 6), ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))[number // 6 % 4]
+
+
+def _curves(bed: str, by_arm: dict[str, Any], names: list[str], control: str, axis: str) -> Panel:
+    lines: list[Series] = []
+    for arm, by_seed in by_arm.items():
+        runs = list(by_seed.values())
+        spent = np.mean([[p[axis] for p in r["curve"]] for r in runs], axis=0) / 1e3
+        value = np.mean([[p["pass8"] for p in r["curve"]] for r in runs], axis=0)
+        lines.append(Series(arm, spent, value, *_look(arm, names, control)))
+    unit = "rollouts, thousands" if axis == "rollouts" else "tokens generated, thousands"
+    return line_panel(bed, lines, Axes(unit, "held-out pass@8"))

@@ -1,0 +1,36 @@
+"""Every figure of a run, one module a theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gdro.report.figures import bins, budget, curriculum, groups, learning, prompts
+from gdro.report.load import Run
+from gdro.report.panels import Figure
+
+
+def all_figures(runs: Sequence[Run], summary: dict[str, Any] | None) -> list[Figure]:
+    """Every figure that the logs allow, in the order of the page."""
+    made = [
+        learning.overview(runs),
+        bins.share(runs),
+        bins.weights(runs),
+        bins.rewards(runs),
+        bins.rollouts(runs),
+        bins.snapshots(runs),
+        curriculum.mean_bin(runs),
+        curriculum.mass(runs),
+        curriculum.entropy(runs),
+        curriculum.lead_lag(runs),
+        budget.standard_error(runs),
+        budget.price(runs),
+        budget.allocation(runs),
+        groups.zero_variance(runs),
+        groups.effective(runs),
+        prompts.never_solved(runs),
+        prompts.calibrated(runs),
+        learning.curves(runs),
+        learning.heldout(runs, summary),
+    ]
+    return [figure for figure in made if figure is not None]

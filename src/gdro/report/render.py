@@ -1,0 +1,64 @@
+"""Specifications compiled by vl-convert: Vega for the page, PNG for files."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+
+from gdro.report.panels import Figure, Panel
+from gdro.report.theme import CONFIG, TOKENS, resolved
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+_PNG_WIDTH = 400
+
+
+@lru_cache(maxsize=1)
+def vega_runtime() -> str:
+    """JavaScript of Vega and `window.vegaEmbed`, from the wheel of vl-convert."""
+    return vl_convert.javascript_bundle()
+
+
+def compiled(panel: Panel) -> dict[str, Any]:
+    """A panel as Vega without data, as wide as its container."""
+    config = CONFIG if panel.legend else {**CONFIG, "legend": {"disable": True}}
+    spec = {
+        "$schema": SCHEMA, "config": config, "width": "container", "height": panel.height,
+        "autosize": {"type": "fit", "contains": "padding", "resize": True}, "padding": 2,
+        "data": {"name": "table"}, **panel.spec,
+    }  # fmt: skip
+    return vl_convert.vegalite_to_vega(spec)
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, its panels side by side, at twice the nominal size."""
+    many = min(len(figure.panels), figure.wide)
+    width = _PNG_WIDTH if many > 1 else 2 * _PNG_WIDTH
+    parts = [_with_data(panel, width, number) for number, panel in enumerate(figure.panels)]
+    spec = {
+        "$schema": SCHEMA,
+        "config": {**CONFIG, "background": TOKENS["back"][0], "font": "sans-serif",
+                   "concat": {"spacing": 24}},
+        "padding": 12, "concat": parts, "columns": figure.wide, "resolve": {"scale": {"color": (
+            "independent" if any(p.legend for p in figure.panels) else "shared")}},
+    }  # fmt: skip
+    path.write_bytes(vl_convert.vegalite_to_png(resolved(json.dumps(spec)), scale=2))
+
+
+def rows_of(panel: Panel) -> list[dict[str, Any]]:
+    """A panel's data, one dictionary a row."""
+    return [
+        dict(zip(panel.columns, row, strict=True)) for row in zip(*panel.columns.values(), strict=True)
+    ]
+
+
+def _with_data(panel: Panel, width: int, number: int) -> dict[str, Any]:
+    # Names of selections are one space in a specification of several panels.
+    drawn = json.loads(json.dumps(panel.spec).replace('"hover"', f'"hover{number}"'))
+    return {
+        "title": panel.title, "width": width, "height": panel.height - 50,
+        "data": {"values": rows_of(panel)}, **drawn,
+    }  # fmt: skip

@@ -1,0 +1,102 @@
+"""Rollout groups of a run as columns, and what they say of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gdro.errors import GdroError
+from gdro.runlog import GROUPS
+from gdro.types import FloatArray, IntArray
+
+
+class ReportError(GdroError):
+    """A folder holds no run log that could be drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """V rollout groups, oldest first, of K distinct prompts.
+
+    Attributes:
+        keys: Keys of the prompts, K.
+        prompt_V: Index into `keys`, shape (V,).
+        step_V: Step, shape (V,).
+        bin_V: Bin when planned, -1 unseen, shape (V,).
+        n_V: Scored rollouts, shape (V,).
+        successes_V: Right ones, shape (V,).
+        predicted_V: Pass rate expected before, NaN in logs of format 1, shape (V,).
+    """
+
+    keys: list[str]
+    prompt_V: IntArray
+    step_V: IntArray
+    bin_V: IntArray
+    n_V: IntArray
+    successes_V: IntArray
+    predicted_V: FloatArray
+
+    @cached_property
+    def visits_K(self) -> IntArray:
+        """Visits of each prompt, shape (K,)."""
+        return np.bincount(self.prompt_V, minlength=len(self.keys))
+
+    @cached_property
+    def rollouts_K(self) -> IntArray:
+        """Scored rollouts of each prompt, shape (K,)."""
+        return self._total(self.n_V)
+
+    @cached_property
+    def successes_K(self) -> IntArray:
+        """Right rollouts of each prompt, shape (K,)."""
+        return self._total(self.successes_V)
+
+    @cached_property
+    def by_prompt_V(self) -> IntArray:
+        """Order that puts each prompt's visits together, oldest first, shape (V,)."""
+        return np.argsort(self.prompt_V, kind="stable")
+
+    def first_step_K(self, wanted_V: Any) -> IntArray:
+        """Step of each prompt's first wanted visit; a large number if there is none, shape (K,)."""
+        first_K = np.full(len(self.keys), np.iinfo(np.int64).max)
+        np.minimum.at(first_K, self.prompt_V[wanted_V], self.step_V[wanted_V])
+        return first_K
+
+    def _total(self, value_V: IntArray) -> IntArray:
+        return np.bincount(self.prompt_V, value_V, len(self.keys)).astype(np.int64)
+
+
+def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) -> Visits:
+    """Columns of group records.
+
+    Args:
+        records: Lines of `groups.jsonl`.
+        place: Step of each ticket; groups of other tickets (a step cut off by a kill) are left out.
+
+    Returns:
+        The visits.
+
+    Raises:
+        ReportError: A record lacks a field.
+    """
+    index: dict[str, int] = {}
+    rows: list[tuple[int, int, int, int, int, float]] = []
+    for number, r in enumerate(records, 1):
+        try:
+            step = place.get(r["ticket"])
+            if step is not None and r["n"]:
+                prompt = index.setdefault(r["key"], len(index))
+                counts = r["bin"], r["n"], r["successes"]
+                rows.append((prompt, step, *counts, r.get("predicted", np.nan)))
+        except KeyError as error:
+            raise ReportError(
+                f"{GROUPS}, line {number} lacks {error}; it is no run log of gdro"
+            ) from error
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    table = table[np.argsort(table[:, 1], kind="stable")]
+    columns = [table[:, i].astype(np.int64) for i in range(5)]
+    return Visits(list(index), *columns, table[:, 5])
