@@ -8,3 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 # Derandomised: the same examples on every machine and in every run.
 settings.register_profile("gdro", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.load_profile("gdro")
+# `make chaos` takes this one: another ten thousand in every run; a failure prints how to repeat it.
+settings.register_profile(
+    "chaos", deadline=None, database=None, max_examples=10_000, stateful_step_count=20, print_blob=True
+)

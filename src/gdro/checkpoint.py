@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
 from gdro.codec import Arrays
 from gdro.errors import CheckpointError
+from gdro.files import sync
 
 SCHEMA = 1
 
@@ -24,6 +27,12 @@ _DAMAGE = (
     OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError,
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
+
+
+_ARRAY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, Any]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def identity(
@@ -57,8 +66,21 @@ def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
         path: Target file.
         header: JSON data.
         arrays: Arrays by name.
+
+    Raises:
+        CheckpointError: The disk is full, or the folder cannot be written.
     """
     target = Path(path)
+    try:
+        _write(target, header, arrays)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {target} ({error.strerror or error}); what stood there is intact. Free "
+            "space, or choose a folder that can be written, and resume from the last checkpoint"
+        ) from error
+
+
+def _write(target: Path, header: dict[str, Any], arrays: Arrays) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -67,6 +89,7 @@ def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)
+        sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -91,14 +114,44 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
             f"{source} is no readable gdro checkpoint (not an npz file); go back to an earlier one"
         )
     try:
+        _check_members(source)
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        header: dict[str, Any] = json.loads(str(arrays.pop("header")))
+        header = json.loads(str(arrays.pop("header")))
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
     except _DAMAGE as error:
         raise CheckpointError(
             f"{source} is no readable gdro checkpoint ({error}); go back to an earlier one"
         ) from error
-    return header, arrays
+    return cast("dict[str, Any]", header), arrays
+
+
+def _check_members(source: Path) -> None:
+    """Refuse, before anything is allocated, a file that claims more than it holds.
+
+    `write` never compresses, so arrays take no more memory than the file takes on disk.
+    """
+    with zipfile.ZipFile(source) as file:
+        members = file.infolist()
+        if len({member.filename for member in members}) < len(members):
+            raise ValueError("it holds an array twice")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed, which gdro never writes")
+        if sum(member.file_size for member in members) > source.stat().st_size:
+            raise ValueError("its arrays claim more bytes than the file has")
+        for member in members:
+            with file.open(member) as stream:
+                _check_array(stream, member)
+
+
+def _check_array(stream: IO[bytes], member: zipfile.ZipInfo) -> None:
+    version = np.lib.format.read_magic(stream)
+    shape, _, dtype = _ARRAY_HEADERS[version](stream)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds a pickle, which is never opened")
+    if not dtype.itemsize or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+        raise ValueError(f"{member.filename} claims a shape of {shape}, which its bytes do not fill")
 
 
 def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
@@ -118,6 +171,37 @@ def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
                 f"the checkpoint has {key} {saved!r}, this controller has {mine!r}; resume with the "
                 "same strategy, options and seed, or start without the checkpoint"
             )
+
+
+def check_values(header: dict[str, Any]) -> None:
+    """Raise unless a header's values are of the kinds that `Controller.save` writes.
+
+    Args:
+        header: The checkpoint's.
+
+    Raises:
+        CheckpointError: A value is missing, or of another kind; says which.
+    """
+    tickets, following, metrics = header.get("pending"), header.get("next_ticket"), header.get("metrics")
+    fine = {
+        "next_ticket": _is_count(following),
+        "pending": _is_count(following)
+        and isinstance(tickets, list)
+        and all(_is_count(t) and t < following for t in cast("list[Any]", tickets))
+        and len(set(cast("list[int]", tickets))) == len(cast("list[int]", tickets)),
+        "metrics": isinstance(metrics, dict)
+        and all(isinstance(v, int | float) for v in cast("dict[str, Any]", metrics).values()),
+    }
+    bad = next((name for name, good in fine.items() if not good), None)
+    if bad is not None:
+        raise CheckpointError(
+            f"the checkpoint's header has {bad} {header.get(bad)!r:.60}; it is damaged, go back to an "
+            "earlier one"
+        )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
 
 def digest(header: dict[str, Any], arrays: Arrays) -> str:

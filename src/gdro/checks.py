@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from gdro.errors import BudgetError, ProblemError, RequestError, StrategyError
+from gdro.errors import BudgetError, GdroError, ProblemError, RequestError, StrategyError
 from gdro.strategy import More, Strategy
-from gdro.types import BoolArray, IntArray, Plan, Problem, Request
+from gdro.types import IntArray, Outcome, Plan, Problem, Request, Weights
 
 _MOST_ROUNDS = 1000  # of extensions of one plan
+
+
+def check_options(seed: int, max_pending: int) -> None:
+    """Raise for options of a controller that are out of range.
+
+    Args:
+        seed: Seed of all randomness.
+        max_pending: Most plans in flight.
+
+    Raises:
+        GdroError: Not a whole number, or too small.
+    """
+    for name, value, least in (("seed", seed, 0), ("max_pending", max_pending, 1)):
+        if not isinstance(value, Integral) or value < least:
+            raise GdroError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
 
 
 def check_columns(strategy: Strategy[Any], problem: Problem) -> None:
@@ -103,17 +119,24 @@ def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
         raise StrategyError(f"{strategy} extends by {rollouts_P.tolist()[:8]} rollouts; at least 1 each")
 
 
-def check_kept(strategy: str, keep_R: BoolArray, plan: Plan) -> None:
-    """Raise if more rows are kept than the loss has room for.
+def check_weights(strategy: str, weights: Weights, outcome: Outcome, plan: Plan) -> None:
+    """Raise unless weights are finite, fit the rows, and keep no more of them than the loss takes.
 
     Args:
         strategy: Name of the strategy that weighed.
-        keep_R: Rows to keep, shape (R,).
+        weights: Its weights.
+        outcome: The rows that it weighed.
         plan: The plan.
 
     Raises:
-        StrategyError: Too many rows.
+        StrategyError: Another shape, a weight that is not finite, or too many rows.
     """
+    weight_R, keep_R, shape = weights.weight_R, weights.keep_R, outcome.prompt_R.shape
+    if weight_R.shape != shape or keep_R.shape != shape or not bool(np.isfinite(weight_R).all()):
+        raise StrategyError(
+            f"{strategy} gave ticket {plan.ticket} weights of shape {weight_R.shape}, or some that are "
+            f"not finite; its weigh() must give one finite weight to each of {shape[0]} rows"
+        )
     kept = int(np.count_nonzero(keep_R)) if len(keep_R) > plan.num_rollouts else 0
     if kept > plan.num_rollouts:
         raise StrategyError(

@@ -85,7 +85,7 @@ def _value(
 ) -> Any:
     saved = required(arrays, name)
     if not isinstance(own, np.ndarray):
-        return type(own)(saved.item())
+        return type(own)(_number(saved, np.asarray(own), name))
     fresh = cast("npt.NDArray[Any]", own)
     if remap is not None and name.endswith("_N"):
         saved = remap(saved, fresh)
@@ -94,4 +94,29 @@ def _value(
             f"{name!r} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, this "
             f"controller needs {fresh.shape} {fresh.dtype}; use the options it was written with"
         )
+    _check_finite(saved, fresh, name)
     return saved.astype(fresh.dtype)
+
+
+def _number(saved: npt.NDArray[Any], own: npt.NDArray[Any], name: str) -> Any:
+    # A whole number may have been saved where a float is meant.
+    kinds = "biuf" if own.dtype.kind == "f" else "biu"
+    if (
+        saved.shape != ()
+        or saved.dtype.kind not in kinds
+        or (kinds == "biu" and abs(int(saved)) >= 2**53)
+    ):
+        raise CheckpointError(
+            f"{name!r} is {saved!r:.60} in the checkpoint, this controller needs a number"
+        )
+    _check_finite(saved, own, name)
+    return saved.item()
+
+
+def _check_finite(saved: npt.NDArray[Any], fresh: npt.NDArray[Any], name: str) -> None:
+    """A state that starts finite stays finite: anything else is damage, and would spoil every weight."""
+    if saved.dtype.kind == "f" and not bool(np.isfinite(saved).all()) and bool(np.isfinite(fresh).all()):
+        raise CheckpointError(
+            f"{name!r} holds values that are not finite; the checkpoint is damaged, go back to an "
+            "earlier one"
+        )

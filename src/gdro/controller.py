@@ -10,7 +10,14 @@ import numpy as np
 
 from gdro import checkpoint, record
 from gdro.belief import Belief
-from gdro.checks import check_columns, check_kept, check_more, check_pool, check_rollouts
+from gdro.checks import (
+    check_columns,
+    check_more,
+    check_options,
+    check_pool,
+    check_rollouts,
+    check_weights,
+)  # fmt: skip
 from gdro.difficulty import Difficulty, DifficultyTracker
 from gdro.groups import Groups, group
 from gdro.ledger import Ledger
@@ -46,9 +53,10 @@ class Controller(Saved):
         apply: False is shadow mode: the strategy plans, weighs and is logged, but the plan that is
             returned is uniform and the weights are one.
         log: Where to record closed plans.
-        max_pending: Most plans in flight.
+        max_pending: Most plans in flight; each keeps its rows until it is closed.
 
     Raises:
+        GdroError: The seed or `max_pending` is out of range.
         ProblemError: The strategy needs a column that the pool does not have.
 
     >>> from gdro import Problem, Request, make_strategy
@@ -68,6 +76,7 @@ class Controller(Saved):
         log: RunLog | None = None,
         max_pending: int = 1024,
     ) -> None:
+        check_options(seed, max_pending)
         check_columns(strategy, problem)
         self.strategy = strategy
         self.problem = problem
@@ -182,7 +191,7 @@ class Controller(Saved):
         pending = self._plans.get(outcome.ticket)
         groups = group(pending.plan, outcome, self.seed)
         weights = self.strategy.weigh(self._state, self.belief, groups)
-        check_kept(self.strategy.name, weights.keep_R, pending.plan)
+        check_weights(self.strategy.name, weights, outcome, pending.plan)
         pending.weigh(groups, weights)
         if not self.apply:
             return groups.expand(np.ones(len(groups.received_P)))

@@ -15,7 +15,7 @@ from gdro.counts import Counts, DecayedCounts, WindowedCounts
 from gdro.errors import CheckpointError, StrategyError
 from gdro.numerics.passk import passk_posterior, passk_unbiased
 from gdro.prior import Prior
-from gdro.types import FloatArray, IntArray, Problem
+from gdro.types import UNSEEN, FloatArray, IntArray, Problem
 
 PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -217,5 +217,19 @@ def restored_tracker(
                 f"difficulty/{name} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, "
                 f"this tracker needs {own.shape} {own.dtype}; use the options it was written with"
             )
+    _check_values(values, tracker)
     tracker.load_arrays(values)
     return tracker
+
+
+def _check_values(values: Mapping[str, npt.NDArray[Any]], tracker: DifficultyTracker) -> None:
+    """Raise for values that no run gives: they would be indices out of range, or spoil every weight."""
+    ranges = {"visits_N": (0, 2**31), "bin_N": (UNSEEN, tracker.binning.num_bins - 1)}
+    for name, value in values.items():
+        low, high = ranges.get(name, (0, np.finfo(np.float32).max))
+        # A NaN is neither above nor below.
+        if value.size and not (float(value.min()) >= low and float(value.max()) <= high):
+            raise CheckpointError(
+                f"difficulty/{name} spans {value.min()}..{value.max()} in the checkpoint, allowed are "
+                f"{low}..{high}; it is damaged, go back to an earlier one"
+            )

@@ -30,7 +30,11 @@ class StrategyError(GdroError):
 
 
 class CheckpointError(GdroError):
-    """A checkpoint is damaged, or belongs to another strategy, schema, seed or pool."""
+    """A checkpoint is damaged, cannot be written, or belongs to another strategy, seed or pool."""
+
+
+class LogError(GdroError):
+    """The run log cannot be written, is damaged, or holds another run."""
 
 
 class DivergenceError(GdroError):

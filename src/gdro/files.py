@@ -47,3 +47,12 @@ def fresh(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MADE).touch()
     return folder
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

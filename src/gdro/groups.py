@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.errors import OutcomeError
 from gdro.numerics.ragged import segment_sum
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+from gdro.types import LARGEST, BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
 _WEIGH = 2**31  # no round of an extension has this number
 
@@ -101,10 +101,10 @@ class Groups:
             OutcomeError: The losses are not finite or do not fit the rows.
         """
         shape = self.outcome.prompt_R.shape
-        if loss_R.shape != shape or not np.isfinite(loss_R).all():
+        if loss_R.shape != shape or not bool((np.abs(loss_R) <= LARGEST).all()):
             raise OutcomeError(
                 f"loss_R has shape {loss_R.shape} or values that are not finite; needs finite values "
-                f"of shape {shape}"
+                f"of at most {LARGEST:g} in size, of shape {shape}"
             )
         return Groups(self.plan, self.outcome, self.position_R, loss_R, self.seed)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import numpy as np
 
+from gdro.errors import CheckpointError
 from gdro.groups import Groups
 
 
@@ -38,6 +40,28 @@ class Ledger:
     recalled: int = 0
     recalled_tokens: int = 0
     tokens: int = 0
+
+    @classmethod
+    def of(cls, counts: Any) -> Ledger:
+        """The ledger of a checkpoint; counts that an older release did not keep are zero.
+
+        Args:
+            counts: From `as_dict`.
+
+        Raises:
+            CheckpointError: They are not counts, or have names that this release does not know.
+        """
+        if not isinstance(counts, dict):
+            raise CheckpointError(f"the checkpoint's ledger is {counts!r:.60}; it is damaged")
+        given = cast("dict[str, Any]", counts)
+        known = {field.name for field in fields(cls)}
+        bad = next(((k, v) for k, v in given.items() if k not in known or type(v) is not int), None)
+        if bad is not None:
+            raise CheckpointError(
+                f"the checkpoint's ledger counts {bad[0]!r} as {bad[1]!r:.60}; it is damaged, or of a "
+                "newer release"
+            )
+        return cls(**given)
 
     def close(self, groups: Groups, discarded: int, recalled: tuple[int, int] = (0, 0)) -> None:
         """Count what came back for a plan.

@@ -12,7 +12,7 @@ from gdro.codec import Arrays, required
 from gdro.errors import CheckpointError, TicketError
 from gdro.groups import Groups
 from gdro.strategy import More
-from gdro.types import Extension, FloatArray, IntArray, Plan, Weights, frozen
+from gdro.types import UNSEEN, Extension, FloatArray, IntArray, Plan, Weights, frozen
 
 
 @dataclass
@@ -150,14 +150,29 @@ class InFlight:
             arrays |= _encode(ticket, self._open[ticket])
         return arrays
 
-    def restored(self, header: dict[str, Any], arrays: Arrays) -> InFlight:
+    def restored(
+        self, header: dict[str, Any], arrays: Arrays, num_prompts: int, num_bins: int
+    ) -> InFlight:
         """A new one with the plans of a saved state.
 
+        Args:
+            header: JSON data of the checkpoint.
+            arrays: Its arrays.
+            num_prompts: Prompts of its pool.
+            num_bins: B.
+
         Raises:
-            CheckpointError: An array is missing.
+            CheckpointError: An array is missing, or holds what no plan holds.
         """
         plans = InFlight(self.limit)
         plans._open = {ticket: _decode(ticket, arrays) for ticket in header["pending"]}
+        for ticket, pending in plans._open.items():
+            prompt, bin = int(pending.plan.prompt_P.max()), int(pending.plan.bin_P.max())
+            if prompt >= num_prompts or bin >= num_bins:
+                raise CheckpointError(
+                    f"the plan of ticket {ticket} has prompt {prompt} of {num_prompts} and bin {bin} of "
+                    f"{num_bins}; the checkpoint is damaged, go back to an earlier one"
+                )
         plans.next_ticket = int(header["next_ticket"])
         return plans
 
@@ -178,13 +193,37 @@ def _decode(ticket: int, arrays: Arrays) -> Pending:
         name: required(arrays, f"pending/{ticket}/{name}")
         for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "counts")
     }
-    if get["counts"].shape != (4,):
-        raise CheckpointError(
-            f"'pending/{ticket}/counts' has shape {get['counts'].shape}, needs (4,); the file is damaged"
-        )
+    _check(ticket, get)
     num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
     columns = {name: frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()}
     plan = Plan(ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts)
     shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
     weight_P = get["weight_P"] if len(get["weight_P"]) else None
     return Pending(plan, shadow_P, weight_P, discarded, extensions)
+
+
+def _check(ticket: int, get: Arrays) -> None:
+    """Raise unless the arrays of a plan fit each other and hold what a plan holds."""
+    shape, shadow_P, weight_P = get["prompt_P"].shape, get["shadow_P"], get["weight_P"]
+    least = {"prompt_P": 0, "rollouts_P": 1, "bin_P": UNSEEN, "importance_P": 0, "counts": 0}
+    fine = {
+        **{
+            name: get[name].dtype == dtype and get[name].shape == shape
+            for name, dtype in _PLAN_ARRAYS.items()
+        },
+        "counts": get["counts"].dtype == np.int64 and get["counts"].shape == (4,),
+        "shadow_P": shadow_P.shape in ((0,), shape) and shadow_P.dtype.kind in "if",
+        "weight_P": weight_P.shape in ((0,), shape)
+        and weight_P.dtype.kind == "f"
+        and bool(np.isfinite(weight_P).all()),
+    }
+    fine |= {name: fine[name] and bool((get[name] >= low).all()) for name, low in least.items()}
+    fine["prompt_P"] = (
+        fine["prompt_P"] and len(shape) == 1 and len(np.unique(get["prompt_P"])) == shape[0] > 0
+    )
+    bad = next((name for name, good in fine.items() if not good), None)
+    if bad is not None:
+        raise CheckpointError(
+            f"'pending/{ticket}/{bad}' holds {get[bad].ravel()[:4]} of shape {get[bad].shape}, which is "
+            "no part of a plan; the checkpoint is damaged, go back to an earlier one"
+        )

@@ -22,6 +22,7 @@ class KeyMatch:
         added: Prompts of this pool that the checkpoint does not know.
         removed: Prompts of the checkpoint that this pool does not have.
         same: The pools are equal, in the same order.
+        num_saved: Prompts of the checkpoint.
     """
 
     saved_M: IntArray
@@ -29,16 +30,31 @@ class KeyMatch:
     added: int
     removed: int
     same: bool
+    num_saved: int = 0
 
     @property
     def matched(self) -> int:
         """Prompts in both pools."""
         return len(self.own_M)
 
+    def __str__(self) -> str:
+        order = "" if self.same or self.added or self.removed else ", in another order"
+        return f"{self.matched} prompts matched, {self.added} are new, {self.removed} are gone{order}"
+
     def remap(self, saved: npt.NDArray[Any], fresh: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Rows of `saved` at their places in this pool, rows of `fresh` elsewhere."""
-        if self.same:
+        """Rows of `saved` at their places in this pool, rows of `fresh` elsewhere.
+
+        Raises:
+            CheckpointError: `saved` has another number of rows than the checkpoint has prompts.
+        """
+        if self.same:  # whoever uses the rows checks their shape
             return saved
+        needed = (self.num_saved, *fresh.shape[1:])
+        if saved.shape != needed or saved.dtype.kind != fresh.dtype.kind:
+            raise CheckpointError(
+                f"an array by prompt has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, "
+                f"needs {needed} {fresh.dtype}; it is damaged, or of other options"
+            )
         moved = fresh.copy()
         moved[self.own_M] = saved[self.saved_M]
         return moved
@@ -62,9 +78,14 @@ def match_keys(
     Raises:
         CheckpointError: The pools differ and `keys` is `exact`, or nothing matches.
     """
+    if saved_hash.ndim != 1 or saved_hash.dtype != np.uint64:
+        raise CheckpointError(
+            f"the checkpoint's keys have shape {saved_hash.shape} and dtype {saved_hash.dtype}, needs "
+            "1-D uint64; it is damaged, go back to an earlier one"
+        )
     if np.array_equal(saved_hash, own_hash):  # nearly always; the search below sorts both pools
         row_N = np.arange(len(own_hash), dtype=np.int64)
-        return KeyMatch(row_N, row_N, 0, 0, True)
+        return KeyMatch(row_N, row_N, 0, 0, True, len(saved_hash))
     _, saved_M, own_M = np.intersect1d(saved_hash, own_hash, return_indices=True)
     added, removed = len(own_hash) - len(own_M), len(saved_hash) - len(own_M)
     if keys == "exact" or not len(own_M):
@@ -74,4 +95,4 @@ def match_keys(
             + ("" if added or removed else ", in another order")
             + ". Pass keys='match' to follow the keys, or load the dataset of the checkpoint"
         )
-    return KeyMatch(saved_M, own_M, added, removed, False)
+    return KeyMatch(saved_M, own_M, added, removed, False, len(saved_hash))

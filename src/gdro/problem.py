@@ -14,6 +14,9 @@ from gdro.arrays import FloatArray, frozen
 from gdro.errors import ProblemError
 from gdro.keys import hash_keys
 
+LONGEST_KEY = 1 << 14
+"""Most characters of a prompt's key: hashing takes a step for each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -47,6 +50,12 @@ class Problem:
                 "(convert numbers with str, and fill missing values)"
             )
         keys = tuple(str(key) for key in given)  # numpy's strings become Python's
+        longest = max(keys, key=len)
+        if len(longest) > LONGEST_KEY:
+            raise ProblemError(
+                f"prompt key {longest[:40]!r}... has {len(longest)} characters, at most {LONGEST_KEY} "
+                "are allowed; use an id column, or a hash of the text"
+            )
         if len(set(keys)) != len(keys):
             seen: set[str] = set()
             twice = next(k for k in keys if k in seen or seen.add(k))

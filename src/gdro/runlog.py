@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from gdro.files import write_json
+from gdro.errors import LogError
+from gdro.files import sync, write_json
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
 RUN, PROMPTS = "run.json", "prompts.jsonl"
 # 1: steps and groups alone. 2: run.json, prompts.jsonl, `predicted` in groups.
 SCHEMA = 2
 TEXT_LENGTH = 80
+_BLOCK = 1 << 16
 
 
 class RunLog:
@@ -26,23 +29,40 @@ class RunLog:
 
     A line cut off by a crash is dropped when the log is opened again; after a resume, lines of
     plans that the checkpoint does not know as closed are dropped, so that no step stands twice.
+    A step is on record with all its groups, or not at all.
 
     Args:
         directory: Where `steps.jsonl` and `groups.jsonl` are; made if missing.
+
+    Raises:
+        LogError: The directory cannot be written.
     """
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._described = False
-        for name in (STEPS, GROUPS):
-            drop_partial_line(self.directory / name)
+        self._described = self._begun = False
+        with self._readable_error():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for name in (STEPS, GROUPS):
+                drop_partial_line(self.directory / name)
 
     def describe(self, header: Mapping[str, Any]) -> None:
-        """Write once what runs: strategy, options, pool; the version of the format is added."""
-        if not self._described:
+        """Write once what runs: strategy, options, pool; the version of the format is added.
+
+        Raises:
+            LogError: The directory holds another run's steps, or cannot be written.
+        """
+        if self._described:
+            return
+        steps = self.directory / STEPS
+        if not self._begun and steps.exists() and steps.stat().st_size:
+            raise LogError(
+                f"{self.directory} holds the steps of an earlier run, and tickets would stand there "
+                "twice; load that run's checkpoint, call set_aside() first, or choose another folder"
+            )
+        with self._readable_error():
             write_json(self.directory / RUN, {"schema": SCHEMA, **header})
-            self._described = True
+        self._described = True
 
     def write_prompts(self, text_by_key: Iterable[tuple[str, str]]) -> None:
         """Write the beginning of each prompt's text, for readers of the log.
@@ -52,19 +72,41 @@ class RunLog:
         """
         path = self.directory / PROMPTS
         partial = path.with_name(f".{PROMPTS}.part")
-        with partial.open("w", encoding="utf-8") as file:
+        with self._readable_error(), partial.open("w", encoding="utf-8") as file:
             for key, text in text_by_key:
                 file.write(json.dumps({"key": key, "text": shortened(text)}) + "\n")
         os.replace(partial, path)
 
     def append(self, step: dict[str, Any], groups: Iterable[dict[str, Any]]) -> None:
-        """Write the groups of a step, then the step, and flush both."""
+        """Write the groups of a step, then the step, and flush both.
+
+        Raises:
+            LogError: The disk is full or the files cannot be written; the log is as it was before.
+        """
+        self._begun = True
         # Groups first: a step on record always has its groups.
-        self._write(GROUPS, groups)
-        self._write(STEPS, [step])
+        paths = [self.directory / name for name in (GROUPS, STEPS)]
+        sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+        with self._readable_error():
+            try:
+                for path, records in zip(paths, (groups, (step,)), strict=True):
+                    _append(path, records)
+            except OSError:
+                for path, size in zip(paths, sizes, strict=True):
+                    if path.exists() and path.stat().st_size > size:
+                        os.truncate(path, size)
+                raise
+
+    def sync(self) -> None:
+        """Wait until the log is on disk, so that no checkpoint there is ahead of it."""
+        with self._readable_error():
+            for path in (self.directory / name for name in (GROUPS, STEPS)):
+                if path.exists():
+                    sync(path)
 
     def set_aside(self) -> None:
         """Start empty: records of an earlier run are kept as `steps.1.jsonl` and so on."""
+        self._begun = True
         names = (STEPS, GROUPS, RUN, PROMPTS)
         used = [p for p in (self.directory / n for n in names) if p.exists()]
         number = 1
@@ -78,24 +120,52 @@ class RunLog:
 
         Args:
             closed: Whether the loaded state knows a ticket as closed.
+
+        Raises:
+            LogError: A line is damaged, or the disk is full; the log is as it was before.
         """
+        self._begun = True
+        # Steps first: where a crash comes between the two, every step has its groups still.
         for name in (STEPS, GROUPS):
             path = self.directory / name
             if not path.exists():
                 continue
             partial = path.with_name(f".{name}.part")
-            with partial.open("w", encoding="utf-8") as file:
-                for record in read_jsonl(path):
-                    if closed(int(record["ticket"])):
-                        file.write(json.dumps(record) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            with self._readable_error():
+                with partial.open("w", encoding="utf-8") as file:
+                    for record in read_jsonl(path):
+                        if closed(_ticket(record, path)):
+                            file.write(json.dumps(record) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, path)
 
-    def _write(self, name: str, records: Iterable[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(record) + "\n" for record in records)
-        with (self.directory / name).open("a", encoding="utf-8") as file:
-            file.write(lines)
+    @contextmanager
+    def _readable_error(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LogError(
+                f"cannot write the run log in {self.directory} ({error.strerror or error}); it holds "
+                "every step up to here, and none in part. Free space, or choose a folder that can be "
+                "written, and resume from the last checkpoint"
+            ) from error
+
+
+def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    rest = memoryview("".join(json.dumps(record) + "\n" for record in records).encode())
+    with path.open("ab", buffering=0) as file:  # no buffer that would try again when it is closed
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+def _ticket(record: dict[str, Any], path: Path) -> int:
+    ticket = record.get("ticket")
+    if not isinstance(ticket, int):
+        raise LogError(
+            f"{path} has a record without a ticket; it is no run log, or damaged: move it away"
+        )
+    return ticket
 
 
 def shortened(text: str) -> str:
@@ -112,18 +182,40 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Yields:
         Each record.
+
+    Raises:
+        LogError: A line inside the file is damaged.
     """
-    with Path(path).open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                yield _record(line, Path(path), number)
+
+
+def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise LogError(
+            f"line {number} of {path} is damaged ({error}); move the file away, or delete that line"
+        ) from error
+    if not isinstance(record, dict):
+        raise LogError(f"line {number} of {path} holds {line[:40]!r}, which is no record; move it away")
+    return cast("dict[str, Any]", record)
 
 
 def drop_partial_line(path: Path) -> None:
-    """Cut off a last line that a kill left unfinished."""
+    """Cut off a last line that a kill left unfinished; reads no more than that line."""
     if not path.exists():
         return
     with path.open("rb+") as file:
-        data = file.read()
-        if data and not data.endswith(b"\n"):
-            file.truncate(data.rfind(b"\n") + 1)
+        end = size = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            end = start + newline + 1 if newline >= 0 else start
+            if newline >= 0:
+                break
+        if end < size:
+            file.truncate(end)

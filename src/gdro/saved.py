@@ -35,6 +35,7 @@ class Saved:
     _plans: InFlight
     _identity: dict[str, Any]
     _metrics: dict[str, float]
+    _by_bin: dict[str, list[float | None]]
     _last: tuple[Groups, Pending] | None
 
     def abandon(self, ticket: int) -> None:
@@ -65,8 +66,15 @@ class Saved:
         return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
 
     def save(self, path: str | Path) -> None:
-        """Write the whole state to one file, atomically."""
+        """Write the whole state to one file, atomically; the run log is on disk before it.
+
+        Raises:
+            CheckpointError: The disk is full, or the folder cannot be written; the file that stood there
+                is intact.
+        """
         header, arrays = self._snapshot()
+        if self.log is not None:
+            self.log.sync()
         checkpoint.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
 
     def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
@@ -82,6 +90,7 @@ class Saved:
 
         Raises:
             CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
+            LogError: The run log is damaged or cannot be written.
         """
         return self._restore(*checkpoint.read(path), keys)
 
@@ -97,8 +106,8 @@ class Saved:
         self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
     ) -> KeyMatch:
         """Take over a state; its arrays become the controller's own."""
-        own, _ = self._snapshot()
-        checkpoint.check_header(header, own)
+        checkpoint.check_header(header, self._identity)
+        checkpoint.check_values(header)
         match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
         tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap)
         strategy_state = decode(
@@ -107,13 +116,14 @@ class Saved:
             "strategy",
             match.remap,
         )
-        plans = self._plans.restored(header, arrays)
-        self._tracker, self._state, self._plans = tracker, strategy_state, plans
-        self.belief = Belief(tracker)
-        self.ledger = Ledger(**header["ledger"])
-        self._metrics, self._last = dict(header["metrics"]), None
+        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), self.belief.num_bins)
+        ledger = Ledger.of(header.get("ledger"))
         if self.log is not None:
             self.log.rewind(plans.was_closed)
+        # Nothing below can fail: a refused checkpoint leaves the controller as it was.
+        self._tracker, self._state, self._plans = tracker, strategy_state, plans
+        self.belief, self.ledger = Belief(tracker), ledger
+        self._metrics, self._by_bin, self._last = dict(header["metrics"]), {}, None
         if not match.same:  # indices of plans in flight mean other prompts now
             for ticket in self._plans.tickets:
                 self.abandon(ticket)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,11 @@ from gdro.problem import Problem as Problem
 
 UNSEEN = -1
 """Bin of a prompt that was never scored."""
+
+LARGEST = 1e18
+"""Most that a reward or loss may be in size: trainers square it in single precision."""
+
+_MOST_TOKENS = 2**40  # of a row; sums over a run fit 64 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +50,9 @@ class Request:
 
     def __post_init__(self) -> None:
         for name in ("num_prompts", "num_rollouts"):
-            if int(getattr(self, name)) < 1:
-                raise RequestError(f"{name} is {getattr(self, name)}, must be at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise RequestError(f"{name} is {value!r}, must be a whole number, at least 1")
         if self.offered_P is None:
             return
         offered_P = integers(self.offered_P, "offered_P", RequestError)
@@ -142,7 +149,8 @@ class Outcome:
             and otherwise ignored. Default: all valid.
 
     Raises:
-        OutcomeError: Lengths differ, a valid reward is NaN or infinite, correctness is not boolean.
+        OutcomeError: Lengths differ, a valid reward is NaN, infinite or above 1e18 in size, correctness
+            is not boolean, or tokens are negative.
     """
 
     ticket: int
@@ -170,12 +178,16 @@ class Outcome:
                     "every row needs one value of each"
                 )
             object.__setattr__(self, name, array)
-        bad_R = ~np.isfinite(self.reward_R) & self.valid_mask_R
+        bad_R = ~(np.abs(self.reward_R) <= LARGEST) & self.valid_mask_R
         if bool(bad_R.any()):
             row = int(np.flatnonzero(bad_R)[0])
             raise OutcomeError(
                 f"reward_R[{row}] of prompt {prompt_R[row]} is {self.reward_R[row]}; rewards must be "
-                "finite (mark rows without a reward in valid_R)"
+                f"finite and at most {LARGEST:g} in size (mark rows without a reward in valid_R)"
+            )
+        if tokens is not None and not bool(((tokens >= 0) & (tokens < _MOST_TOKENS)).all()):
+            raise OutcomeError(
+                f"tokens_R spans {tokens.min()}..{tokens.max()}; allowed: 0 to {_MOST_TOKENS - 1} a row"
             )
 
     @property

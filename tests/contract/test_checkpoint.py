@@ -185,7 +185,7 @@ def test_save_replaces_the_file_whole(saved, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with raises(gdro.CheckpointError, "cannot write", "disk full", "intact", "resume"):
         c.save(saved)
     assert saved.read_bytes() == kept
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
