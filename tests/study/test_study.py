@@ -170,6 +170,18 @@ def test_a_users_testbed_plugs_in(tmp_path: Path) -> None:
     assert len(records) == 3
 
 
+def test_two_identical_arms_show_no_difference(tmp_path: Path) -> None:
+    """Plain GRPO by another name: effects of nothing, at every seed and on either axis."""
+    same = '{strategy: uniform}\n  same: {strategy: "memory(replay=False, anchors=0)"}'
+    study = load_study(config(tmp_path, CONFIG.replace("{strategy: uniform}", same)))
+    found = summarise(study, run_study(study, tmp_path / "runs", False, 1, plain))["arms"]
+    row = found["same"]["chains"]
+    assert row["pass8_rel_mean"] == row["ci_low"] == row["ci_high"] == 0.0
+    assert row["equal_tokens"]["mean"] == row["mean8_easy_delta"] == row["wins"] == 0
+    assert row["p_holm"] == 1.0
+    assert found["random"]["chains"]["trained"] != row["trained"]
+
+
 def test_arms_run_on_the_groups_and_seeds_they_name(tmp_path: Path) -> None:
     text = TWO_BEDS.replace("warm_start: chains-b", "warm_start: chains-b, group: noisy")
     text = text.replace("random-rollouts", "random-rollouts, groups: [noisy], seeds: 101")
