@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdro.rewards import answer_of
+from gdro.rewards import answer_of, format_reward
 from gdro.rewards.extract import LONGEST, TAIL, last_boxed, plain
 
 CASES = {
@@ -65,6 +67,36 @@ def test_a_megabyte_of_openings_is_read(unit: str) -> None:
     found = answer_of(unit * (1_000_000 // len(unit)))
     assert found is None or 0 < len(found) <= LONGEST
     assert len(plain(unit * (10_000 // len(unit)))) <= 10_000
+
+
+def last_boxed_by_hand(text: str) -> str | None:
+    """Each box from the last on, its braces counted up to the one that closes it."""
+    for found in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))):
+        depth, at = 1, found.end()
+        while at < len(text):
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if not depth:
+                return text[found.end() : at]
+            at += 2 if text[at] == "\\" else 1
+    return None
+
+
+pieces = st.sampled_from(
+    ["\\boxed{", "\\fbox {", "\\boxed", "{", "}", "}", "\\", "\\{", "\\}", "1", " ", "x"]
+)
+
+
+def test_many_floods_are_read() -> None:
+    """Each is looked through once: else this test would not end."""
+    flood = ["<answer>" + "\\boxed{" * 10_000] * 60
+    assert set(map(answer_of, flood)) == {None}
+    assert set(format_reward()(completions=flood)) == {0.0}
+
+
+@given(st.lists(pieces, max_size=24).map("".join))
+@settings(max_examples=1000, deadline=None)
+def test_the_last_box_is_the_one_that_counting_finds(text: str) -> None:
+    assert last_boxed(text) == last_boxed_by_hand(text)
 
 
 @given(st.text(alphabet=st.characters(), max_size=200))

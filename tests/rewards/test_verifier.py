@@ -30,7 +30,7 @@ PAIRS = {
     "-0.5": r"-\frac12",
     r"3\pi": r"\pi \cdot 3",
     "x=4": "4",
-    r"\begin{pmatrix}1\\2\end{pmatrix}": r"\begin{pmatrix}1\\2\end{pmatrix}",
+    r"\begin{pmatrix}1\\2\end{pmatrix}": "\\begin{pmatrix}\n1\\\\\n2\n\\end{pmatrix}\\\\",
 }
 GOLD, SAME = list(PAIRS), list(PAIRS.values())
 

@@ -14,7 +14,10 @@ _SAID = re.compile(
     r"(?:final\s+answer\s+is|the\s+answer\s+is|answer\s*:)[ \t]*:?[ \t]*([^\n]+)", re.IGNORECASE
 )
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?")
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BOX = r"\\(?:boxed|fbox)\s*\{"
+_BOXED = re.compile(_BOX)
+# A box, another escape (its letter counts for nothing, unless a box starts there), or a brace.
+_BRACES = re.compile(rf"{_BOX}|\\(?!{_BOX})[\s\S]|[{{}}]")
 
 
 def answer_of(completion: str) -> str | None:
@@ -63,20 +66,16 @@ def plain(answer: str) -> str:
 
 def last_boxed(text: str) -> str | None:
     """What the last `\\boxed{...}` that closes holds; braces are counted, escaped ones not."""
-    for found in reversed(list(_BOXED.finditer(text))):
-        depth, at = 1, found.end()
-        while at < len(text):
-            character = text[at]
-            if character == "\\":
-                at += 1
-            elif character == "{":
-                depth += 1
-            elif character == "}":
-                depth -= 1
-                if not depth:
-                    return text[found.end() : at]
-            at += 1
-    return None
+    opened: list[int | None] = []  # of each open brace: where a box starts, or None
+    last: tuple[int, int] | None = None
+    for token in _BRACES.finditer(text):  # once through, whatever is nested or never closed
+        if token[0] == "}":
+            start = opened.pop() if opened else None
+            if start is not None and (last is None or start > last[0]):
+                last = start, token.start()
+        elif token[0][-1] == "{" and token[0] != "\\{":
+            opened.append(token.end() if len(token[0]) > 1 else None)
+    return None if last is None else text[slice(*last)]
 
 
 def _last(pattern: re.Pattern[str], group: int) -> Callable[[str], str | None]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
-from gdro.rewards.extract import answer_of, plain
+from gdro.rewards.extract import answer_of, last_boxed, plain
 from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.verifier import MathVerifier, check_texts
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
@@ -122,12 +122,12 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
     return choice
 
 
-def format_reward(pattern: str = r".*\\boxed\{.+\}.*") -> RewardFunction:
+def format_reward(pattern: str | None = None) -> RewardFunction:
     """1 where the whole completion matches a pattern, else 0.
 
     Args:
         pattern: A regular expression of yours (not of a stranger: some take exponential time); `.`
-            matches line ends too. Default: there is something in a box.
+            matches line ends too. Default: there is something in a box that closes.
 
     Returns:
         The reward function.
@@ -136,12 +136,15 @@ def format_reward(pattern: str = r".*\\boxed\{.+\}.*") -> RewardFunction:
         RewardError: The pattern is no regular expression.
     """
     try:
-        compiled = re.compile(pattern, re.DOTALL)
+        compiled = None if pattern is None else re.compile(pattern, re.DOTALL)
     except re.error as problem:
         raise RewardError(f"pattern {pattern!r} is no regular expression: {problem}") from problem
 
     def format(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        return [float(compiled.fullmatch(text) is not None) for text in texts_of(completions)]
+        texts = texts_of(completions)
+        if compiled is None:
+            return [float(bool((last_boxed(text) or "").strip())) for text in texts]
+        return [float(compiled.fullmatch(text) is not None) for text in texts]
 
     return format
 

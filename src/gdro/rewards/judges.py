@@ -43,6 +43,8 @@ def _math() -> Judge:
     config = [LatexExtractionConfig()]
 
     def read(text: str) -> list[Any]:
+        # A line end is a space to LaTeX and ends math-verify's formula; so does an escaped dollar sign.
+        text = " ".join(text.split()).rstrip("\\ ")
         return cast("list[Any]", parse(f"${text}$", config, parsing_timeout=cast("int", None)))
 
     def equal(gold: str, answer: str) -> float:
