@@ -80,7 +80,7 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     make_strategy(arguments.strategy)
     folder = fresh(arguments.output)
     overrides = [
-        *cpu_overrides(2), *prepare(folder), "trainer.v1.trainer_mode=gdro",
+        *cpu_overrides(2), *prepare(folder, train_size=64), "trainer.v1.trainer_mode=gdro",
         "trainer.logger=[console,file]", f"+gdro.strategy={arguments.strategy}",
         "+gdro.poll_interval=0.05",
         f"trainer.total_training_steps={arguments.steps}", f"trainer.save_freq={arguments.steps}",

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,10 @@ def wait(process: subprocess.Popen[bytes], metrics: Path, log: Path, steps: int,
     from tqdm.auto import tqdm
 
     try:
-        with tqdm(total=steps, desc=f"{name} (Ray starts for a minute)", unit="step") as bar:
+        # A log is not a terminal: few lines there.
+        every = 0.5 if sys.stderr.isatty() else 20.0
+        title = f"{name} (Ray starts for a minute)"
+        with tqdm(total=steps, desc=title, unit="step", mininterval=every) as bar:
             while process.poll() is None:
                 bar.update(len(metrics_of(metrics)) - bar.n)
                 time.sleep(0.5)
