@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 import verl.trainer.constants_ppo as verl_constants
 from datasets import Dataset
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1 import PPOTrainerSync
 
@@ -17,7 +20,7 @@ import verl
 from gdro import Controller, Problem, Request, make_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.integrations.verl import GDROTrainer
-from gdro.integrations.verl.options import check_config
+from gdro.integrations.verl.options import ESTIMATORS, check_config
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.step import Judged, Step, outcome_of, rows_of, scale
 
@@ -108,6 +111,23 @@ def test_ids_priors_and_columns_are_read() -> None:
     assert found.rows(batch).tolist() == [1, 0]
     with pytest.raises(ProblemError, match="did not have at start"):
         found.rows({"extra_info": [{"index": 4}]})
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_allowed_estimators_centre_groups_of_any_size(name: str) -> None:
+    """Two right of three, one of five: a right answer is above zero, and each group's sum is zero."""
+    reward = torch.zeros(8, 3)
+    reward[[0, 1, 4], -1] = 1.0
+    estimate = get_adv_estimator_fn(name)
+    given = {
+        "token_level_rewards": reward, "response_mask": torch.ones(8, 3),
+        "index": np.array(["a"] * 3 + ["b"] * 5, dtype=object),
+        "config": OmegaConf.create({"norm_adv_by_std_in_grpo": True}),
+    }  # fmt: skip
+    taken = inspect.signature(estimate).parameters
+    advantages, _ = estimate(**{key: value for key, value in given.items() if key in taken})
+    assert advantages[[0, 1, 4]].min() > 0 > advantages[[2, 3, 5, 6, 7]].max()
+    assert advantages[:3].sum().abs() < 1e-4 and advantages[3:].sum().abs() < 1e-4
 
 
 def judged(*reward: float) -> Judged:
