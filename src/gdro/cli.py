@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro import __version__
-from gdro.commands import data, evaluate, train, verl
+from gdro.commands import data, evaluate, report, train, verl
 from gdro.commands.train import EPILOG, arm_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gdro: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
-        extras = {"report": "report", "study": "study", "verl-dry-run": "verl",
+        extras = {"report": "report", "diagnose": "report", "study": "study", "verl-dry-run": "verl",
                   "verl-quickstart": "verl,report"}  # fmt: skip
         extra = "server" if error.name == "openai" else extras.get(arguments.command, "trl")
         print(f"gdro: {error}; pip install 'gdro[{extra}]'", file=sys.stderr)
@@ -51,11 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add(commands)
     _add_simulate(commands)
     _add_study(commands)
-    report = commands.add_parser("report", help="draw the page that explains a run")
-    report.add_argument("runs", nargs="+", type=Path, help="run folder(s), e.g. runs/quickstart")
-    report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
-    report.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
-    report.set_defaults(run=_report)
+    report.add(commands)
     data.add(commands)
     verl.add(commands)
     show = commands.add_parser("strategies", help="list strategies, or explain one")
@@ -158,16 +154,6 @@ def _simulate(arguments: argparse.Namespace) -> int:
     page = write_report([arguments.output], arguments.output / "report.html")
     print_summary(summary)
     print(f"\nsummary: {arguments.output / 'summary.json'}\nreport:  {page}")
-    return 0
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from gdro.report import write_report
-
-    page = write_report(
-        arguments.runs, arguments.output or arguments.runs[0] / "report.html", arguments.png
-    )
-    print(page)
     return 0
 
 

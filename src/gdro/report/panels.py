@@ -35,6 +35,12 @@ class Panel:
     height: int = 230
     legend: bool = False
 
+    @property
+    def empty(self) -> bool:
+        """Whether a column has no value at all, as in a run whose prompts have no bin yet."""
+        return any(all(v is None for v in self.columns[name]) for name in ("x", "y", "value")
+                   if name in self.columns)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Key:

@@ -2,9 +2,9 @@
 "use strict";
 
 async function follow() {
-  const status = document.getElementById("live");
-  const seconds = Number(status.dataset.seconds);
-  let stamp = status.dataset.stamp;
+  const status = () => document.getElementById("live");
+  const seconds = Number(status().dataset.seconds);
+  let stamp = status().dataset.stamp;
   for (;;) {
     await new Promise((done) => setTimeout(done, 1000 * seconds));
     try {
@@ -13,10 +13,9 @@ async function follow() {
       const text = await (await fetch(".", { cache: "no-store" })).text();
       stamp = now;
       await takeOver(new DOMParser().parseFromString(text, "text/html"));
-      status.textContent = "live";
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
-      status.textContent = "no answer: training may go on, but the server has stopped";
+      status().textContent = "no answer: training may go on, but the server has stopped";
     }
   }
 }

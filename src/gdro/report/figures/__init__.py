@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from gdro.report.figures import bins, budget, curriculum, groups, learning, prompts
@@ -33,4 +34,5 @@ def all_figures(runs: Sequence[Run], summary: dict[str, Any] | None) -> list[Fig
         learning.curves(runs),
         learning.heldout(runs, summary),
     ]
-    return [figure for figure in made if figure is not None]
+    drawn = [replace(f, panels=[p for p in f.panels if not p.empty]) for f in made if f is not None]
+    return [figure for figure in drawn if figure.panels]

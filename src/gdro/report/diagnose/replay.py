@@ -1,0 +1,147 @@
+"""What strategies do with the budget of a reward log: real controllers on its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gdro.controller import Controller
+from gdro.defaults import default_strategy
+from gdro.difficulty import Difficulty
+from gdro.registry import make_strategy
+from gdro.report.diagnose.rewards import RewardLog
+from gdro.strategy import Strategy
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Problem, Request
+
+DEFAULT_ARMS = ("uniform", "prompt-gdro", "rollout-gdro", "dapo", "gdro")
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Spent:
+    """Where a budget went.
+
+    Attributes:
+        name: The strategy, or `measured` for the log itself.
+        rollouts_K: Rollouts of each prompt, shape (K,).
+        pull_K: Rollouts x weight of each prompt, shape (K,).
+        solved_K: Prompts with at least one right rollout, shape (K,).
+        kinds: Rollouts in groups that were all wrong, mixed and all right.
+    """
+
+    name: str
+    rollouts_K: IntArray
+    pull_K: FloatArray
+    solved_K: BoolArray
+    kinds: tuple[int, int, int]
+
+    @property
+    def shares(self) -> FloatArray:
+        """Shares of the rollouts in groups that were all wrong, mixed and all right."""
+        return np.array(self.kinds) / max(1, sum(self.kinds))
+
+
+def measured(log: RewardLog) -> Spent:
+    """What the log itself spent."""
+    mixed_V = (log.successes_V > 0) & (log.successes_V < log.n_V)
+    wrong, right = log.successes_V == 0, log.successes_V == log.n_V
+    kinds = tuple(int(log.n_V[mask].sum()) for mask in (wrong, mixed_V, right))
+    rollouts_K = log.trials_K
+    return Spent("measured", rollouts_K, rollouts_K.astype(float), log.right_K > 0, kinds)  # pyright: ignore[reportArgumentType]
+
+
+def posterior_rates(log: RewardLog, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Mean pass rate of each prompt, and a draw from its posterior: (K,) each.
+
+    The prior has the pool's mean and the weight of one rollout, so that a prompt that failed four times
+    is not taken for impossible, nor one that succeeded four times for certain.
+    """
+    mean = float(np.clip(log.right_K.sum() / log.trials_K.sum(), 0.02, 0.98))
+    alpha_K = mean + log.right_K
+    beta_K = 1.0 - mean + log.trials_K - log.right_K
+    draw_K = np.random.default_rng([seed, 0]).beta(alpha_K, beta_K)
+    return alpha_K / (alpha_K + beta_K), draw_K
+
+
+def replay(log: RewardLog, arms: Iterable[str] = DEFAULT_ARMS, seed: int = 0) -> list[Spent]:
+    """Spend the log's budget with each strategy; the policy does not learn.
+
+    Args:
+        log: The log.
+        arms: Strategies by name, `gdro` for the default.
+        seed: Of pass rates, rollouts and controllers, the same for every arm.
+
+    Returns:
+        What each did. It starts with the log's pass rates as prior, sees fresh rollouts of its own
+        choice, and stops when it has generated as many as the log.
+
+    Raises:
+        GdroError: A strategy is unknown, or cannot spend the budget.
+    """
+    mean_rollouts = max(2, round(log.rollouts / len(log.n_V)))
+    return [_spend(log, name, _made(name, mean_rollouts), mean_rollouts, seed) for name in arms]
+
+
+def _made(name: str, mean_rollouts: int) -> Strategy:
+    if name == "gdro":
+        return default_strategy(mean_rollouts)
+    if name == "rollout-gdro":
+        return make_strategy(name, n_max=max(12, 3 * mean_rollouts))
+    return make_strategy(name)
+
+
+def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, seed: int) -> Spent:
+    prior_K, rate_K = posterior_rates(log, seed)
+    batch = min(_batch(log), len(log.keys))
+    problem = Problem(prompt_keys=log.keys, prior_N=prior_K)
+    strength = max(1.0, float(log.trials_K.mean()))
+    controller = Controller(strategy, problem, seed=seed, difficulty=Difficulty(prior_strength=strength))
+    total = _Total(len(log.keys))
+    rng = np.random.default_rng([seed, 1])
+    while controller.ledger.rollouts < log.rollouts:
+        plan = controller.plan(Request(batch, batch * mean_rollouts))
+        outcome = _rolled(plan.ticket, plan.prompt_R, rate_K, rng)
+        while (extension := controller.extend(outcome)) is not None:
+            outcome = outcome.joined(_rolled(plan.ticket, extension.prompt_R, rate_K, rng))
+        weights = controller.weigh(outcome)
+        total.add(outcome, np.where(weights.keep_R, weights.weight_R, 0.0))
+        controller.observe(outcome, np.zeros(len(outcome.prompt_R)))
+    return total.spent(name)
+
+
+class _Total:
+    """Sums over the steps of an arm."""
+
+    def __init__(self, num_prompts: int) -> None:
+        self.rollouts_K = np.zeros(num_prompts, np.int64)
+        self.pull_K = np.zeros(num_prompts)
+        self.right_K = np.zeros(num_prompts, np.int64)
+        self.kinds = np.zeros(3, np.int64)
+
+    def add(self, outcome: Outcome, weight_R: FloatArray) -> None:
+        num = len(self.rollouts_K)
+        n_K = np.bincount(outcome.prompt_R, minlength=num)
+        right_K = np.bincount(outcome.prompt_R, outcome.correct_R, num).astype(np.int64)
+        mixed_K = (right_K > 0) & (right_K < n_K)
+        self.rollouts_K += n_K
+        self.right_K += right_K
+        self.pull_K += np.bincount(outcome.prompt_R, weight_R, num)
+        wrong, right = n_K[right_K == 0].sum(), n_K[(right_K == n_K)].sum()
+        self.kinds += np.array([wrong, n_K[mixed_K].sum(), right])
+
+    def spent(self, name: str) -> Spent:
+        kinds = (int(self.kinds[0]), int(self.kinds[1]), int(self.kinds[2]))
+        return Spent(name, self.rollouts_K, self.pull_K, self.right_K > 0, kinds)
+
+
+def _rolled(ticket: int, prompt_R: IntArray, rate_K: FloatArray, rng: np.random.Generator) -> Outcome:
+    right_R = rng.random(len(prompt_R)) < rate_K[prompt_R]
+    return Outcome(ticket, prompt_R, right_R.astype(float), right_R)
+
+
+def _batch(log: RewardLog) -> int:
+    """Prompts of a step: the log's, or 64 where it has no steps."""
+    steps = int(log.step_V.max()) + 1
+    return _BATCH if steps == 1 else max(1, round(len(log.step_V) / steps))

@@ -1,0 +1,99 @@
+"""The report over HTTP on this machine alone, made anew while training writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from hashlib import blake2b
+from html import escape
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from gdro.report.load import ReportError, load_runs, log_folders
+from gdro.report.page import page_html, report_html
+from gdro.runlog import GROUPS, RUN, STEPS
+
+LOOPBACK = "127.0.0.1"
+
+
+class ReportServer(ThreadingHTTPServer):
+    """Answers `/` with the page of some runs and `/stamp` with a text that changes as they do.
+
+    Args:
+        directories: Run folders; they may be empty still.
+        port: On the loopback interface; 0 takes a free one.
+        seconds: How often a page asks for changes.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, directories: Sequence[Path], port: int = 0, seconds: float = 3.0) -> None:
+        self.directories = list(directories)
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._made: tuple[str, bytes] = ("", b"")
+        super().__init__((LOOPBACK, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{LOOPBACK}:{self.server_address[1]}/"
+
+    def stamp(self) -> str:
+        """A text that changes whenever the logs do."""
+        digest = blake2b(digest_size=8)
+        for directory in self.directories:
+            files = [log / name for log in log_folders(directory) for name in (STEPS, GROUPS, RUN)]
+            files += [directory / "summary.json"]
+            for path in files:
+                if path.exists():
+                    stat = path.stat()
+                    digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def page(self) -> bytes:
+        """Today's page, made again only if the logs have changed."""
+        with self._lock:
+            stamp = self.stamp()
+            if stamp != self._made[0]:
+                self._made = stamp, self._page(stamp).encode()
+            return self._made[1]
+
+    def _page(self, stamp: str) -> str:
+        live = (
+            f'<p><span id="live" role="status" data-seconds="{self.seconds:g}" data-stamp="{stamp}">'
+            "live</span></p>"
+        )
+        try:
+            return report_html(*load_runs(self.directories), live=live)[0]
+        except ReportError as error:  # training has not written its first step yet
+            said = f"{live}<p>Waiting for a first step: {escape(str(error))}</p>"
+            return page_html(", ".join(d.name for d in self.directories), said, [], None, ["live.js"])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ReportServer
+
+    def do_GET(self) -> None:
+        # A page of another site that resolves to this machine must not read the run.
+        if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in (LOOPBACK, "localhost"):
+            self.send_error(HTTPStatus.FORBIDDEN, "served to this machine alone")
+        elif self.path == "/":
+            self._answer("text/html; charset=utf-8", self.server.page())
+        elif self.path == "/stamp":
+            self._answer("text/plain; charset=utf-8", self.server.stamp().encode())
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _answer(self, kind: str, body: bytes) -> None:
+        self.send_response(HTTPStatus.OK)
+        for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))),
+                            ("Cache-Control", "no-store")):  # fmt: skip
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: a page asks every few seconds."""

@@ -1,0 +1,115 @@
+"""Reward logs of other tools: read, judged, and replayed by real controllers at equal budgets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gdro.cli import main
+from gdro.errors import GdroError
+from gdro.report.diagnose.figures import CLASSES, class_of
+from gdro.report.diagnose.page import waste
+from gdro.report.diagnose.replay import DEFAULT_ARMS, measured, posterior_rates, replay
+from gdro.report.diagnose.rewards import read_rewards
+from gdro.report.load import ReportError
+
+
+@pytest.fixture(scope="module")
+def rewards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    rate = rng.beta(0.3, 0.6, 200)
+    path = tmp_path_factory.mktemp("rewards") / "rewards.jsonl"
+    rows = [
+        {"prompt_id": f"<b>{i}", "rewards": np.where(rng.random(8) < rate[i], 1, -1).tolist(), "step": s}
+        for s in range(2)
+        for i in range(200)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_both_forms_are_read(rewards: Path, folder: Path, tmp_path: Path) -> None:
+    log = read_rewards(rewards)
+    assert len(log.keys) == 200 and log.rollouts == 3200 and log.step_V.max() == 1
+    assert (log.trials_K == 16).all()
+    ours = read_rewards(folder / "grpo/gdro/groups.jsonl")
+    assert ours.rollouts == 30 * 128 and ours.step_V.max() == 29
+    path = tmp_path / "few.jsonl"
+    path.write_text(
+        '{"prompt_id": 7, "rewards": [0.2, null, true]}\n{"prompt_id": "x", "rewards": []}\n'
+    )
+    few = read_rewards(path, threshold=0.1)
+    assert few.keys == ["7"] and (few.n_V.tolist(), few.successes_V.tolist()) == ([2], [2])
+    assert read_rewards(path).successes_V.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no scored rollout"),
+        ('{"prompt_id": 1, "rewards": ["a"]}\n', "line 1: needs prompt_id"),
+        ('{"rewards": [1]}\n', "line 1: needs prompt_id"),
+        ('{"key": "a", "n": 2, "successes": 3}\n', "3 successes of 2"),
+        ("{broken}\n", "line 1 cannot be read"),
+    ],
+    ids=["empty", "words", "no-id", "too-many", "broken"],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    with pytest.raises(ReportError, match=said):
+        read_rewards(path)
+    with pytest.raises(ReportError, match="is no file"):
+        read_rewards(tmp_path / "absent")
+
+
+def test_measured_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "three.jsonl"
+    groups = {"wrong": [0, 0], "mixed": [0, 1, 1], "right": [1] * 5}
+    path.write_text(
+        "".join(json.dumps({"prompt_id": k, "rewards": v}) + "\n" for k, v in groups.items())
+    )
+    log = read_rewards(path)
+    spent = measured(log)
+    assert spent.kinds == (2, 3, 5) and spent.solved_K.tolist() == [False, True, True]
+    found = waste(log, spent)
+    assert found.severity == "warning" and found.words.startswith("70% of 10 rollouts")
+    assert [CLASSES[c] for c in class_of(np.array([0, 0.05, 0.1, 0.95, 1]))] == [
+        "never", "to .1", "to .3", "below 1", "always"
+    ]  # fmt: skip
+
+
+def test_every_arm_spends_the_same_and_puts_it_elsewhere(rewards: Path) -> None:
+    log = read_rewards(rewards)
+    mean, drawn = posterior_rates(log, 0)
+    assert ((mean > 0) & (mean < 1)).all() and np.corrcoef(mean, drawn)[0, 1] > 0.9
+    arms = {spent.name: spent for spent in replay(log)}
+    assert tuple(arms) == DEFAULT_ARMS
+    for name, spent in arms.items():
+        # Sampling on may pass the budget within the last step.
+        assert log.rollouts <= spent.rollouts_K.sum() <= log.rollouts * (1.5 if name == "dapo" else 1)
+        assert sum(spent.kinds) == spent.rollouts_K.sum()
+    hard = mean < 0.3
+    share = {name: spent.rollouts_K[hard].sum() / spent.rollouts_K.sum() for name, spent in arms.items()}
+    assert share["rollout-gdro"] > share["uniform"] + 0.05
+    assert share["gdro"] > share["uniform"] + 0.05
+    pull = {name: spent.pull_K[hard].sum() / spent.pull_K.sum() for name, spent in arms.items()}
+    assert pull["prompt-gdro"] > pull["uniform"] + 0.05
+    again = replay(log, ["rollout-gdro"])[0]
+    assert again.rollouts_K.tolist() == arms["rollout-gdro"].rollouts_K.tolist()
+
+
+def test_command(rewards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "d.html"
+    command = ["diagnose", str(rewards), "-o", str(page), "--strategy", "uniform", "--right-above", "0"]
+    assert main([*command, "--png", str(tmp_path / "png")]) == 0
+    text = page.read_text()
+    assert "in groups without a gradient" in text and "uniform" in text and "<b>0" not in text
+    assert {p.stem for p in (tmp_path / "png").iterdir()} == {"pass_rates", "wasted", "moved"}
+    assert main(["diagnose", str(tmp_path / "absent.jsonl")]) == 2
+    assert "is no file" in capsys.readouterr().err
+    with pytest.raises(GdroError, match="nonsense"):
+        replay(read_rewards(rewards), ["nonsense"])

@@ -1,0 +1,131 @@
+"""Each verdict on logs where it must speak, and on near ones where it must not."""
+
+from __future__ import annotations
+
+import pytest
+from runs import run, visits
+
+from gdro.report.verdicts import verdicts
+from gdro.report.verdicts.adversary import adversary_asleep, adversary_collapsed, allocation_asleep
+from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
+from gdro.report.verdicts.html import verdicts_html
+from gdro.report.verdicts.tracker import bins_oscillate, moves_of, starved
+from gdro.report.verdicts.verdict import Verdict
+
+EVEN, FOUR = [0, 10, 10, 10], [4, 4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("weight", "asleep"), [([1, 0.99, 1.0, 1.015], True), ([1, 0.97, 1.0, 1.0], False)]
+)
+def test_adversary_asleep(weight, asleep):
+    found = adversary_asleep(run(EVEN, FOUR, weight))
+    assert (found is not None) is asleep
+    # Plain GRPO has no adversary that could sleep.
+    assert adversary_asleep(run(EVEN, FOUR, [1, 1, 1, 1], strategy=())) is None
+
+
+def test_adversary_that_wakes_late_is_awake():
+    late = run(EVEN, FOUR, [1, 1, 1, 1])
+    late.bins["weight"][30:, 1] = 1.5
+    assert adversary_asleep(late) is None
+
+
+def test_adversary_that_resamples_is_judged_by_its_probabilities():
+    drawn = run(EVEN, FOUR, [1, 1, 1, 1], options={"weigher": {"mode": "resample"}})
+    assert adversary_asleep(drawn) is not None  # q is even
+    drawn.strategy["q"][:] = [0.8, 0.1, 0.1]
+    assert adversary_asleep(drawn) is None
+
+
+def test_adversary_collapsed():
+    found = adversary_collapsed(run(EVEN, FOUR, [1, 50, 0.1, 0.1]))
+    assert found is not None and "1.0 effective bins" in found.evidence
+    assert adversary_collapsed(run(EVEN, FOUR, [1, 2, 1, 0.5])) is None
+    # All prompts in one bin: that is the pool, not the adversary.
+    assert adversary_collapsed(run([0, 30, 0, 0], FOUR, [1, 1, 1, 1])) is None
+    assert adversary_collapsed(run(EVEN, FOUR, [1, 50, 0.1, 0.1], strategy=())) is None
+
+
+def test_allocation_asleep():
+    assert allocation_asleep(run(EVEN, FOUR, [1] * 4, strategy=("price",))) is not None
+    assert allocation_asleep(run(EVEN, [4, 6, 4, 2], [1] * 4, strategy=("price",))) is None
+    assert allocation_asleep(run(EVEN, FOUR, [1] * 4, strategy=())) is None
+
+
+@pytest.mark.parametrize(
+    ("hopeless", "visited", "severity"),
+    [(20, 5, "warning"), (7, 5, "note"), (4, 5, None), (20, 4, None)],
+)
+def test_budget_wasted(hopeless, visited, severity):
+    rows = [(p, s, 0, 4, 0) for p in range(hopeless) for s in range(visited)]
+    rows += [(p, s, 1, 4, 2) for p in range(hopeless, 100) for s in range(visited)]
+    found = budget_wasted(run(EVEN, FOUR, [1] * 4, seen=visits(rows)))
+    assert (found and found.severity) == severity
+    if found is not None:
+        assert f"{hopeless} prompts were visited 5 times" in found.evidence
+
+
+def test_bins_oscillate():
+    def walk(path):
+        return visits([(p, s, b, 4, 2) for p in range(10) for s, b in enumerate(path)])
+
+    to_and_fro = walk([3, 4, 3, 4, 3, 4])
+    assert (moves_of(to_and_fro).moves, moves_of(to_and_fro).reversals) == (50, 40)
+    found = bins_oscillate(run(EVEN, FOUR, [1] * 4, seen=to_and_fro, difficulty={"hysteresis": 0.03}))
+    assert found is not None and "80%" in found.evidence and "0.03" in found.evidence
+    for steady in ([-1, 0, 1, 2, 3, 4], [3, 3, 3, 3, 3, 3], [2, 3, 3, 4, 4, 3]):
+        assert bins_oscillate(run(EVEN, FOUR, [1] * 4, seen=walk(steady))) is None
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "visited", "severity"),
+    [
+        ({"tracker": "decayed", "decay": 0.7}, 3, "warning"),
+        ({"tracker": "decayed", "decay": 0.7}, 4, None),
+        ({"tracker": "decayed", "decay": 0.9}, 6, "note"),
+        ({"tracker": "windowed", "window": 50}, 18, "note"),
+        ({"tracker": "windowed", "window": 10}, 18, None),
+        ({}, 2, "warning"),
+    ],
+)
+def test_starved(difficulty, visited, severity):
+    seen = visits([(p, s, 0, 4, 2) for p in range(9) for s in range(visited)])
+    found = starved(run(EVEN, FOUR, [1] * 4, seen=seen, difficulty=difficulty))
+    assert (found and found.severity) == severity
+
+
+def test_compute_neutrality():
+    kept = neutrality(run(EVEN, FOUR, [1] * 4))
+    assert kept is not None and kept.severity == "good" and "exactly 100" in kept.evidence
+    broken = neutrality(run(EVEN, FOUR, [1] * 4, spent=[100.0] * 39 + [160.0]))
+    assert broken is not None and broken.severity == "warning" and "100 to 160" in broken.evidence
+    lost = run(EVEN, FOUR, [1] * 4)
+    lost.ledger["missing"][-1] = 3
+    found = neutrality(lost)
+    assert found is not None and found.severity == "note" and "3 planned" in found.evidence
+
+
+def test_runs_that_spent_differently():
+    same, more = run(EVEN, FOUR, [1] * 4), run(EVEN, FOUR, [1] * 4, spent=102.0)
+    object.__setattr__(more, "name", "more")
+    assert between_runs([same]) is None
+    assert between_runs([same, run(EVEN, FOUR, [1] * 4, spent=100.5)]) is None
+    found = between_runs([same, more])
+    assert found is not None and found.evidence.startswith("more generated 102")
+
+
+def test_the_gravest_comes_first_and_good_news_is_told_once():
+    asleep, fine = run(EVEN, FOUR, [1] * 4), run(EVEN, [4, 6, 4, 2], [1, 3, 2, 1])
+    object.__setattr__(fine, "name", "other")
+    found = verdicts([asleep, fine])
+    assert [v.severity for v in found] == ["warning", "good"]
+    assert found[1].words == "mine, other: compute neutrality kept."
+
+
+def test_html_escapes_and_links_only_to_figures_of_the_page():
+    page = verdicts_html([Verdict("warning", "<b>x</b>", "a & b", "weights")], {"weights"})
+    assert "&lt;b&gt;x" in page and "a &amp; b" in page and 'href="#weights"' in page
+    assert "href" not in verdicts_html([Verdict("note", "x", "y", "weights")], set())
+    assert "No fault found" in verdicts_html([], set())
+    assert "No fault" not in page
