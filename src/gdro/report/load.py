@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from gdro.report.visits import ReportError, Visits, visits_of
 from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
 from gdro.types import FloatArray
 
-__all__ = ["ReportError", "Run", "load_runs", "log_folders", "records"]
+__all__ = ["ReportError", "Run", "load_runs", "log_folders"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +61,14 @@ class Run:
         if self.log is None or not (self.log / GROUPS).exists():
             return None
         place = {ticket: step for step, ticket in enumerate(self.ticket_S)}
-        return visits_of(records(self.log / GROUPS), place)
+        return visits_of(read_jsonl(self.log / GROUPS), place)
 
     @cached_property
     def texts(self) -> dict[str, str]:
         """Beginnings of prompts by key, as far as the log has them."""
         if self.log is None or not (self.log / PROMPTS).exists():
             return {}
-        return {str(r["key"]): str(r["text"]) for r in records(self.log / PROMPTS)}
+        return {str(r["key"]): str(r["text"]) for r in read_jsonl(self.log / PROMPTS)}
 
 
 def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | None]:
@@ -81,7 +81,8 @@ def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | 
         The runs, and the summary where the first folder has one.
 
     Raises:
-        ReportError: A folder holds no run log, an empty one, or one that cannot be read.
+        ReportError: A folder holds no run log, an empty one, or one of a newer format.
+        LogError: A line is damaged.
     """
     runs = [run for directory in directories for run in _runs(Path(directory))]
     path = Path(directories[0]) / "summary.json"
@@ -94,22 +95,6 @@ def log_folders(directory: Path) -> list[Path]:
         if (log / STEPS).exists():
             return [log]
     return sorted((p.parent for p in directory.glob(f"*/gdro/{STEPS}")), key=_order)
-
-
-def records(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a JSONL file up to a last line that was cut off.
-
-    Raises:
-        ReportError: A line is no JSON object.
-    """
-    number = 0
-    try:
-        for number, record in enumerate(read_jsonl(path), 1):
-            if not isinstance(record, dict):
-                raise ReportError(f"{path}, line {number}: {str(record)[:40]!r} is no JSON object")
-            yield record
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ReportError(f"{path}, line {number + 1} cannot be read: {error}; remove it") from error
 
 
 def _runs(directory: Path) -> list[Run]:
@@ -143,7 +128,7 @@ def _told_apart(runs: list[Run]) -> list[Run]:
 
 def _run(name: str, log: Path) -> Run:
     header = _header(log / RUN)
-    steps = list(records(log / STEPS))
+    steps = list(read_jsonl(log / STEPS))
     if not steps:
         raise ReportError(f"{log / STEPS} is empty; train at least one step")
     try:

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from gdro.report.load import ReportError, load_runs, log_folders
+from gdro.errors import GdroError
+from gdro.report.load import load_runs, log_folders
 from gdro.report.page import page_html, report_html
 from gdro.runlog import GROUPS, RUN, STEPS
 
@@ -68,7 +69,7 @@ class ReportServer(ThreadingHTTPServer):
         )
         try:
             return report_html(*load_runs(self.directories), live=live)[0]
-        except ReportError as error:  # training has not written its first step yet
+        except GdroError as error:  # training has not written its first step yet, or a line is damaged
             said = f"{live}<p>Waiting for a first step: {escape(str(error))}</p>"
             return page_html(", ".join(d.name for d in self.directories), said, [], None, ["live.js"])
 

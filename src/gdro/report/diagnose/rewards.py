@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gdro.report.load import ReportError, records
+from gdro.report.load import ReportError
+from gdro.runlog import read_jsonl
 from gdro.types import FloatArray, IntArray
 
 
@@ -65,13 +66,14 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
 
     Raises:
         ReportError: The file is missing or empty, or a line has neither form.
+        LogError: A line is damaged.
     """
     if not path.is_file():
         raise ReportError(f"{path} is no file; pass a JSONL file of prompt_id and rewards")
     index: dict[str, int] = {}
     steps: dict[Any, int] = {}
     rows: list[tuple[int, int, int, int]] = []
-    for number, record in enumerate(records(path), 1):
+    for number, record in enumerate(read_jsonl(path), 1):
         try:
             key, step, n, right = _group(record, threshold)
         except (KeyError, TypeError, ValueError) as error:
