@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig
 
 from gdro.difficulty import Difficulty
 from gdro.errors import CheckpointError
 from gdro.evaluate import by_slice, by_source, count_successes, metrics
 from gdro.files import write_json
-from gdro.integrations.trl import STATE_FILE, GDROTrainer
+from gdro.integrations.trl import GDROTrainer
+from gdro.integrations.trl_checkpoints import last_checkpoint
 from gdro.recipes import Arm, Recipe, RecipeError
 
 SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
@@ -226,7 +226,7 @@ def _train_arm(
         **asdict(recipe.adapter),
     )
     start = time.perf_counter()
-    checkpoint = _last_checkpoint(folder) if resume else None
+    checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.perf_counter() - start
     trainer.save_model(str(folder / "model"))
@@ -250,16 +250,6 @@ def _curves(history: list[dict[str, Any]]) -> dict[str, list[float]]:
              "length": "completions/mean_length"}  # fmt: skip
     logged = [line for line in history if "reward" in line]
     return {name: [float(line[key]) for line in logged if key in line] for name, key in names.items()}
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint: one that has the trainer's state file, written last."""
-    found = [
-        p
-        for p in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-        if (p / "trainer_state.json").exists() and (p / STATE_FILE).exists()
-    ]
-    return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
 
 
 def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:

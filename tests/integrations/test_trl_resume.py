@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from datasets import Dataset
 from gdro import CheckpointError, Controller, make_strategy
 from gdro.integrations.pool import dataset_pool
 from gdro.integrations.trl import GDROTrainer
+from gdro.integrations.trl_checkpoints import last_checkpoint
 from gdro.runlog import read_jsonl
 
 
@@ -90,7 +92,8 @@ def test_two_processes_agree(tmp_path: Path) -> None:
         "--nproc_per_node", "2", str(script), str(tmp_path),
     ]  # fmt: skip
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode != 0, "the killed rank ends the job"
+    assert (tmp_path / "diverged1.txt").exists(), done.stderr[-3000:]
     lines = [(tmp_path / f"rank{r}.txt").read_text().split() for r in (0, 1)]
     assert lines[0][0] == lines[1][0], "digests differ"
     assert lines[0][1] == lines[1][1], "trained weights differ"
@@ -100,4 +103,49 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert int(extending[0][2]) <= 96
     remembering = [(tmp_path / f"remembering{r}.txt").read_text().split() for r in (0, 1)]
     assert remembering[0] == remembering[1], "digests, weights, ledgers or stores differ"
-    assert "differ between ranks at step" in (tmp_path / "diverged.txt").read_text()
+    for rank in (0, 1):
+        own, message = (tmp_path / f"diverged{rank}.txt").read_text().split(" ", 1)
+        assert "differ between ranks at step 2: " in message
+        digests = re.findall(r"\b[0-9a-f]{32}\b", message)
+        assert len(set(digests)) == 2
+        assert digests[rank] == own
+    # The killed rank took nothing with it: the last whole checkpoint goes on alone.
+    checkpoint = last_checkpoint(tmp_path / "dying")
+    assert checkpoint is not None
+    assert checkpoint.endswith(("checkpoint-3", "checkpoint-4"))
+    alone = make(tmp_path / "dying", max_steps=6)
+    alone.train(resume_from_checkpoint=True)
+    assert alone.controller.ledger.closed == 6
+    steps = [record["step"] for record in read_jsonl(tmp_path / "dying/gdro/steps.jsonl")]
+    assert steps == list(range(6))
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    whole = make(tmp_path, max_steps=3)
+    whole.train()
+    state = tmp_path / "checkpoint-3/trainer_state.json"
+    for text in (state.read_text()[:-9], ""):
+        state.write_text(text)
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    again = make(tmp_path, max_steps=3)
+    again.train(resume_from_checkpoint=True)
+    assert again.controller.digest() == whole.controller.digest()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
+    (tmp_path / "checkpoint-3/gdro.npz").unlink()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        make(tmp_path / "empty").train(resume_from_checkpoint=True)
+
+
+def test_a_folder_that_is_written_again_is_not_whole_meanwhile(tmp_path: Path) -> None:
+    make(tmp_path, max_steps=2).train()
+    again = make(tmp_path, max_steps=2)
+    save = again.save_model
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+        save(*args, **kwargs)
+
+    again.save_model = killed
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
+from transformers import TrainerCallback
 
 from gdro import DivergenceError
 from gdro.integrations.trl import GDROTrainer
 
 
-def make(folder: Path, strategy: str, max_steps: int = 6) -> GDROTrainer:
+def make(folder: Path, strategy: str, max_steps: int = 6, **options: Any) -> GDROTrainer:
     def checked(prompts, completions, answer, **_):
         rows = {r["prompt"]: r["answer"] for r in tiny.dataset()}
         assert [rows[p] for p in prompts] == answer
@@ -22,7 +27,9 @@ def make(folder: Path, strategy: str, max_steps: int = 6) -> GDROTrainer:
 
     return GDROTrainer(
         model=tiny.model(), reward_funcs=checked, processing_class=tiny.tokenizer(),
-        args=tiny.config(output_dir=str(folder), max_steps=max_steps, per_device_train_batch_size=8),
+        args=tiny.config(
+            output_dir=str(folder), max_steps=max_steps, per_device_train_batch_size=8, **options
+        ),
         train_dataset=tiny.dataset(), strategy=strategy,
     )  # fmt: skip
 
@@ -75,13 +82,39 @@ def main(folder: Path) -> None:
     (folder / f"rank{rank}.txt").write_text(f"{digest(trainer)} {rollouts}")
     assert (trainer.controller.log is not None) == (rank == 0)
 
-    broken = make(folder / "broken", "rollout-gdro")
+    diverge(folder, rank)
+    die(folder, rank)
+
+
+class After(TrainerCallback):
+    """Does something at the end of a step."""
+
+    def __init__(self, step: int, act: Callable[[], object]) -> None:
+        self.step, self.act = step, act
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == self.step:
+            self.act()
+
+
+def diverge(folder: Path, rank: int) -> None:
+    """One rank's beliefs move after the second step: caught before the third generates or hangs."""
+    broken = make(folder / "broken", "reinforce-ada + rollout-gdro")
     if rank == 1:
-        broken.controller._tracker.visits_N[3] = 5
+        visits_N = broken.controller._tracker.visits_N
+        broken.add_callback(After(2, lambda: visits_N.__setitem__(3, visits_N[3] + 1)))
     try:
         broken.train()
     except DivergenceError as error:
-        (folder / "diverged.txt").write_text(str(error))
+        (folder / f"diverged{rank}.txt").write_text(f"{broken.controller.digest()} {error}")
+
+
+def die(folder: Path, rank: int) -> None:
+    """One rank is killed after the fourth step; torchrun ends the other."""
+    dying = make(folder / "dying", "joint", save_strategy="steps", save_steps=1)
+    if rank == 1:
+        dying.add_callback(After(4, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    dying.train()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.integrations.pool import DatasetPool, dataset_pool, wanted_columns
+from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved
 from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
@@ -36,7 +37,6 @@ from gdro.runlog import RunLog
 from gdro.strategy import Strategy
 from gdro.types import IntArray, Outcome, Plan, Request
 
-STATE_FILE = "gdro.npz"
 LOG_FOLDER = "gdro"
 
 
@@ -205,10 +205,12 @@ class GDROMixin:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self._gdro_close()
+        compare_ranks(self)
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
             # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
             path = Path(self._get_output_dir(trial=trial)) / folder
+            begin(path)
             self.controller.save(path / STATE_FILE)
             if self._gdro_memory is not None:
                 self._gdro_memory.save(path)
@@ -222,10 +224,12 @@ class GDROMixin:
             if self._gdro_memory is not None:
                 self._gdro_memory.load(Path(checkpoint))
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As the trainer's; closes the last plan, whose losses came after the last update."""
-        result = super().train(*args, **kwargs)
-        self._gdro_close()
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As the trainer's; True resumes from the newest whole checkpoint, not from one cut off."""
+        resume = resolved(resume_from_checkpoint, self.args.output_dir)
+        result = super().train(resume, *args, **kwargs)
+        self._gdro_close()  # the last plan's losses came after the last update
+        compare_ranks(self)
         return result
 
     # -- pieces -------------------------------------------------------------------------------
@@ -247,7 +251,9 @@ class GDROMixin:
             # Duplicate texts share a prompt; merged, their rollouts stay in the budget.
             offered_P = list(dict.fromkeys(offered_R[:: self.num_generations]))
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
-        return self.controller.plan(request)
+        plan = self.controller.plan(request)
+        compare_ranks(self)  # before anything is generated: ranks that differ would wait for each other
+        return plan
 
     def _gdro_outcome(
         self, ticket: int, prompt_R: IntArray, output: dict[str, Any], rewards_RK: torch.Tensor
@@ -266,7 +272,6 @@ class GDROMixin:
         by_bin = self.controller.curriculum() if self.args.report_to else {}
         for name, value in (self.controller.metrics() | by_bin | kept).items():
             self._metrics["train"][name].append(value)
-        compare_ranks(self)
 
     def _gdro_close(self) -> None:
         """Close the plan whose losses were collected since the last generation."""

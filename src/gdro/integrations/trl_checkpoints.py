@@ -1,0 +1,63 @@
+"""Which of a trainer's checkpoints are whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from gdro.errors import CheckpointError
+
+STATE_FILE = "gdro.npz"
+
+
+def begin(folder: Path) -> None:
+    """Take the mark of a whole checkpoint away from a folder that is about to be written.
+
+    The trainer writes its state file last, so that a folder without one was cut off. A folder that
+    stands there from before a crash would keep the mark while its files are replaced one by one.
+    """
+    (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest whole checkpoint of a run, None if there is none.
+
+    Args:
+        output_dir: The trainer's folder.
+    """
+    found = [p for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_whole(p)]
+    return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
+
+
+def resolved(resume: str | bool | None, output_dir: str | Path) -> str | bool | None:
+    """What to resume from: True becomes the newest whole checkpoint, not one that a crash cut off.
+
+    Args:
+        resume: The trainer's argument.
+        output_dir: Its folder.
+
+    Raises:
+        CheckpointError: True, and there is no whole checkpoint.
+    """
+    if resume is not True:
+        return resume
+    newest = last_checkpoint(output_dir)
+    if newest is None:
+        raise CheckpointError(
+            f"no whole checkpoint in {output_dir}; pass the path of one, or train from the start"
+        )
+    return newest
+
+
+def _is_whole(folder: Path) -> bool:
+    state = folder / TRAINER_STATE_NAME
+    if not state.is_file() or not (folder / STATE_FILE).is_file():
+        return False
+    try:
+        json.loads(state.read_text())
+    except ValueError:  # cut off while it was written
+        return False
+    return True
