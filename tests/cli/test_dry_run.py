@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,22 @@ def test_an_evaluation_is_whole_or_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(GdroError, match=r"evaluation\.samples=0"):
         run(load_recipe("quickstart"), tmp_path / "out")
+
+
+def test_two_processes_train_a_recipe(tmp_path: Path) -> None:
+    """As on several devices: torchrun, one optimiser step a batch, files by the first process alone."""
+    overrides = [
+        "evaluation.samples=0", "trl.max_steps=2", "trl.save_steps=2", "trl.generation_batch_size=64",
+        "trl.gradient_accumulation_steps=auto", "trl.per_device_train_batch_size=16",
+        "trl.disable_tqdm=true", "task_options={train_size: 60, heldout_size: 40}",
+    ]  # fmt: skip
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
+        "-m", "gdro.cli", "train", "--recipe", "quickstart", "--strategy", "rollout-gdro",
+        "--output", str(tmp_path / "out"), *overrides,
+    ]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    arm = json.loads((tmp_path / "out/rollout-gdro/eval.json").read_text())
+    assert arm["rollouts"] == 128 and ran.stdout.count("report: ") == 1
+    assert (tmp_path / "out/rollout-gdro/checkpoint-2/gdro.npz").exists()
