@@ -102,7 +102,9 @@ def test_bad_overrides_are_told_before_anything_starts(tmp_path: Path, capsys) -
         (["actor_rollout_ref.actor.strategy=megatron"], "FSDP only"),
         (["trainer.v1.trainer_mode=separate_async"], "synchronous modes"),
         (["reward.reward_model.enable=true"], "reward model"),
-        (["data.train_files=x"], "rollout.name: none is set"),
+        (["algorithm.adv_estimator=gae"], "flash attention"),
+        (["critic.enable=true"], "flash attention"),
+        (["algorithm.adv_estimator=grpo", "data.train_files=x"], "rollout.name: none is set"),
     ):
         with pytest.raises(DryRunError, match=wrong):
             tiny(given, tmp_path, "qwen3", 2, 8)
@@ -136,7 +138,7 @@ def test_what_draws_or_writes_elsewhere_is_replaced(data: Path, tmp_path: Path) 
     train, val = data / "dapo-math-14k/train.parquet", data / "math-500/test.parquet"
     given = [
         f"data.train_files={train}", f"data.val_files={val}", "actor_rollout_ref.model.path=x",
-        "algorithm.filter_groups.enable=True", "data.gen_batch_size=99", "algorithm.adv_estimator=gae",
+        "algorithm.filter_groups.enable=True", "data.gen_batch_size=99", "algorithm.adv_estimator=grpo",
         "trainer.rollout_data_dir=/mine", "trainer.default_hdfs_dir=hdfs://mine",
         "actor_rollout_ref.rollout.name=vllm",
     ]  # fmt: skip
@@ -145,7 +147,6 @@ def test_what_draws_or_writes_elsewhere_is_replaced(data: Path, tmp_path: Path) 
     assert not small.algorithm.filter_groups.enable and small.data.gen_batch_size is None
     assert any("filter_groups is off" in note for note in stock.notes)
     assert small.trainer.rollout_data_dir is None and small.trainer.default_hdfs_dir is None
-    assert small.critic.model.path == f"{tmp_path}/model" and small.critic.strategy == "fsdp2"
     given += ["+gdro.log=/mine", "trainer.v1.trainer_mode=gdro"]
     small = composed(tiny(given, tmp_path, "qwen3", 2, 8).overrides)
     assert small.algorithm.filter_groups.enable and small.data.gen_batch_size == 99
@@ -173,4 +174,4 @@ def test_a_recipe_runs_dry(data: Path, tmp_path: Path) -> None:
                  "actor update", "weights to the rollouts"):  # fmt: skip
         assert "2 of 2" in shown[part], part
     assert "1 of 2" in shown["checkpoint"] and "1 of 2" in shown["evaluation"]
-    assert "not part" in shown["critic"] and "gdro/total_rollouts 64" in shown["gdro controller"]
+    assert "gdro/total_rollouts 64" in shown["gdro controller"]

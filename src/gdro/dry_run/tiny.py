@@ -97,10 +97,9 @@ def tiny(given: Sequence[str], folder: Path, stub: str | None, steps: int, answe
     ]
     ours = _sizes(folder, width, answer, updates) + _schedule(config, folder, steps)
     ours += _drawn(config, notes)
-    if config.critic.enable or (
-        config.critic.enable is None and config.algorithm.adv_estimator == "gae"
-    ):
-        ours += _critic(folder, updates)
+    if model.lora_rank > 0 or model.lora.rank > 0:
+        ours.append("++actor_rollout_ref.model.lora.merge=True")
+        notes.append("LoRA: merged into the weights that the rollouts get")
     return Tiny([*given, *cpu_overrides(RANKS), *ours], kind, notes)
 
 
@@ -109,6 +108,9 @@ def _refuse(config: Any) -> None:
 
     strategy, trainer = config.actor_rollout_ref.actor.strategy, config.trainer
     mode = trainer.v1.trainer_mode
+    critic = config.critic.enable
+    if critic is None:
+        critic = config.algorithm.adv_estimator == "gae"
     nameless = OmegaConf.is_missing(config.actor_rollout_ref.rollout, "name")
     checks = {
         "trainer.use_v1=false: the dry run knows verl's V1 trainer; leave it out": not trainer.use_v1,
@@ -119,6 +121,8 @@ def _refuse(config: Any) -> None:
         "the dry run": bool(config.reward.reward_model.enable),
         f"actor_rollout_ref.actor.strategy={strategy}: the CPU runs FSDP only; leave it out for the dry "
         "run": strategy not in ("fsdp", "fsdp2"),
+        "a critic (algorithm.adv_estimator=gae or critic.enable=true): verl builds it with flash "
+        "attention, which needs a GPU; take grpo for the dry run": bool(critic),
         "data.train_files: none is set": not config.data.get("train_files"),
         "actor_rollout_ref.rollout.name: none is set; verl wants one, e.g. vllm": nameless,
         "actor_rollout_ref.model.path: none is set": not config.actor_rollout_ref.model.get("path"),
@@ -168,21 +172,6 @@ def _drawn(config: Any, notes: list[str]) -> list[str]:
             "would draw for ever"
         )
     return ours
-
-
-def _critic(folder: Path, updates: int) -> list[str]:
-    model, engine = "critic.model", "critic.fsdp"
-    return [
-        f"{model}.path={folder}/model", f"{model}.tokenizer_path={folder}/model",
-        f"{model}.use_remove_padding=False", f"{model}.enable_gradient_checkpointing=False",
-        f"++{model}.override_config.attn_implementation=sdpa",
-        "critic.strategy=fsdp2", f"{engine}.strategy=fsdp2", f"{engine}.use_torch_compile=False",
-        f"{engine}.dtype=float32", f"++{engine}.mixed_precision.param_dtype=fp32",
-        f"{engine}.param_offload=False", f"{engine}.optimizer_offload=False",
-        f"critic.ppo_mini_batch_size={_PROMPTS // updates}",
-        "++critic.ppo_micro_batch_size_per_gpu=2", "++critic.forward_micro_batch_size_per_gpu=2",
-        "critic.ulysses_sequence_parallel_size=1",
-    ]  # fmt: skip
 
 
 def _schedule(config: Any, folder: Path, steps: int) -> list[str]:

@@ -20,7 +20,6 @@ PARTS = {
     "reward": ("critic/score/mean", "critic/score/mean"),
     "old log-probabilities": ("timing_s/old_log_prob", "actor/entropy"),
     "reference model": ("timing_s/ref", "actor/kl_loss"),
-    "critic": ("timing_s/values", "critic/vf_loss"),
     "advantages": ("timing_s/adv", "critic/advantages/max"),
     "gdro controller": ("gdro/total_rollouts", "gdro/total_rollouts"),
     "actor update": ("timing_s/update_actor", "actor/grad_norm"),
