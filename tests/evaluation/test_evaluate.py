@@ -15,7 +15,7 @@ from datasets import Dataset
 from gdro.cli import main
 from gdro.evaluation import EvaluationError, Options, evaluate, read_records, scores
 from gdro.evaluation.records import SAMPLES
-from gdro.evaluation.run import judged
+from gdro.evaluation.run import _sampled, judged
 from gdro.evaluation.transformers import TransformersGenerator
 from gdro.tasks import chains
 
@@ -108,6 +108,20 @@ def test_each_set_has_its_judge() -> None:
     assert judged("gpqa-diamond", [{"answer": "B"}] * 2, ["Answer: (B)", "A"]) == [True, False]
 
 
+def test_letters_are_votes() -> None:
+    texts = ["Answer: (B)", r"\boxed{B}", "so B", "C"]
+
+    class Fixed:
+        name = "fixed"
+
+        def generate(self, prompts, options, seed) -> list[tuple[str, int]]:
+            return [(text, 1) for text in texts]
+
+    row = {"prompt": "?", "answer": "B", "prompt_id": "p", "source": "gpqa-diamond"}
+    (record,) = _sampled(Fixed(), "gpqa-diamond", [row], OPTIONS, 0)
+    assert record.answers == ["B", "B", "B", "C"] and record.right == [True, True, True, False]
+
+
 def test_the_command(task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, data = tmp_path / "model", tmp_path / "chains.jsonl"
     task.model.save_pretrained(model)
@@ -135,8 +149,12 @@ def test_the_command(task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads((tmp_path / "b/eval.json").read_text())["sets"]["all"]["num_prompts"] == 12
     assert main(["eval", "compare", a, b, "--k", "2"]) == 0
     assert "difference, points" in capsys.readouterr().out
+    assert main(["eval", "table", a, b, "--k", "2"]) == 0
+    heads, _, one, two, _ = capsys.readouterr().out.splitlines()
+    assert heads == "| model | chains mean@2 | pass@2 | 95% interval |" and a in one and "%)" in two
     for wrong in (
         ["eval"], ["eval", "compare", a], ["eval", "compare", a, str(tmp_path)],
+        ["eval", "table"], ["eval", "table", a, str(tmp_path)], ["eval", "table", a, b, "--k", "8"],
         [*common, "--limit", "0"], [*common, "--recipe", "quickstart"], [*common, "--data", str(data)],
     ):  # fmt: skip
         assert main(wrong) == 2

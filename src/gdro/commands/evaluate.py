@@ -15,6 +15,7 @@ examples:
   gdro eval --model runs/mine --data math-500=math500.jsonl --samples 16 --k 1 --k 8 --limit 100
   gdro eval --model runs/mine --data gsm8k --base runs/eval/base            slices of base difficulty
   gdro eval compare runs/eval/base runs/eval/mine --k 8                     paired, problem by problem
+  gdro eval table runs/eval/grpo runs/eval/prompt runs/eval/rollout --k 8   the paper's Table 1
   gdro eval --model Qwen/Qwen3-8B --data aime-2024 --server http://localhost:8000/v1
   gdro eval --recipe quickstart --model runs/quickstart/grpo/model          a recipe's held-out prompts
   gdro eval --recipe smollm2_math                                           its base model, by difficulty
@@ -66,13 +67,17 @@ def add(commands: Any) -> None:
         "--base", type=Path, metavar="DIR", help="evaluation of the base model: slices"
     )
     evaluate.add_argument("--output", type=Path, help="folder (default: runs/eval/<model>)")
-    evaluate.add_argument("rest", nargs="*", metavar="compare A B | key=value", help="see the examples")
+    evaluate.add_argument(
+        "rest", nargs="*", metavar="compare A B | table A B ... | key=value", help="see the examples"
+    )
     evaluate.set_defaults(run=_eval)
 
 
 def _eval(arguments: argparse.Namespace) -> int:
     if arguments.rest[:1] == ["compare"]:
         return _compare(arguments)
+    if arguments.rest[:1] == ["table"]:
+        return _table(arguments)
     if arguments.data is None:
         if arguments.model is None and arguments.recipe is None:
             raise GdroError("gdro eval needs --model FOLDER, or: gdro eval compare A B")
@@ -166,6 +171,27 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise GdroError(f"gdro eval compare needs two folders, got {len(folders)}")
     first, second = map(read_records, folders)
     print(comparison_table(compare(first, second, max(arguments.k or [arguments.samples]))))
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    import json
+
+    from gdro.evaluation import markdown
+
+    files = {name: Path(name) / "eval.json" for name in arguments.rest[1:]}
+    absent = [name for name, file in files.items() if not file.is_file()]
+    if absent or not files:
+        raise GdroError(f"gdro eval table needs folders of finished evaluations, not {absent or 'none'}")
+    models = {name: json.loads(file.read_text()) for name, file in files.items()}
+    k = max(arguments.k or [arguments.samples])
+    sizes = {name: found["sets"]["all"]["samples"] for name, found in models.items()}
+    lacking = [name for name, found in models.items() if f"pass@{k}" not in found["sets"]["all"]]
+    if lacking or len(set(sizes.values())) > 1:
+        raise GdroError(
+            f"all need as many samples and pass@{k} (--k); samples: {sizes}; without: {lacking}"
+        )
+    print(markdown(models, k))
     return 0
 
 

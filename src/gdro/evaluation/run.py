@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from gdro.evaluation.records import EvaluationError, Record, append, open_folder, rewrite
 from gdro.rewards import answer_of, gym_reward, math_reward, multiple_choice
-from gdro.rewards.functions import RewardFunction
+from gdro.rewards.functions import RewardFunction, chosen
 
 CHOICES = ("gpqa-diamond",)  # sets whose answers are letters
 
@@ -124,10 +124,11 @@ def _sampled(
     made = generator.generate([row["prompt"] for row in repeated], options, seed)
     texts, tokens = [text for text, _ in made], [number for _, number in made]
     right = judged(name, repeated, texts)
+    find = chosen if name in CHOICES else answer_of
     return [
         Record(
             set=name, prompt_id=row["prompt_id"], source=row["source"], level=str(row.get("level", "")),
-            right=right[part], answers=[answer_of(text) for text in texts[part]], tokens=tokens[part],
+            right=right[part], answers=[find(text) for text in texts[part]], tokens=tokens[part],
             texts=texts[part],
         )
         for i, row in enumerate(rows)

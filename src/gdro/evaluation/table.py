@@ -12,9 +12,10 @@ def markdown(models: Mapping[str, Mapping[str, Any]], k: int) -> str:
     """One line a model: mean@S of each set, then pass@k of all problems with its interval, in percent.
 
     Args:
-        models: What `scores` returned, by name.
+        models: What `scores` returned, by name; pass@k is set against the first one's.
         k: Of pass@k.
     """
+    control = next(iter(models.values()))["sets"][ALL][f"pass@{k}"]
     names = list(dict.fromkeys(s for found in models.values() for s in found["sets"] if s != ALL))
     samples = next(iter(models.values()))["sets"][ALL]["samples"]
     heads = ["model", *(f"{name} mean@{samples}" for name in names), f"pass@{k}", "95% interval"]
@@ -26,7 +27,9 @@ def markdown(models: Mapping[str, Mapping[str, Any]], k: int) -> str:
             _percent(found["sets"][s][f"mean@{samples}"]) if s in found["sets"] else "" for s in names
         ]
         interval = f"{_percent(low)} to {_percent(high)}"
-        lines.append([model, *sets, _percent(total[f"pass@{k}"]), interval])
+        value = total[f"pass@{k}"]
+        change = f" ({value / control - 1:+.2%})" if control and len(lines) > 2 else ""
+        lines.append([model, *sets, _percent(value) + change, interval])
     return _table(lines)
 
 

@@ -117,7 +117,7 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
         if wrong := [gold for gold in golds if gold not in choices or len(gold) != 1]:
             raise RewardError(f"column {column!r} holds {wrong[0]!r}; it must hold one of {choices!r}")
         pairs = zip(golds, texts_of(completions), strict=True)
-        return [float(gold == _chosen(text, choices)) for gold, text in pairs]
+        return [float(gold == chosen(text, choices)) for gold, text in pairs]
 
     return choice
 
@@ -233,7 +233,8 @@ def _folded(text: str) -> str:
     return " ".join(plain(text).casefold().split())
 
 
-def _chosen(text: str, choices: str) -> str | None:
+def chosen(text: str, choices: str = "ABCD") -> str | None:
+    """The letter that a completion chooses, see `multiple_choice`; None if there is none."""
     letter = rf"\(?([{choices}])\)?"
     found = re.match(rf"{letter}(?:[\s.:,)]|$)", (answer_of(text) or "").strip("* "))
     if found is None:
