@@ -12,7 +12,7 @@ VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
 
-.PHONY: help setup browser quickstart test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
+.PHONY: help setup browser quickstart pictures test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ browser:  ## install the Chromium that tests open the report in (Debian, as root
 
 quickstart: $(READY)  ## train and compare four arms on the CPU; writes runs/quickstart
 	$(BIN)/gdro train --recipe quickstart --resume
+
+pictures: quickstart  ## the README's picture of a run, from that run's log
+	$(BIN)/gdro report runs/quickstart --png runs/quickstart/figures
+	cp runs/quickstart/figures/overview.png docs/quickstart.png
 
 test: test-trl test-verl  ## everything: both environments, lint, types, tests, doctests, the built wheel
 

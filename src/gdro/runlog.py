@@ -1,7 +1,8 @@
 """The run's own record: append-only JSONL, one line a step and one a rollout group.
 
 Beside them `run.json` says what ran, with the version of this format, and `prompts.jsonl` has the first
-characters of each prompt where the adapter knows texts. Logs of format 1 have neither.
+characters of each prompt where the adapter knows texts, `completions.jsonl` those of answers where
+asked for. Logs of format 1 have none of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gdro.errors import LogError
 from gdro.files import sync, write_json
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
-RUN, PROMPTS = "run.json", "prompts.jsonl"
+RUN, PROMPTS, COMPLETIONS = "run.json", "prompts.jsonl", "completions.jsonl"
 # 1: steps and groups alone. 2: run.json, prompts.jsonl, `predicted` in groups.
 SCHEMA = 2
 TEXT_LENGTH = 80
@@ -43,7 +44,7 @@ class RunLog:
         self._described = self._begun = False
         with self._readable_error():
             self.directory.mkdir(parents=True, exist_ok=True)
-            for name in (STEPS, GROUPS):
+            for name in (STEPS, GROUPS, COMPLETIONS):
                 drop_partial_line(self.directory / name)
 
     def describe(self, header: Mapping[str, Any]) -> None:
@@ -77,6 +78,19 @@ class RunLog:
                 file.write(json.dumps({"key": key, "text": shortened(text)}) + "\n")
         os.replace(partial, path)
 
+    def write_completions(self, text_by_key: Mapping[str, str]) -> None:
+        """Add the beginning of one completion of some prompts; readers take a prompt's last.
+
+        Args:
+            text_by_key: Text by key of the prompt; texts are cut at 80 characters.
+
+        Raises:
+            LogError: The disk is full or the file cannot be written.
+        """
+        made = ({"key": key, "text": shortened(text)} for key, text in text_by_key.items())
+        with self._readable_error():
+            _append(self.directory / COMPLETIONS, made)
+
     def append(self, step: dict[str, Any], groups: Iterable[dict[str, Any]]) -> None:
         """Write the groups of a step, then the step, and flush both.
 
@@ -107,7 +121,7 @@ class RunLog:
     def set_aside(self) -> None:
         """Start empty: records of an earlier run are kept as `steps.1.jsonl` and so on."""
         self._begun = True
-        names = (STEPS, GROUPS, RUN, PROMPTS)
+        names = (STEPS, GROUPS, RUN, PROMPTS, COMPLETIONS)
         used = [p for p in (self.directory / n for n in names) if p.exists()]
         number = 1
         while any(p.with_suffix(f".{number}{p.suffix}").exists() for p in used):

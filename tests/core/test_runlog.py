@@ -68,9 +68,10 @@ def test_set_aside_keeps_what_ran_and_its_prompts(tmp_path):
     log.describe({"strategy": "a"})
     log.describe({"strategy": "not written: a log has one header"})
     log.write_prompts([("k", "text")])
+    log.write_completions({"k": "answer"})
     log.set_aside()
     assert {p.name for p in tmp_path.iterdir()} == {
-        "steps.1.jsonl", "groups.1.jsonl", "run.1.json", "prompts.1.jsonl"
+        "steps.1.jsonl", "groups.1.jsonl", "run.1.json", "prompts.1.jsonl", "completions.1.jsonl"
     }  # fmt: skip
     assert json.loads((tmp_path / "run.1.json").read_text()) == {"schema": SCHEMA, "strategy": "a"}
 

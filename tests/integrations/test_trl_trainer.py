@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from gdro import StrategyError, default_strategy, make_strategy
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_advantages import Ragged, advantages
 from gdro.runlog import read_jsonl
+
+ROOT = Path(__file__).parents[2]
 
 
 def make(strategy: Any = "rollout-gdro", *, data: Any = None, rewards: Any = None, **kw: Any):
@@ -129,6 +132,26 @@ def test_lora_eval_and_log_completions(capsys: pytest.CaptureFixture[str]) -> No
     assert any("eval_reward" in h for h in trainer.state.log_history)
     assert trainer.controller.ledger.rollouts == 64, "evaluation must not touch the controller"
     assert len(trainer._logs["advantages"]) == len(trainer._logs["prompt"]) == 16
+    log = Path(trainer.args.output_dir) / "gdro"
+    prompts = {r["key"]: r["text"] for r in read_jsonl(log / "prompts.jsonl")}
+    assert len(prompts) == 24 and "07+a=" in prompts.values()
+    visited = {r["key"] for r in read_jsonl(log / "groups.jsonl")}
+    assert {r["key"] for r in read_jsonl(log / "completions.jsonl")} == visited
+
+
+def test_a_tracker_gets_the_series_of_the_report() -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer = make("joint", max_steps=10, report_to="tensorboard")
+    trainer.train()
+    (written,) = {path.parent for path in Path(trainer.args.output_dir).rglob("events.out.*")}
+    board = EventAccumulator(str(written)).Reload()
+    tags = {tag.removeprefix("train/") for tag in board.Tags()["scalars"]}
+    named = set(re.findall(r"`(gdro/[\w/]+)`", (ROOT / "docs/report.md").read_text()))
+    for name in named:
+        pattern = re.escape(name).replace("NN", r"\d\d")
+        assert any(re.fullmatch(pattern, tag) for tag in tags), name
+    assert len(named) > 20
 
 
 def test_groups_without_any_reward_are_left_out() -> None:

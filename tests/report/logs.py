@@ -19,6 +19,8 @@ def play(folder: Path, strategy: str, steps: int = 30, *, texts: bool = True) ->
     log = RunLog(folder / "gdro")
     if texts:
         log.write_prompts((key, f"What is {i} + {i}? </script>{HOSTILE}") for i, key in enumerate(keys))
+        log.write_completions({keys[17]: "an earlier one"})
+        log.write_completions(dict.fromkeys(keys, f"<img src=x onerror='window.hacked = 2'>{HOSTILE}"))
     controller = Controller(make_strategy(strategy), Problem(prompt_keys=keys), seed=1, log=log)
     for step in range(steps):
         plan = controller.plan(Request(32, 128))

@@ -85,6 +85,9 @@ def test_hostile_texts_stay_text_and_the_explorer_finds_them(page: Page, report:
     page.wait("return document.querySelectorAll('#prompts .history .mark-symbol path').length > 0")
     opened = page.one("#prompts .history")
     assert HOSTILE in opened.text  # the key, whole
+    answer = page.one("#prompts .history .answer")
+    assert answer.text.endswith(f"<img src=x onerror='window.hacked = 2'>{HOSTILE}")
+    assert not answer.find_elements("css selector", "*")
     visits = page.all("#prompts .history tbody tr")
     assert visits and page.run("return document.activeElement.dataset.key") is not None
     assert page.run("return window.hacked") is None

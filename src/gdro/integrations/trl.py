@@ -19,7 +19,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
-from gdro.integrations.pool import DatasetPool, dataset_pool, wanted_columns
+from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved
 from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
@@ -187,6 +187,9 @@ class GDROMixin:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self._gdro_planning:
             self._gdro_rewards = rewards  # gathered: the same on every rank
+            if self.args.log_completions and self.controller.log is not None:
+                texts = zip(map(self._pool.key, inputs), map(prompt_text, completions), strict=True)
+                self.controller.log.write_completions(dict(texts))
         return rewards
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:

@@ -22,10 +22,10 @@ def explorer(runs: Sequence[Run]) -> tuple[dict[str, object], Arrays] | None:
         runs: The runs, of one pool or of several.
 
     Returns:
-        JSON data (names of runs, keys and texts of prompts, how many were left out), and arrays by
-        run r: `r/prompt` and `r/visits` of each of its prompts, then, prompt by prompt and oldest
-        first, `r/step` (the distance to the visit before), `r/bin`, `r/n`, `r/successes`. None if no
-        run has groups.
+        JSON data (names of runs, keys and texts of prompts, last completions by prompt, how many
+        were left out), and arrays by run r: `r/prompt` and `r/visits` of each of its prompts, then,
+        prompt by prompt and oldest first, `r/step` (the distance to the visit before), `r/bin`, `r/n`,
+        `r/successes`. None if no run has groups.
     """
     known = [(run, run.visits) for run in runs if run.visits is not None and run.visits.keys]
     if not known:
@@ -45,6 +45,10 @@ def explorer(runs: Sequence[Run]) -> tuple[dict[str, object], Arrays] | None:
         "bins": max(run.num_bins for run, _ in known),
         "keys": list(index),
         "texts": [texts.get(key, "") for key in index] if texts else [],
+        "completions": [
+            {index[key]: text for key, text in run.completions.items() if key in index}
+            for run, _ in known
+        ],
         "left_out": [int((~kept_K).sum()) for kept_K in chosen],
     }
     return data, arrays

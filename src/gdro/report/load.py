@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gdro.report.visits import ReportError, Visits, visits_of
-from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
+from gdro.runlog import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
 from gdro.types import FloatArray
 
 __all__ = ["ReportError", "Run", "load_runs", "log_folders"]
@@ -66,9 +66,17 @@ class Run:
     @cached_property
     def texts(self) -> dict[str, str]:
         """Beginnings of prompts by key, as far as the log has them."""
-        if self.log is None or not (self.log / PROMPTS).exists():
+        return self._texts(PROMPTS)
+
+    @cached_property
+    def completions(self) -> dict[str, str]:
+        """Beginnings of the last completion that was written down, by key of the prompt."""
+        return self._texts(COMPLETIONS)
+
+    def _texts(self, name: str) -> dict[str, str]:
+        if self.log is None or not (self.log / name).exists():
             return {}
-        return {str(r["key"]): str(r["text"]) for r in read_jsonl(self.log / PROMPTS)}
+        return {str(r["key"]): str(r["text"]) for r in read_jsonl(self.log / name)}
 
 
 def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | None]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import vl_convert
 
-from gdro.report.panels import Figure, Panel
-from gdro.report.theme import CONFIG, TOKENS, resolved
+from gdro.report.panels import Figure, Key, Panel
+from gdro.report.theme import CONFIG, SOFT, TOKENS, resolved
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _PNG_WIDTH = 400
@@ -37,14 +38,19 @@ def write_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, its panels side by side, at twice the nominal size."""
     many = min(len(figure.panels), figure.wide)
     width = _PNG_WIDTH if many > 1 else 2 * _PNG_WIDTH
-    parts = [_with_data(panel, width, number) for number, panel in enumerate(figure.panels)]
-    spec = {
-        "$schema": SCHEMA,
-        "config": {**CONFIG, "background": TOKENS["back"][0], "font": "sans-serif",
-                   "concat": {"spacing": 24}},
-        "padding": 12, "concat": parts, "columns": figure.wide, "resolve": {"scale": {"color": (
-            "independent" if any(p.legend for p in figure.panels) else "shared")}},
+    panels = [_with_data(panel, width, number) for number, panel in enumerate(figure.panels)]
+    own = any(panel.legend for panel in figure.panels)
+    config = {
+        **CONFIG, "background": TOKENS["back"][0], "font": "sans-serif", "concat": {"spacing": 24},
+        "legend": CONFIG["legend"] if own else {"disable": True},
     }  # fmt: skip
+    parts: list[dict[str, Any]] = [{
+        "concat": panels, "columns": figure.wide,
+        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+    }]  # fmt: skip
+    if figure.keys:
+        parts.append(_legend(figure.keys))
+    spec = {"$schema": SCHEMA, "config": config, "padding": 12, "vconcat": parts}
     path.write_bytes(vl_convert.vegalite_to_png(resolved(json.dumps(spec)), scale=2))
 
 
@@ -62,3 +68,20 @@ def _with_data(panel: Panel, width: int, number: int) -> dict[str, Any]:
         "title": panel.title, "width": width, "height": panel.height - 50,
         "data": {"values": rows_of(panel)}, **drawn,
     }  # fmt: skip
+
+
+def _legend(keys: Sequence[Key]) -> dict[str, Any]:
+    """The legend that the page writes as HTML: a stroke and a name each, in a row."""
+    layer: list[dict[str, Any]] = []
+    left = 0
+    for key in keys:
+        line = {"type": "rule", "color": key.colour, "strokeWidth": 4, "strokeDash": list(key.dash)}
+        name = {"type": "text", "text": key.name, "align": "left", "fontSize": 12, "color": SOFT}
+        layer.append({"mark": line, "encoding": _at(left) | {"x2": {"value": left + 28}}})
+        layer.append({"mark": name, "encoding": _at(left + 34)})
+        left += 58 + 7 * len(key.name)
+    return {"width": left, "height": 16, "data": {"values": [{}]}, "layer": layer}
+
+
+def _at(left: int) -> dict[str, Any]:
+    return {"x": {"value": left}, "y": {"value": 8}}

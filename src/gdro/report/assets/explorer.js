@@ -31,7 +31,8 @@ function promptsOf({ data, arrays }, run) {
       successes += right[i];
     }
     return {
-      text: data.texts[index] || data.keys[index], key: data.keys[index], from, to, rollouts, successes,
+      text: data.texts[index] || data.keys[index], key: data.keys[index],
+      completion: data.completions[run][index], from, to, rollouts, successes,
       visits: to - from, rate: successes / rollouts, last: right[to - 1] / n[to - 1], bins: bin.subarray(from, to),
       history() {
         let step = 0;
@@ -79,7 +80,9 @@ function historyOf(p) {
     element("thead", {}, element("tr", {}, ...heads.map((h) => element("th", { scope: "col" }, h)))),
     element("tbody", {}, ...rows.map((r) => element("tr", {}, ...cells.map((c) => element("td", {}, r[c]))))));
   const box = element("td", { colspan: String(COLUMNS.length) },
-    element("p", { class: "full" }, p.text), element("p", { class: "soft" }, `key ${p.key}`), plot,
+    element("p", { class: "full" }, p.text), element("p", { class: "soft" }, `key ${p.key}`),
+    ...(p.completion === undefined ? [] : [element("p", { class: "answer" }, `last answer written down: ${p.completion}`)]),
+    plot,
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Visits of this prompt" }, table));
   requestAnimationFrame(() => draw(plot, explorer.spec, rows));
   return element("tr", { class: "history" }, box);

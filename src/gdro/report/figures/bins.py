@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdro.report.figures.common import Values, colours, keys, top
+from gdro.report.figures.common import Values, colours, keys, top, wide
 from gdro.report.load import Run
 from gdro.report.panels import Axes, Figure, bin_names, thinned
 from gdro.report.plots import bar_panel, heat_panel
@@ -40,7 +40,7 @@ def weights(runs: Sequence[Run]) -> Figure:
     panels = [
         heat_panel(run.name, run.bins["weight"], "weight", (low, high), diverging=True) for run in runs
     ]
-    return Figure("weights", "Adversary weight by bin", reading, panels, "fig. 3")
+    return Figure("weights", "Adversary weight by bin", reading, panels, "fig. 3", wide=wide(runs))
 
 
 def rewards(runs: Sequence[Run]) -> Figure:
@@ -100,4 +100,4 @@ def _heat(
 ) -> Figure:  # fmt: skip
     bound = high if high is not None else top(runs, lambda run: thinned(values(run), 100))
     panels = [heat_panel(run.name, values(run), unit, (0, bound)) for run in runs]
-    return Figure(name, title, reading, panels, paper)
+    return Figure(name, title, reading, panels, paper, wide=wide(runs))

@@ -47,3 +47,8 @@ def top(runs: Sequence[Run], values: Values, least: float = 0.0) -> float:
     """Largest finite value over the runs, so that all panels share their axes."""
     found = [np.nanmax(v) for v in map(values, runs) if v is not None and np.isfinite(v).any()]
     return max([least, *map(float, found)])
+
+
+def wide(runs: Sequence[Run]) -> int:
+    """Panels in a row where each run has one: no row holds a single left-over."""
+    return {1: 1, 2: 2, 4: 2}.get(len(runs), 3)

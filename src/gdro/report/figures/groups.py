@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdro.report.figures.common import by_step, keys, steps_of
+from gdro.report.figures.common import by_step, keys, steps_of, wide
 from gdro.report.load import Run
 from gdro.report.panels import Axes, Figure, Key, Series, smooth, thinned
 from gdro.report.plots import stack_panel
@@ -33,7 +33,8 @@ def zero_variance(runs: Sequence[Run]) -> Figure:
     return Figure(
         "zero_variance", "Groups with and without a gradient",
         "Only the yellow band teaches: the groups below it failed in every rollout, those above it "
-        "succeeded in every one.", panels, "", [Key(name, colour) for name, _, colour in PARTS],
+        "succeeded in every one.", panels, "",
+        [Key(name, colour) for name, _, colour in PARTS], wide(runs),
     )  # fmt: skip
 
 
