@@ -13,6 +13,7 @@ VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
 
 .PHONY: help setup browser quickstart pictures test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
+.PHONY: chaos audit compat site
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -56,6 +57,15 @@ bench: $(READY)  ## speed of the controllers and of a trainer step, against thei
 	$(BIN)/python benchmarks/trl_step.py --strategy rollout-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy "uniform + memory" --no-target
+
+chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a hundred thousand steps (docs/reliability.md)
+	$(BIN)/python tests/chaos/run_kills.py --simulated 150 --trained 54
+	$(BIN)/pytest tests/trust/test_interleavings.py tests/trust/test_fuzzed_checkpoints.py \
+		--hypothesis-profile=chaos -n 2 --dist loadfile -p no:cacheprovider
+	$(BIN)/python tests/chaos/long_run.py
+
+audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
+	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip
 
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 	$(BIN)/gdro train --recipe smollm2 --resume
