@@ -64,6 +64,9 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 		--hypothesis-profile=chaos -n 2 --dist loadfile -p no:cacheprovider
 	$(BIN)/python tests/chaos/long_run.py
 
+compat:  ## suites on the oldest and newest numpy, TRL and transformers, each in an environment of its own (5 GB)
+	$(PYTHON) tests/compat.py
+
 audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
 	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip
 
