@@ -8,16 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gdro import checkpoint, record
+from gdro import checkpoint, checks, record
 from gdro.belief import Belief
-from gdro.checks import (
-    check_columns,
-    check_more,
-    check_options,
-    check_pool,
-    check_rollouts,
-    check_weights,
-)  # fmt: skip
 from gdro.difficulty import Difficulty, DifficultyTracker
 from gdro.groups import Groups, group
 from gdro.ledger import Ledger
@@ -76,8 +68,8 @@ class Controller(Saved):
         log: RunLog | None = None,
         max_pending: int = 1024,
     ) -> None:
-        check_options(seed, max_pending)
-        check_columns(strategy, problem)
+        checks.check_options(seed, max_pending)
+        checks.check_columns(strategy, problem)
         self.strategy = strategy
         self.problem = problem
         self.seed = int(seed)
@@ -120,7 +112,7 @@ class Controller(Saved):
             BudgetError: The strategy cannot spend exactly that many rollouts.
             TicketError: Too many plans are in flight.
         """
-        check_pool(request, self.problem.num_prompts)
+        checks.check_pool(request, self.problem.num_prompts)
         self._plans.check_room()
         ticket = self._plans.next_ticket
         rng = np.random.default_rng([self.seed, ticket])
@@ -128,7 +120,7 @@ class Controller(Saved):
         bin_P = frozen(self._tracker.bin_N[prompt_P], np.int64)
         draft = Draft(prompt_P, bin_P, request.num_rollouts)
         rollouts_P = self.strategy.allocate(self._state, self.belief, draft, rng)
-        check_rollouts(self.strategy.name, rollouts_P, request)
+        checks.check_rollouts(self.strategy.name, rollouts_P, request)
         shadow_P = None if self.apply else rollouts_P
         if not self.apply:
             rollouts_P = even_split(request.num_prompts, request.num_rollouts)
@@ -170,7 +162,7 @@ class Controller(Saved):
         more = self.strategy.extend(self._state, self.belief, groups, pending.round, rng)
         if more is None:
             return None
-        check_more(self.strategy.name, more, self.problem.num_prompts, pending.round)
+        checks.check_more(self.strategy.name, more, self.problem.num_prompts, pending.round)
         extension = pending.extend(rounded_up(more, multiple), self._tracker.bin_N)
         self.ledger.planned += int(extension.rollouts_P.sum())
         return extension
@@ -191,7 +183,7 @@ class Controller(Saved):
         pending = self._plans.get(outcome.ticket)
         groups = group(pending.plan, outcome, self.seed)
         weights = self.strategy.weigh(self._state, self.belief, groups)
-        check_weights(self.strategy.name, weights, outcome, pending.plan)
+        checks.check_weights(self.strategy.name, weights, outcome, pending.plan)
         pending.weigh(groups, weights)
         if not self.apply:
             return groups.expand(np.ones(len(groups.received_P)))
@@ -292,7 +284,7 @@ class Controller(Saved):
         selector = self.strategy if self.apply else Strategy[Any]()
         prompt_P = frozen(selector.select(self._state, self.belief, request, rng), np.int64)
         # Checks the strategy's choice as strictly as a trainer's.
-        check_pool(
+        checks.check_pool(
             Request(request.num_prompts, request.num_rollouts, prompt_P), self.problem.num_prompts
         )
         return prompt_P
