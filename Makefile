@@ -80,7 +80,7 @@ $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 	$(PYTHON) -m venv $(VERL)
 	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt torch
 	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt \
-		-e ".[verl,report]" pytest hypothesis
+		-e ".[verl,report]" pytest pytest-xdist hypothesis
 	touch $@
 
 verl-quickstart: $(VERL_READY)  ## train a tiny model with rollout-gdro in verl on Ray, two ranks on the CPU
@@ -98,7 +98,7 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
-	$(VERL_BIN)/python -m pytest -p no:cacheprovider tests/verl
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
 
 clean:  ## remove the environment and runs
 	rm -rf $(VENV) $(VERL) runs dist
