@@ -116,8 +116,9 @@ def _runs(directory: Path) -> list[Run]:
 
 
 def _name(log: Path) -> str:
-    log = log.absolute()
-    return log.parent.name if log.name == "gdro" else log.name
+    # TRL writes OUTPUT_DIR/gdro, verl RUN/checkpoints/gdro.
+    parts = [part for part in log.absolute().parts if part not in ("gdro", "checkpoints")]
+    return parts[-1]
 
 
 def _order(log: Path) -> tuple[bool, str]:

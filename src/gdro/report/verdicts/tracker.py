@@ -63,10 +63,11 @@ def starved(run: Run) -> Verdict | None:
     need, memory = _need(run)
     if median >= need:
         return None
+    visits = "1 visit" if median == 1 else f"{median:g} visits or fewer"
     return Verdict(
         "warning" if median < FEW_VISITS else "note",
         f"{run.name}: the controller is starved.",
-        f"Half of the prompts that were tried have {median:g} visits or fewer; {memory}. Beliefs rest "
+        f"Half of the prompts that were tried have {visits}; {memory}. Beliefs rest "
         "on the prior until then: train longer, use a smaller pool, or a shorter memory.", "calibration",
     )  # fmt: skip
 
