@@ -11,5 +11,6 @@ from gdro.rewards import MathVerifier
 
 @pytest.fixture(scope="session")
 def verifier() -> Iterator[MathVerifier]:
-    with MathVerifier(workers=2, timeout_s=1.0) as made:
+    # More than any good answer takes, however busy the machine is.
+    with MathVerifier(workers=2, timeout_s=10.0) as made:
         yield made

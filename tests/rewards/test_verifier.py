@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from math_verify import parse, verify
 
 from gdro.rewards import MathVerifier, RewardError
+from gdro.rewards.verifier import _at_once
 
 PAIRS = {
     "18": "18.0",
@@ -68,6 +70,47 @@ def test_integers_at_once_are_what_math_verify_says(a: int, b: int, same: bool) 
     assert verifier.compare([gold], [answer]) == [theirs]
 
 
+def form(number: Fraction, kind: str) -> str:
+    """A number as a decimal if it is one, or as a fraction, whose parts may have a factor in common."""
+    if kind == "decimal" and number.denominator in (1, 2, 4, 5, 8, 10, 20, 25):
+        return f"{float(number):f}".rstrip("0").rstrip(".") + (".50" if number.denominator == 1 else "")
+    sign, parts = "-" if number < 0 else "", (abs(number.numerator), number.denominator)
+    over, under = parts if kind != "double" else (2 * parts[0], 2 * parts[1])
+    return f"{sign}\\{'dfrac' if kind == 'dfrac' else 'frac'}{{{over}}}{{{under}}}"
+
+
+numbers = st.builds(
+    Fraction, st.integers(-300, 300), st.sampled_from([1, 2, 3, 4, 5, 7, 8, 12, 20, 100])
+)
+kinds = st.sampled_from(["decimal", "frac", "dfrac", "double"])
+
+
+@given(numbers, numbers, kinds, kinds, st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_numbers_at_once_are_what_math_verify_says(
+    one: Fraction, other: Fraction, first: str, second: str, same: bool
+) -> None:
+    gold, answer = form(one, first), form(one if same else other, second)
+    at_once = _at_once(gold, answer)
+    if at_once is not None:
+        assert at_once == verify(parse(f"${gold}$"), parse(f"${answer}$")), (gold, answer)
+    assert at_once is not None or abs(one - other) < 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "at_once"),
+    [
+        ("0.5", r"\frac{1}{2}", True), (r"-\frac{2}{4}", "-0.5", True), ("18", "18.0", True),
+        ("3", r"\dfrac{6}{2}", True), ("0.33", r"\frac{1}{3}", False), ("0.3333", r"\frac{1}{3}", None),
+        ("100000", "100000.5", None), ("1", r"\frac{1}{0}", None), ("007", "7", None),
+        ("1,000", "1000", None), ("50", r"50\%", None), ("1/2", "0.5", None), ("--1", "1", None),
+        (r"\frac{-1}{2}", "-0.5", None), ("x", "x", True), ("x", "y", None), ("5", "", False),
+    ],
+)  # fmt: skip
+def test_what_is_said_at_once(gold: str, answer: str, at_once: bool | None) -> None:
+    assert _at_once(gold, answer) is at_once
+
+
 @pytest.mark.parametrize("gold", GOLD)
 def test_equal_texts_at_once_are_what_math_verify_says(gold: str) -> None:
     assert verify(parse(f"${gold}$"), parse(f"${gold}$"))
@@ -89,7 +132,7 @@ def test_threads_share_a_verifier(verifier: MathVerifier) -> None:
 
 
 def test_a_worker_that_dies_is_replaced() -> None:
-    with MathVerifier(workers=2, timeout_s=1.0) as verifier:
+    with MathVerifier(workers=2, timeout_s=10.0) as verifier:
         for worker in verifier._pool._workers:
             os.kill(worker.process.pid, signal.SIGKILL)
             worker.process.wait()

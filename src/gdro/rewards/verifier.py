@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from types import TracebackType
 
 from gdro.rewards.extract import LONGEST, answer_of, plain
 from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
 
-_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,14})")
+_DIGITS = r"(?:0|[1-9]\d{0,14})"
+_NUMBER = re.compile(
+    rf"(?P<sign>-?)(?:(?P<number>{_DIGITS}(?:\.\d{{1,9}})?)"
+    rf"|(?:\\[dt]?frac\{{(?P<over>{_DIGITS})\}}\{{(?P<under>[1-9]\d{{0,14}})\}}))"
+)
+_CLEAR = Fraction(1, 1000)  # relative; math-verify compares six decimal places
 
 
 class MathVerifier:
     """Says which completions give the gold answer, by math-verify; from any thread.
 
-    Integers are compared as integers, and texts that are equal are equal; tests hold both to
-    math-verify's own verdict. All else goes to worker processes, each of which judges in a forked
-    child with bounded memory, without files, sockets or processes, and kills it when one answer takes
-    longer than `timeout_s`. Such an answer is wrong, and is counted in `timeouts`; one that ends its
-    process is wrong too, and is counted in `crashes`.
+    Integers, decimals and fractions are compared as numbers where they are the same or clearly differ,
+    and texts that are equal are equal; tests hold both to math-verify's own verdict. All else goes to
+    worker processes, each of which judges in a forked child with bounded memory, without files, sockets
+    or processes, and kills it when one answer takes longer than `timeout_s`. Such an answer is wrong,
+    and is counted in `timeouts`; one that ends its process is wrong too, and is counted in `crashes`.
 
     Args:
         workers: Processes.
@@ -106,6 +112,21 @@ def _at_once(gold: str, answer: str) -> bool | None:
     """A verdict that needs no mathematics; None where there is none."""
     if not answer or len(gold) > LONGEST:
         return False
-    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
-        return int(gold) == int(answer)
-    return True if gold == answer else None
+    if gold == answer:
+        return True
+    one, other = _number(gold), _number(answer)
+    if one is None or other is None:
+        return None
+    if one == other or one.denominator == other.denominator == 1:
+        return one == other
+    clear = abs(one - other) > _CLEAR * max(1, abs(one), abs(other))
+    return False if clear else None
+
+
+def _number(text: str) -> Fraction | None:
+    """The integer, decimal or fraction that a text is, if it is no more than that."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    over = found["number"] if found["over"] is None else f"{found['over']}/{found['under']}"
+    return Fraction(found["sign"] + over)
