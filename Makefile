@@ -49,7 +49,7 @@ lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(READY)  ## speed of the controllers and of a trainer step, against their targets
+bench: $(READY) browser  ## speed of the controllers and of a trainer step, against their targets
 	$(BIN)/python -m pytest benchmarks -q --import-mode=prepend --benchmark-disable-gc \
 		--benchmark-columns=median,iqr --benchmark-json=runs/bench.json
 	$(BIN)/python benchmarks/table.py runs/bench.json
@@ -57,6 +57,7 @@ bench: $(READY)  ## speed of the controllers and of a trainer step, against thei
 	$(BIN)/python benchmarks/trl_step.py --strategy rollout-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy "uniform + memory" --no-target
+	$(BIN)/python benchmarks/report_page.py
 
 chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a hundred thousand steps (docs/reliability.md)
 	$(BIN)/python tests/chaos/run_kills.py --simulated 150 --trained 54
