@@ -44,10 +44,11 @@ test-trl: $(READY) browser lint  ## all but verl
 	$(BIN)/pytest -n 2 --dist loadfile
 	$(BIN)/python tests/wheel_check.py
 
-lint: $(READY)  ## ruff and pyright
+lint: $(READY)  ## ruff, pyright, and the documentation built strictly
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY) browser  ## speed of the controllers and of a trainer step, against their targets
 	$(BIN)/python -m pytest benchmarks -q --import-mode=prepend --benchmark-disable-gc \
@@ -68,7 +69,11 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 compat:  ## suites on the oldest and newest numpy, TRL and transformers, each in an environment of its own (5 GB)
 	$(PYTHON) tests/compat.py
 
+site: $(READY)  ## the documentation, in dist/site; a broken link or name is an error
+	$(BIN)/mkdocs build --strict --quiet
+
 audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"
 	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip
 
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -17,6 +18,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_functions_of_the_maths_page_exist() -> None:
+    named = re.findall(r"`(gdro(?:\.\w+)+)`", (ROOT / "docs/maths.md").read_text())
+    assert len(named) > 20
+    for name in named:
+        assert callable(pkgutil.resolve_name(name)), name
 
 
 @pytest.mark.parametrize("name", sorted(set(list_strategies()) - {"joint"}))

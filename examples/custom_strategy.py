@@ -1,0 +1,74 @@
+"""A strategy of your own: a frozen dataclass whose methods are pure. It composes with those of gdro.
+
+Run it: `python examples/custom_strategy.py`. To find it by name, add one line to your package's
+`[project.entry-points."gdro.strategies"]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro import Controller, Groups, Outcome, Problem, Request, Strategy, Weights
+from gdro.strategies.joint import Joint
+
+
+@dataclass(frozen=True)
+class Seen:
+    """State: arrays with one row a prompt end in `_N`, so that checkpoints can follow a changed pool."""
+
+    streak_N: np.ndarray
+
+
+@dataclass(frozen=True)
+class Streaks(Strategy[Seen]):
+    """Weigh a prompt more, the longer it has failed in a row.
+
+    Args:
+        gain: Added to the weight for each failed visit in a row.
+        most: Largest weight before they are averaged to one.
+    """
+
+    name: ClassVar[str] = "streaks"
+    changes: ClassVar[str] = "the weight of each prompt"
+    source: ClassVar[str] = "this example"
+
+    gain: float = 0.5
+    most: float = 3.0
+
+    def init(self, num_prompts, num_bins):
+        return Seen(np.zeros(num_prompts))
+
+    def weigh(self, state, belief, groups: Groups) -> Weights:
+        weight_P = np.minimum(1.0 + self.gain * state.streak_N[groups.plan.prompt_P], self.most)
+        return groups.expand(weight_P / weight_P.mean())
+
+    def update(self, state, belief, groups: Groups) -> Seen:
+        streak_N = state.streak_N.copy()
+        prompt_P, scored_P = groups.plan.prompt_P, groups.scored_P
+        failed_P = groups.successes_P == 0
+        streak_N[prompt_P[scored_P & failed_P]] += 1
+        streak_N[prompt_P[scored_P & ~failed_P]] = 0
+        return Seen(streak_N)
+
+
+def main() -> None:
+    strategy = Joint(weigher=Streaks(gain=1.0), allocator="rollout-gdro")
+    controller = Controller(strategy, Problem([f"p{i}" for i in range(50)]), seed=0)
+    rate_N = np.linspace(0.0, 1.0, 50)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        plan = controller.plan(Request(num_prompts=16, num_rollouts=64))
+        right_R = rng.random(64) < rate_N[plan.prompt_R]
+        outcome = Outcome(plan.ticket, plan.prompt_R, right_R * 1.0, right_R)
+        weights = controller.weigh(outcome)
+        controller.observe(outcome)
+    hard_R = rate_N[outcome.prompt_R] < 0.2
+    print(f"weight of hard prompts {weights.weight_R[hard_R].mean():.2f}, "
+          f"of the others {weights.weight_R[~hard_R].mean():.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
