@@ -155,7 +155,8 @@ class Interleaving(RuleBasedStateMachine):
     @rule(data=st.data())
     def row_of_another_prompt(self, data):
         ticket = self.a_ticket(data)
-        others = np.setdiff1d(np.arange(len(KEYS)), self.rows[ticket].prompt_R)
+        # Extensions may have taken the whole pool: then one from outside of it.
+        others = np.setdiff1d(np.arange(len(KEYS) + 1), self.rows[ticket].prompt_R)
         foreign = scored(ticket, 0, np.append(self.rows[ticket].prompt_R, others[0]))
         for act in (self.controller.weigh, self.controller.observe):
             self.refuses(gdro.OutcomeError, act, foreign)
