@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from vllm import LLM, SamplingParams
 
 from gdro.evaluation.run import Options
 
@@ -17,11 +16,17 @@ class VllmGenerator:
     Args:
         path: Folder of the model, or its name on the hub.
         **options: Of `vllm.LLM`, e.g. `tensor_parallel_size`.
+
+    Raises:
+        ImportError: vLLM is not installed.
     """
 
     def __init__(self, path: str, **options: Any) -> None:
+        # Here, so that the module can be looked at where there is no vLLM, which is most machines.
+        from vllm import LLM, SamplingParams
+
         self.name = path
-        self._llm = LLM(model=path, **options)
+        self._llm, self._sampling = LLM(model=path, **options), SamplingParams
 
     def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
         """Complete each prompt once.
@@ -35,7 +40,7 @@ class VllmGenerator:
             Text and number of tokens, shape (P,).
         """
         how = [
-            SamplingParams(
+            self._sampling(
                 temperature=options.temperature, top_p=options.top_p,
                 max_tokens=options.max_new_tokens, seed=int(own),
             )
