@@ -166,8 +166,10 @@ def test_live_page_follows_a_log_from_before_its_first_step(page: Page, tmp_path
         assert "Waiting for a first step" in page.one("main").text
         play(tmp_path, "rollout-gdro", steps=3)
         page.wait("return document.querySelectorAll('#overview').length === 1")
-        page.wait("return document.querySelectorAll('#prompts tbody tr').length > 0")
-        page.one("#search").send_keys("5 + 5")
+        page.wait("return document.querySelector('main table').textContent.includes('rollout-gdro3')")
+        # To what has the focus: an element that was found may be replaced by the next refresh.
+        page.run("document.querySelector('#search').focus()")
+        ActionChains(page.driver).send_keys("5 + 5").perform()
         play(tmp_path / "other", "uniform", steps=1)  # not of this run: no change
         grown = tmp_path / "gdro"
         for name in ("groups.jsonl", "steps.jsonl"):
