@@ -39,7 +39,8 @@ class Page:
 
     def open(self, url: str, width: int = 1280, dark: bool = False) -> None:
         """Load a page at a width and in a scheme of colours, and wait until it is ready."""
-        self.driver.get_log("browser")  # those of the page before
+        self.driver.get("about:blank")  # ends what the page before still asks for,
+        self.driver.get_log("browser")  # and what it said of it
         device = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
