@@ -1,16 +1,22 @@
-"""The docs name every strategy and every document that they link to."""
+"""The docs name every strategy and every document that they link to, and their Python runs."""
 
 from __future__ import annotations
 
 import pkgutil
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+from trl import GRPOConfig
 
 from gdro import list_strategies
+from gdro.tasks import chains
 
 ROOT = Path(__file__).parent.parent
+BLOCKS = Sybil([PythonCodeBlockParser()])
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -30,3 +36,31 @@ def test_functions_of_the_maths_page_exist() -> None:
 @pytest.mark.parametrize("name", sorted(set(list_strategies()) - {"joint"}))
 def test_every_strategy_is_in_the_guide(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/strategies.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the reader of a page has already: a script that trains with GRPO."""
+    folder = tmp_path_factory.mktemp("given")
+    task = chains.load(train_size=64, heldout_size=8)
+    task.model.save_pretrained(folder / "model")
+    task.tokenizer.save_pretrained(folder / "model")
+    config = GRPOConfig(
+        output_dir=str(folder), per_device_train_batch_size=16, num_generations=4,
+        max_completion_length=6, use_cpu=True, bf16=False, report_to="none",
+    )  # fmt: skip
+    data = task.train.map(lambda row: {"subject_level": f"chains {row['length']}"})
+    return {"model": str(folder / "model"), "reward": chains.exact_match, "config": config, "data": data}
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda p: p.name)
+def test_python_on_a_page_runs(
+    page: Path, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = BLOCKS.parse(page)
+    document.namespace.update(given)
+    examples = list(document)
+    assert len(examples) == page.read_text().count("```python")
+    for example in examples:
+        example.evaluate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -13,6 +13,16 @@ from gdro.errors import CheckpointError
 
 Arrays = dict[str, npt.NDArray[Any]]
 T = TypeVar("T")
+
+
+def within(low: float, high: float = np.inf) -> Any:
+    """A field of a state that no run takes out of a range, so that a checkpoint cannot either.
+
+    Args:
+        low: Least value of its numbers.
+        high: Largest.
+    """
+    return field(metadata={"range": (low, high)})
 
 
 def encode(state: Any, prefix: str) -> Arrays:
@@ -26,8 +36,8 @@ def encode(state: Any, prefix: str) -> Arrays:
         Copies by name, `prefix/field` or `prefix/field/field`.
     """
     arrays: Arrays = {}
-    for field in fields(state):
-        value, name = getattr(state, field.name), f"{prefix}/{field.name}"
+    for part in fields(state):
+        value, name = getattr(state, part.name), f"{prefix}/{part.name}"
         if is_dataclass(value):
             arrays.update(encode(value, name))
         else:
@@ -54,15 +64,16 @@ def decode(
         A new state.
 
     Raises:
-        CheckpointError: A field is missing or has another shape.
+        CheckpointError: A field is missing, has another shape, or values that no run gives it.
     """
     values: dict[str, Any] = {}
-    for field in fields(template):  # pyright: ignore[reportArgumentType]  # a dataclass instance
-        own, name = getattr(template, field.name), f"{prefix}/{field.name}"
+    for part in fields(template):  # pyright: ignore[reportArgumentType]  # a dataclass instance
+        own, name = getattr(template, part.name), f"{prefix}/{part.name}"
         if is_dataclass(own):
-            values[field.name] = decode(own, arrays, name, remap)
+            values[part.name] = decode(own, arrays, name, remap)
         else:
-            values[field.name] = _value(own, arrays, name, remap)
+            values[part.name] = _value(own, arrays, name, remap)
+            _check_range(values[part.name], part, name)
     return type(template)(**values)
 
 
@@ -119,4 +130,13 @@ def _check_finite(saved: npt.NDArray[Any], fresh: npt.NDArray[Any], name: str) -
         raise CheckpointError(
             f"{name!r} holds values that are not finite; the checkpoint is damaged, go back to an "
             "earlier one"
+        )
+
+
+def _check_range(value: Any, part: Field[Any], name: str) -> None:
+    low, high = part.metadata.get("range", (-np.inf, np.inf))
+    if np.any(np.asarray(value) < low) or np.any(np.asarray(value) > high):
+        raise CheckpointError(
+            f"{name!r} holds values outside of {low:g} to {high:g}, which no run gives; the checkpoint "
+            "is damaged, go back to an earlier one"
         )

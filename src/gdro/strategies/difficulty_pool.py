@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from gdro.belief import Belief
+from gdro.codec import within
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_by_bin
 from gdro.strategy import Strategy, require
@@ -20,7 +21,7 @@ _HARD, _NORMAL, _EASY = 0, 1, 2
 class Pools:
     """The pool that each prompt is in (0 hard, 1 normal, 2 easy), shape (N,)."""
 
-    pool_N: IntArray
+    pool_N: IntArray = within(_HARD, _EASY)
 
 
 @dataclass(frozen=True)

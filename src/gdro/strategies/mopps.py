@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from gdro.belief import Belief
+from gdro.codec import within
 from gdro.groups import Groups
 from gdro.strategy import Strategy, require
 from gdro.types import FloatArray, IntArray, Request
@@ -17,8 +19,8 @@ from gdro.types import FloatArray, IntArray, Request
 class Posterior:
     """Beta posterior of each prompt's pass rate, shape (N,) each."""
 
-    alpha_N: FloatArray
-    beta_N: FloatArray
+    alpha_N: FloatArray = within(sys.float_info.min)
+    beta_N: FloatArray = within(sys.float_info.min)
 
 
 @dataclass(frozen=True)
