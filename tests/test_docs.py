@@ -16,8 +16,9 @@ from gdro import list_strategies
 from gdro.tasks import chains
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = Sybil([PythonCodeBlockParser()])
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text()]
+BLOCKS = Sybil([PythonCodeBlockParser()])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -53,7 +54,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"model": str(folder / "model"), "reward": chains.exact_match, "config": config, "data": data}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda p: p.name)
 def test_python_on_a_page_runs(
     page: Path, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -15,14 +15,17 @@ Arrays = dict[str, npt.NDArray[Any]]
 T = TypeVar("T")
 
 
-def within(low: float, high: float = np.inf) -> Any:
-    """A field of a state that no run takes out of a range, so that a checkpoint cannot either.
+def within(low: float, high: float = np.inf) -> dict[str, tuple[float, float]]:
+    """Metadata of a state's field that no run takes out of a range, so that no checkpoint can either.
 
     Args:
         low: Least value of its numbers.
         high: Largest.
+
+    Returns:
+        For `dataclasses.field(metadata=...)`.
     """
-    return field(metadata={"range": (low, high)})
+    return {"range": (low, high)}
 
 
 def encode(state: Any, prefix: str) -> Arrays:

@@ -13,7 +13,7 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
     """What the headline study confirmed (arm `gdro` of studies/headline.yaml, docs/results.md).
 
     Thompson draws of prompts near a pass rate of .1, rollouts by their worth from two to twice the mean,
-    and a memory of successes.
+    advantages of pass@2 within each group, and a memory of successes.
 
     Args:
         mean_rollouts: Rollouts a prompt has on average (n_bar, TRL's `num_generations`).
@@ -31,4 +31,6 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
         raise StrategyError(
             f"mean_rollouts is {mean_rollouts}; a group has at least 2 (one rollout has no advantage)"
         )
-    return make_strategy(f"mopps(target=0.1) + rollout-gdro(n_max={2 * mean_rollouts}) + memory")
+    return make_strategy(
+        f"mopps(target=0.1) + rollout-gdro(n_max={2 * mean_rollouts}) + passk-advantages + memory"
+    )

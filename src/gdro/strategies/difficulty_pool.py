@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +21,7 @@ _HARD, _NORMAL, _EASY = 0, 1, 2
 class Pools:
     """The pool that each prompt is in (0 hard, 1 normal, 2 easy), shape (N,)."""
 
-    pool_N: IntArray = within(_HARD, _EASY)
+    pool_N: IntArray = field(metadata=within(_HARD, _EASY))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -19,8 +19,8 @@ from gdro.types import FloatArray, IntArray, Request
 class Posterior:
     """Beta posterior of each prompt's pass rate, shape (N,) each."""
 
-    alpha_N: FloatArray = within(sys.float_info.min)
-    beta_N: FloatArray = within(sys.float_info.min)
+    alpha_N: FloatArray = field(metadata=within(sys.float_info.min))
+    beta_N: FloatArray = field(metadata=within(sys.float_info.min))
 
 
 @dataclass(frozen=True)
