@@ -38,11 +38,13 @@ class Seen:
     Attributes:
         signal_B: Mean signal of each bin's prompts, 0 where a bin is absent, shape (B,).
         count_B: Prompts of each bin, shape (B,).
+        num_prompts: Prompts of the step, those that were in no bin yet included.
         probability_B: Probability that a drawn prompt falls in each bin, shape (B,).
     """
 
     signal_B: FloatArray
     count_B: IntArray
+    num_prompts: int
     probability_B: FloatArray
 
 
@@ -160,7 +162,8 @@ class Adversary:
         return np.exp(self.step(len(state.score_B)) * (score_K - score_K.max()))
 
     def _estimate(self, seen: Seen) -> FloatArray:
-        share_B = seen.count_B / max(1, int(seen.count_B.sum()))
+        # Of all prompts of the step, as the probability is: a draw may fall in no bin.
+        share_B = seen.count_B / max(1, seen.num_prompts)
         if self.score == "exp3p":
             bias = exp3p_steps(len(share_B), self.horizon, self.delta)[2]
             return importance_estimate(seen.signal_B, share_B, seen.probability_B, bias)

@@ -197,7 +197,8 @@ class PromptGDRO(Strategy[AdversaryState]):
         signal_B = np.bincount(bin_P, signal_P, classes)[1:] / np.maximum(count_B, 1)
         if self.share_divided:
             signal_B = signal_B * (max(1, int(count_B.sum())) / np.maximum(count_B, 1))
-        moved = self.adversary.moved(state, Seen(signal_B, count_B, self._draw(state, belief)))
+        seen = Seen(signal_B, count_B, len(bin_P), self._draw(state, belief))
+        moved = self.adversary.moved(state, seen)
         self._warn_asleep(moved)
         return moved
 
