@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
-from typing import IO, Literal, cast
+from collections.abc import Generator, Sequence
+from typing import IO, Any, Literal, cast
 
 from gdro.errors import GdroError
 from gdro.rewards.wire import CRASHED, Item, receive, send
@@ -35,6 +35,7 @@ class _Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given, start_new_session=True
         )
         self.items: list[int] = []
+        self.number = 0
 
     @property
     def coming(self) -> IO[bytes]:
@@ -44,8 +45,17 @@ class _Worker:
     def give(self, items: list[int], pool: Sequence[Item]) -> None:
         """Have it judge these items; if it has died meanwhile, `coming` is at its end."""
         self.items = items
+        self.number += 1
         with contextlib.suppress(BrokenPipeError):
-            send(cast("IO[bytes]", self.process.stdin), [pool[i] for i in items])
+            send(cast("IO[bytes]", self.process.stdin), [self.number, [pool[i] for i in items]])
+
+    def verdicts(self) -> list[int] | None:
+        """Those of what it was given last; None if it died, `[]` if what came belongs to other items."""
+        answer: list[Any] | None = receive(self.coming)
+        if answer is None:
+            return None
+        number, verdicts = answer
+        return verdicts if number == self.number else []
 
     def stop(self) -> None:
         """Kill it with its child."""
@@ -88,15 +98,14 @@ class Pool:
 
     def start(self) -> None:
         """Start the workers, and wait until they are ready."""
-        with self._lock:
+        with self._serving():
             self._start()
 
     def close(self) -> None:
         """Stop the workers; nothing can be judged after it."""
         with self._lock:
             self._closed = True
-            while self._workers:
-                self._workers.pop().stop()
+            self._stop()
 
     def judge(self, items: Sequence[Item]) -> list[int]:
         """Judge items; may be called from any thread, one call at a time is served.
@@ -113,7 +122,7 @@ class Pool:
         found = [CRASHED] * len(items)
         if not items:
             return found
-        with self._lock:
+        with self._serving():
             self._start()
             waiting = deque(range(len(items)))
             with selectors.DefaultSelector() as busy:
@@ -130,15 +139,26 @@ class Pool:
                         self._give(worker, waiting, items, busy)
         return found
 
+    @contextlib.contextmanager
+    def _serving(self) -> Generator[None]:
+        """One call at a time; an exception, Ctrl-C too, leaves no worker that still owes an answer."""
+        with self._lock, contextlib.ExitStack() as unless_done:
+            unless_done.callback(self._stop)
+            yield
+            unless_done.pop_all()
+
+    def _stop(self) -> None:
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            worker.stop()
+
     def _start(self) -> None:
         if self._closed:
             raise RewardError("this verifier is closed; make a new one")
-        fresh = [_Worker(self._arguments) for _ in range(self._num - len(self._workers))]
-        failed = [worker for worker in fresh if receive(worker.coming) != "ready"]
-        self._workers += [worker for worker in fresh if worker not in failed]
-        for worker in failed:
-            worker.stop()
-        if failed:
+        had = len(self._workers)
+        while len(self._workers) < self._num:
+            self._workers.append(_Worker(self._arguments))
+        if any(receive(worker.coming) != "ready" for worker in self._workers[had:]):
             extra = {"math": "math", "gym": "lm"}[self._kind]
             raise RewardError(
                 f"a worker did not start (its error is above); pip install 'gdro[{extra}]'?"
@@ -156,10 +176,10 @@ class Pool:
 
     def _heard(self, worker: _Worker) -> tuple[_Worker, list[int]]:
         """Verdicts of a worker; one that died is replaced, and its first item is what it died of."""
-        verdicts: list[int] | None = receive(worker.coming)
-        if verdicts is not None:
+        verdicts = worker.verdicts()
+        if verdicts:
             return worker, verdicts
         worker.stop()
         self._workers.remove(worker)
         self._start()
-        return self._workers[-1], [CRASHED]
+        return self._workers[-1], [CRASHED] if verdicts is None else verdicts

@@ -106,8 +106,9 @@ def main(channel: tuple[IO[bytes], IO[bytes]], kind: str, timeout_s: float, memo
     gc.freeze()
     coming, going = channel
     send(going, "ready")
-    while (items := receive(coming)) is not None:
-        send(going, verdicts_of(items, judge, timeout_s, memory_mb << 20))
+    while (given := receive(coming)) is not None:
+        number, items = given  # the number goes back with the verdicts, so that they are for these items
+        send(going, [number, verdicts_of(items, judge, timeout_s, memory_mb << 20)])
 
 
 if __name__ == "__main__":
