@@ -70,13 +70,13 @@ class RunLog:
 
         Args:
             text_by_key: Key and text of each prompt; texts are cut at 80 characters.
+
+        Raises:
+            LogError: The disk is full or the file cannot be written; what stood there is intact.
         """
-        path = self.directory / PROMPTS
-        partial = path.with_name(f".{PROMPTS}.part")
-        with self._readable_error(), partial.open("w", encoding="utf-8") as file:
-            for key, text in text_by_key:
-                file.write(json.dumps({"key": key, "text": shortened(text)}) + "\n")
-        os.replace(partial, path)
+        made = ({"key": key, "text": shortened(text)} for key, text in text_by_key)
+        with self._readable_error():
+            _replace({self.directory / PROMPTS: made})
 
     def write_completions(self, text_by_key: Mapping[str, str]) -> None:
         """Add the beginning of one completion of some prompts; readers take a prompt's last.
@@ -119,15 +119,20 @@ class RunLog:
                     sync(path)
 
     def set_aside(self) -> None:
-        """Start empty: records of an earlier run are kept as `steps.1.jsonl` and so on."""
+        """Start empty: records of an earlier run are kept as `steps.1.jsonl` and so on.
+
+        Raises:
+            LogError: The files cannot be moved.
+        """
         self._begun = True
         names = (STEPS, GROUPS, RUN, PROMPTS, COMPLETIONS)
         used = [p for p in (self.directory / n for n in names) if p.exists()]
         number = 1
         while any(p.with_suffix(f".{number}{p.suffix}").exists() for p in used):
             number += 1
-        for path in used:
-            os.replace(path, path.with_suffix(f".{number}{path.suffix}"))
+        with self._readable_error():
+            for path in used:
+                os.replace(path, path.with_suffix(f".{number}{path.suffix}"))
 
     def rewind(self, closed: Callable[[int], bool]) -> None:
         """Keep only records of closed tickets.
@@ -140,19 +145,9 @@ class RunLog:
         """
         self._begun = True
         # Steps first: where a crash comes between the two, every step has its groups still.
-        for name in (STEPS, GROUPS):
-            path = self.directory / name
-            if not path.exists():
-                continue
-            partial = path.with_name(f".{name}.part")
-            with self._readable_error():
-                with partial.open("w", encoding="utf-8") as file:
-                    for record in read_jsonl(path):
-                        if closed(_ticket(record, path)):
-                            file.write(json.dumps(record) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, path)
+        paths = [p for p in (self.directory / name for name in (STEPS, GROUPS)) if p.exists()]
+        with self._readable_error():
+            _replace({path: _closed(path, closed) for path in paths})
 
     @contextmanager
     def _readable_error(self) -> Generator[None]:
@@ -166,11 +161,31 @@ class RunLog:
             ) from error
 
 
+def _replace(records_by_path: Mapping[Path, Iterable[dict[str, Any]]]) -> None:
+    """Write files anew, each whole beside its old one before the first takes its place."""
+    partials = {path: path.with_name(f".{path.name}.part") for path in records_by_path}
+    try:
+        for path, records in records_by_path.items():
+            with partials[path].open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, partial in partials.items():
+            os.replace(partial, path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
 def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     rest = memoryview("".join(json.dumps(record) + "\n" for record in records).encode())
     with path.open("ab", buffering=0) as file:  # no buffer that would try again when it is closed
         while rest:
             rest = rest[file.write(rest) :]
+
+
+def _closed(path: Path, closed: Callable[[int], bool]) -> Iterator[dict[str, Any]]:
+    return (record for record in read_jsonl(path) if closed(_ticket(record, path)))
 
 
 def _ticket(record: dict[str, Any], path: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from gdro import checkpoint
 from gdro.belief import Belief
 from gdro.codec import Arrays, decode, encode, required
 from gdro.difficulty import Difficulty, DifficultyTracker, restored_tracker
+from gdro.errors import CheckpointError
 from gdro.groups import Groups
 from gdro.ledger import Ledger
 from gdro.pending import InFlight, Pending
@@ -98,9 +99,16 @@ class Saved:
         self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
     ) -> KeyMatch:
         """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
+        header, arrays = state.get("header"), state.get("arrays")
+        if not isinstance(header, Mapping) or not isinstance(arrays, Mapping):
+            raise CheckpointError(
+                f"a state with {sorted(map(str, state))}; it needs `header` and `arrays`, as "
+                "state_dict() gives them"
+            )
+        named = cast("Mapping[str, Any]", arrays)
         # Copies: two controllers may load the same state.
-        arrays = {name: np.array(value) for name, value in state["arrays"].items()}
-        return self._restore(state["header"], arrays, keys)
+        copies = {name: np.array(value) for name, value in named.items()}
+        return self._restore(dict(cast("Mapping[str, Any]", header)), copies, keys)
 
     def _restore(
         self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]

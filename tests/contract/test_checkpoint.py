@@ -67,6 +67,17 @@ def test_state_dict_of_another_pool_is_refused():
         c.load_state_dict(trained().state_dict())
 
 
+@pytest.mark.parametrize(
+    "state", [{}, {"header": {}}, {"arrays": {}}, {"header": {}, "arrays": []}, {"header": 1}]
+)
+def test_state_dict_in_part_is_refused(state):
+    c = trained()
+    before = c.digest()
+    with raises(gdro.CheckpointError, "header", "arrays", "state_dict"):
+        c.load_state_dict(state)
+    assert c.digest() == before
+
+
 def edit(path, **changes):
     with np.load(path) as file:
         arrays = dict(file)

@@ -97,7 +97,7 @@ def test_a_full_disk_while_the_log_is_rewound(tmp_path):
     with largest_file(100), h.raises(gdro.LogError, "cannot write the run log"):
         resumed.load(tmp_path / "state.npz")
     assert resumed.digest() == before
-    assert {k: v for k, v in files(tmp_path / "gdro").items() if not k.startswith(".")} == kept
+    assert files(tmp_path / "gdro") == kept
     resumed.load(tmp_path / "state.npz")
     assert [r["ticket"] for r in read_jsonl(tmp_path / "gdro" / STEPS)] == [0, 1]
 
@@ -121,6 +121,8 @@ def test_folders_that_cannot_be_written():
                 h.warm(c, 1)
             with h.raises(gdro.LogError, "Permission denied"):
                 RunLog(folder / "another")
+            with h.raises(gdro.LogError, "Permission denied"):
+                c.log.set_aside()
         assert files(folder) | files(folder / "gdro") == kept
         folder.chmod(0o755)
 
@@ -161,6 +163,29 @@ def test_a_damaged_line_inside_a_log(tmp_path, line):
     with h.raises(gdro.LogError, STEPS, "move"):
         resumed.load(tmp_path / "state.npz")
     assert steps.read_bytes() == before
+
+
+def test_damage_in_groups_leaves_the_log_as_it_was(tmp_path):
+    """Neither file is replaced, and no part is left, before both were read."""
+    c = h.controller("joint", log=RunLog(tmp_path / "gdro"))
+    h.warm(c, 1)
+    c.save(tmp_path / "state.npz")
+    h.warm(c, 2)
+    groups = tmp_path / "gdro" / GROUPS
+    groups.write_bytes(groups.read_bytes() + b"{\n")
+    kept = files(tmp_path / "gdro")
+    resumed = h.controller("joint", log=RunLog(tmp_path / "gdro"))
+    with h.raises(gdro.LogError, GROUPS, "damaged"):
+        resumed.load(tmp_path / "state.npz")
+    assert files(tmp_path / "gdro") == kept
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path):
+    log = RunLog(tmp_path)
+    (tmp_path / "prompts.jsonl" / "in the way").mkdir(parents=True)
+    with h.raises(gdro.LogError, "cannot write the run log"):
+        log.write_prompts([("k", "text")])
+    assert files(tmp_path) == {}
 
 
 def test_opening_a_long_log_reads_its_end_alone(tmp_path, monkeypatch):
