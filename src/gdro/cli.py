@@ -119,12 +119,15 @@ def _study(arguments: argparse.Namespace) -> int:
     from tqdm.auto import tqdm
 
     from gdro.study import load_study, publish, run_study
+    from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
 
     study = load_study(arguments.config, arguments.overrides)
     workers = arguments.workers or os.cpu_count() or 1
     if workers < 1:
         raise GdroError(f"--workers is {workers}; it must be at least 1")
-    folder = arguments.output / study.name / ("exploration" if arguments.explore else "confirmation")
+    folder = arguments.output / study.name / (EXPLORATION if arguments.explore else CONFIRMATION)
+    if not arguments.explore:
+        refuse_explored(study, arguments.output)
 
     def progress(finished: Any, **sizes: int) -> Any:
         return tqdm(finished, desc=study.name, unit="run", smoothing=0.0, **sizes)

@@ -14,6 +14,7 @@ import pytest
 
 from gdro.cli import main
 from gdro.study import StudyError, load_study, run_study
+from gdro.study.explored import refuse_explored
 from gdro.study.results import summarise
 from gdro.study.runner import jobs
 from gdro.study.testbeds.chains import Chains
@@ -129,6 +130,37 @@ def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:
     assert "never results" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
     assert "for choosing, not for reporting" in (tmp_path / "runs/tiny/exploration/table.md").read_text()
+    # Another study, whose file knows nothing of what was explored, on one of the seeds.
+    (tmp_path / "other").mkdir()
+    other = config(tmp_path / "other", TWO_BEDS.replace("name: tiny", "name: other"))
+    again = ["study", str(other), "seeds=1-2", "exploration_seeds=8", *command[3:]]
+    assert main(again) == 2
+    refused = capsys.readouterr().err
+    assert all(part in refused for part in ("'other'", "[1]", "'tiny' explored", "take fresh ones"))
+    assert not (tmp_path / "runs/other").exists() and not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "refused"),
+    [
+        ({"testbed": "x", "task": "chains", "seed": 101}, True),
+        ({"testbed": "chains", "task": "strings", "seed": 101}, False),
+        ({"testbed": "chains", "task": "chains", "seed": 7}, False),
+        ({"testbed": "chains", "seed": 101}, True),
+        ({"testbed": "x", "seed": 101}, False),
+    ],
+)
+def test_only_the_same_task_and_seed_were_explored(tmp_path: Path, run: dict, refused: bool) -> None:
+    """The last two are of a version that did not write down the task."""
+    log = tmp_path / "unrelated/exploration/runs.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps({"key": "k", "arm": "a", **run}) + "\n" + '{"cut off')
+    study = load_study(config(tmp_path))
+    if refused:
+        with pytest.raises(StudyError, match=r"'tiny' cannot confirm on seeds \[101\]: 'unrelated'"):
+            refuse_explored(study, tmp_path)
+    else:
+        refuse_explored(study, tmp_path)
 
 
 @pytest.mark.parametrize(

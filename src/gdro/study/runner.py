@@ -94,7 +94,8 @@ def run_job(job: Job) -> dict[str, Any]:
     recipe, world = _world(*parts, job.seed, offered)
     model = load(warm_start_path(bed.warm_start))
     found = run(recipe, world, training, model, _controller_of(study, arm, job.seed), job.seed)
-    return {"key": job.key, "testbed": job.testbed, "arm": job.arm, "seed": job.seed, **found}
+    named = {"key": job.key, "testbed": job.testbed, "task": bed.task, "arm": job.arm, "seed": job.seed}
+    return {**named, **found}
 
 
 @lru_cache(maxsize=2)
@@ -132,7 +133,8 @@ def run_study(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / RUNS_FILE
     wanted = {(job.key, job.testbed, job.arm): job for job in jobs(study, explore)}
-    found = {_identity(r): r for r in _read(log)}
+    found = {_identity(r): r for r in read_runs(log)}
+    drop_partial_line(log)
     todo = [job for identity, job in wanted.items() if identity not in found]
     finished = _finished(todo, workers)
     with log.open("a") as file:
@@ -145,13 +147,15 @@ def run_study(
     return [found[identity] for identity in wanted]
 
 
-def _read(log: Path) -> list[dict[str, Any]]:
-    if not log.exists():
-        return []
-    records = list(read_jsonl(log))
-    if any("key" not in r for r in records):
+def read_runs(log: Path) -> list[dict[str, Any]]:
+    """Finished runs of a study's log; a last line that a kill cut off is none.
+
+    Raises:
+        StudyError: A line is no run of a study.
+    """
+    records = list(read_jsonl(log)) if log.exists() else []
+    if any({"key", "testbed", "arm", "seed"} - r.keys() for r in records):
         raise StudyError(f"{log} holds lines that are no runs of a study; move it away")
-    drop_partial_line(log)
     return records
 
 
