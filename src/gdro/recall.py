@@ -82,6 +82,24 @@ def place(
     return Placed(tuple(joining), _shortest(dead_R, outcome)[: len(joining)])
 
 
+def weight_of(
+    prompt_M: IntArray, prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
+) -> FloatArray:
+    """Weight of replays in their groups: that of the prompt's last kept row.
+
+    Args:
+        prompt_M: Dataset index of each replay, shape (M,).
+        prompt_R: Of each row, shape (R,).
+        weight_R: Weight of each row, shape (R,).
+        keep_R: Rows that are kept, shape (R,).
+
+    Returns:
+        Zero where no row of the prompt is kept, shape (M,).
+    """
+    kept = dict(zip(prompt_R[keep_R].tolist(), weight_R[keep_R].tolist(), strict=True))
+    return np.array([kept.get(prompt, 0.0) for prompt in prompt_M.tolist()], np.float64)
+
+
 def _shortest(dead_R: BoolArray, outcome: Outcome) -> IntArray:
     rows = np.flatnonzero(dead_R)
     if outcome.tokens_R is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdro.numerics.ragged import group_statistics
-from gdro.recall import Placed
+from gdro.recall import Placed, weight_of
 from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Weights
 
 _EPS = 1e-4  # as in TRL
@@ -19,8 +19,8 @@ class Rows:
 
     Attributes:
         prompt_R: Dataset index of each, shape (R,).
-        reward_R: Its reward, shape (R,).
-        weight_R: Factor on the advantage, zero for dropped rows, shape (R,).
+        reward_R: Its reward, NaN where it has none, shape (R,).
+        weight_R: Factor on the advantage, zero for dropped rows and those without a reward, shape (R,).
         counted_R: Whether the row counts in its group's mean and deviation, shape (R,).
     """
 
@@ -31,16 +31,16 @@ class Rows:
 
     @classmethod
     def of(cls, outcome: Outcome, weights: Weights) -> Rows:
-        """The rows of an outcome."""
-        keep_R = weights.keep_R
-        counted_R = np.ones(len(keep_R), bool) if weights.baseline == "all" else keep_R
-        weight_R = np.where(keep_R, weights.weight_R, 0.0)
-        return cls(outcome.prompt_R, outcome.reward_R, weight_R, counted_R)
+        """The rows of an outcome; what stands in the place of a reward that is none counts nowhere."""
+        valid_R = outcome.valid_mask_R
+        keep_R = weights.keep_R & valid_R
+        counted_R = valid_R if weights.baseline == "all" else keep_R
+        reward_R = np.where(valid_R, outcome.reward_R, np.nan)
+        return cls(outcome.prompt_R, reward_R, np.where(keep_R, weights.weight_R, 0.0), counted_R)
 
     def with_replays(self, prompt_M: IntArray) -> Rows:
         """With remembered successes of reward one in their groups; each has its group's weight."""
-        row_of = dict(zip(self.prompt_R.tolist(), range(len(self.prompt_R)), strict=True))
-        weight_M = self.weight_R[[row_of[prompt] for prompt in prompt_M.tolist()]]
+        weight_M = weight_of(prompt_M, self.prompt_R, self.weight_R, self.weight_R != 0)
         ones = np.ones(len(prompt_M))
         return Rows(
             np.concatenate([self.prompt_R, prompt_M]),
@@ -50,13 +50,14 @@ class Rows:
         )
 
     def advantage_R(self) -> FloatArray:
-        """Advantages normalised inside each group, times the weights, shape (R,)."""
+        """Normalised inside each group, times the weights; zero without a reward, shape (R,)."""
         prompt_P, position_R = np.unique(self.prompt_R, return_inverse=True)
         counted_R = self.counted_R
         groups = group_statistics(self.reward_R[counted_R], position_R[counted_R], len(prompt_P))
         deviation_R = np.nan_to_num(groups.std_P)[position_R]
         mean_R = np.nan_to_num(groups.mean_P)[position_R]
-        return self.weight_R * (self.reward_R - mean_R) / (deviation_R + _EPS)
+        centred_R = np.where(np.isnan(self.reward_R), 0.0, self.reward_R - mean_R)
+        return self.weight_R * centred_R / (deviation_R + _EPS)
 
     def advantage_with(self, placed: Placed) -> FloatArray:
         """Advantages with what was recalled behind the rows, shape (R + M,)."""

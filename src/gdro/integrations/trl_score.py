@@ -10,6 +10,7 @@ import torch
 
 from gdro.integrations.trl_advantages import Ragged, advantages, total_rewards
 from gdro.integrations.trl_support import Correct
+from gdro.recall import weight_of
 from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
 
@@ -148,11 +149,8 @@ def _joined(
     prompt_M: IntArray, prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     """Prompts, weights and keeps with those of replays behind them."""
-    kept = np.flatnonzero(keep_R)
-    row_of = dict(zip(prompt_R[kept].tolist(), kept.tolist(), strict=True))
-    weight_M = weight_R[[row_of[prompt] for prompt in prompt_M.tolist()]]
     return (
         np.concatenate([prompt_R, prompt_M]),
-        np.concatenate([weight_R, weight_M]),
+        np.concatenate([weight_R, weight_of(prompt_M, prompt_R, weight_R, keep_R)]),
         np.concatenate([keep_R, np.ones(len(prompt_M), bool)]),
     )
