@@ -94,3 +94,75 @@ def test_damage_is_found(tmp_path, damage, monkeypatch):
     with pytest.raises(CheckpointError):
         fresh.load(path)
     assert same(fresh[1], rollout(3))
+
+
+def edited(path, **arrays):
+    """A store of two rollouts, with some arrays of its file replaced."""
+    store = RolloutStore(Problem(KEYS), 10_000)
+    store.put(0, rollout(3))
+    store.put(4, rollout(2))
+    store.save(path)
+    with np.load(path) as file:
+        given = dict(file)
+    found = given | {name: change(given[name]) for name, change in arrays.items()}
+    np.savez(path, **{name: array for name, array in found.items() if array is not None})
+
+
+def put(place, value):
+    def change(array):
+        array[place] = value
+        return array
+
+    return change
+
+
+STRANGE = {
+    "negative token": {"completion_ids": put(1, -1)},
+    "token beyond the vocabulary": {"prompt_ids": put(2, 99)},
+    "largest token": {"completion_ids": put(0, 2**31 - 1)},
+    "tokens of floats": {"completion_ids": lambda a: a.astype(float)},
+    "tokens of 64 bits": {"completion_ids": lambda a: a.astype(np.int64)},
+    "tokens of text": {"prompt_ids": lambda a: a.astype("U4")},
+    "tokens in two axes": {"prompt_ids": lambda a: a[:, None]},
+    "one token": {"completion_ids": lambda a: a[0]},
+    "no reward": {"rewards_MK": put(0, np.nan)},
+    "infinite reward": {"rewards_MK": put((1, 0), np.inf)},
+    "huge reward": {"rewards_MK": put((1, 1), -1e30)},
+    "rewards of text": {"rewards_MK": lambda a: a.astype("U4")},
+    "rewards of doubles": {"rewards_MK": lambda a: a.astype(float)},
+    "another K": {"rewards_MK": lambda a: a[:, :1]},
+    "K of none": {"rewards_MK": lambda a: a[:, :0]},
+    "rewards in one axis": {"rewards_MK": lambda a: a[:, 0]},
+    "too few rewards": {"rewards_MK": lambda a: a[:1]},
+    "keys of text": {"key_hash_M": lambda a: a.astype("U20")},
+    "keys in two axes": {"key_hash_M": lambda a: a[:, None]},
+    "keys of signed numbers": {"key_hash_M": lambda a: a.astype(np.int64)},
+    "no keys": {"key_hash_M": lambda a: None},
+    "a key twice": {"key_hash_M": lambda a: a[[0, 0]]},
+    "an empty answer": {"completion_length_M": lambda a: np.array([0, a.sum()])},
+    "a negative length": {"completion_length_M": lambda a: np.array([-1, a.sum() + 1])},
+    "lengths that overflow": {"prompt_length_M": lambda a: np.array([2**63 - 1, 2**63 - 1])},
+    "lengths of floats": {"prompt_length_M": lambda a: a.astype(float)},
+    "lengths of text": {"prompt_length_M": lambda a: a.astype("U4")},
+    "lengths in two axes": {"prompt_length_M": lambda a: a[:, None]},
+    "one length": {"prompt_length_M": lambda a: a[0]},
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_what_no_run_stores_is_refused(tmp_path, case):
+    edited(tmp_path / "s.npz", **STRANGE[case])
+    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, num_rewards=2)
+    store.put(1, rollout(3))
+    with pytest.raises(CheckpointError, match=r"damaged: .* go back|lacks"):
+        store.load(tmp_path / "s.npz")
+    assert list(store._rollouts) == [1]
+    assert same(store[1], rollout(3))
+
+
+def test_a_reward_function_that_gave_none_is_no_damage(tmp_path):
+    edited(tmp_path / "s.npz", rewards_MK=put((0, 1), np.nan))
+    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, num_rewards=2)
+    store.load(tmp_path / "s.npz")
+    assert np.isnan(store[0].rewards_K).tolist() == [False, True]
+    assert store[0].prompt_ids.base is None, "a view would keep the tokens of the whole file"

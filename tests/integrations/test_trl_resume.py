@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -47,12 +48,24 @@ def test_resume_after_any_step_is_bit_identical(tmp_path: Path, strategy: str) -
     assert (recalled > 4) == (strategy == MEMORY)
 
 
-def test_resume_needs_the_store(tmp_path: Path) -> None:
-    make(tmp_path, MEMORY, max_steps=2).train()
+def test_a_refused_store_leaves_the_controller(tmp_path: Path) -> None:
+    make(tmp_path, MEMORY, max_steps=3).train()
     checkpoint = tmp_path / "checkpoint-2"
-    (checkpoint / "gdro_memory.npz").unlink()
-    with pytest.raises(CheckpointError, match="gdro_memory"):
-        make(tmp_path, MEMORY, max_steps=4).train(resume_from_checkpoint=str(checkpoint))
+    store, log = checkpoint / "gdro_memory.npz", tmp_path / "gdro/steps.jsonl"
+    kept, before = log.read_bytes(), make(tmp_path, MEMORY).controller.digest()
+    with np.load(store) as file:
+        arrays = dict(file)
+    assert len(arrays["completion_ids"])
+    for name, value in (("completion_ids", len(tiny.ALPHABET)), ("rewards_MK", np.nan), ("", None)):
+        if name:
+            np.savez(store, **arrays | {name: np.full_like(arrays[name], value)})
+        else:
+            store.unlink()
+        again = make(tmp_path, MEMORY, max_steps=4)
+        with pytest.raises(CheckpointError, match="gdro_memory"):
+            again.train(resume_from_checkpoint=str(checkpoint))
+        assert again.controller.digest() == before
+        assert log.read_bytes() == kept
 
 
 def test_new_run_sets_the_old_log_aside(tmp_path: Path) -> None:

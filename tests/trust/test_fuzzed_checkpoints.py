@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import gdro
 import helpers as h
 from gdro import checkpoint
+from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 
 VARIANTS = ("joint", "memory", "sec", "greso", "rollout-exp3p-True", "mopps", "reinforce-ada", "adarft",
             "difficulty-pool")  # fmt: skip
@@ -94,6 +95,48 @@ def test_mutated_arrays_are_refused_or_harmless(tmp_path_factory, variant, rando
             plan = controller.plan(h.request())
             assert plan.rollouts_P.sum() == 64
             assert np.isfinite(h.close(controller, plan)).all()
+
+
+VOCABULARY, REWARDS = 50, 2
+
+
+def new_store():
+    return RolloutStore(h.problem(), 2**20, VOCABULARY, REWARDS)
+
+
+@pytest.fixture(scope="module")
+def arrays_of_a_store(tmp_path_factory):
+    store, rng = new_store(), np.random.default_rng(0)
+    for prompt in range(0, h.N, 7):
+        tokens = rng.integers(0, VOCABULARY, (2, prompt % 5 + 1), np.int32)
+        store.put(prompt, StoredRollout(*tokens, rng.random(REWARDS, np.float32)))
+    path = tmp_path_factory.mktemp("store") / "store.npz"
+    store.save(path)
+    with np.load(path) as file:
+        return dict(file)
+
+
+@given(random=st.randoms(use_true_random=False))
+def test_mutated_stores_are_refused_or_harmless(tmp_path_factory, arrays_of_a_store, random):
+    path = tmp_path_factory.mktemp("fuzz") / "store.npz"
+    np.savez(path, **mutated(arrays_of_a_store, random))
+    store = new_store()
+    kept = StoredRollout(*np.ones((2, 3), np.int32), np.ones(REWARDS, np.float32))
+    store.put(5, kept)
+    try:
+        store.load(path)
+    except gdro.CheckpointError:
+        assert store[5] is kept and len(store) == 1, "a refused store leaves nothing behind"
+        return
+    rollouts = [store[prompt] for prompt in range(h.N) if prompt in store]
+    assert store.nbytes == sum(rollout.nbytes for rollout in rollouts)
+    for rollout in rollouts:
+        for ids in (rollout.prompt_ids, rollout.completion_ids):
+            assert ids.dtype == np.int32 and ids.ndim == 1 and len(ids)
+            assert 0 <= ids.min() <= ids.max() < VOCABULARY
+        assert rollout.rewards_K.shape == (REWARDS,)
+        assert np.nanmax(np.abs(rollout.rewards_K)) <= 1e18
+    store.save(path)  # what was taken over can be written again
 
 
 def npz(path, members, compression=zipfile.ZIP_STORED):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro import checkpoint
-from gdro.codec import required
+from gdro.codec import Arrays, required
 from gdro.errors import CheckpointError, StrategyError
-from gdro.types import IntArray, Problem
+from gdro.types import LARGEST, IntArray, Problem
 
 _SCHEMA = 1
+_DTYPES = {
+    "key_hash_M": np.uint64, "prompt_length_M": np.int64, "completion_length_M": np.int64,
+    "prompt_ids": np.int32, "completion_ids": np.int32, "rewards_MK": np.float32,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,18 +48,28 @@ class RolloutStore:
     Args:
         problem: The pool, whose keys identify prompts across runs.
         max_bytes: Most bytes of tokens and rewards.
+        vocabulary: Tokens that the model has; a file with others is refused.
+        num_rewards: K; a file with another number of rewards is refused.
 
     Raises:
         StrategyError: `max_bytes` is not positive.
     """
 
-    def __init__(self, problem: Problem, max_bytes: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        max_bytes: int,
+        vocabulary: int | None = None,
+        num_rewards: int | None = None,
+    ) -> None:
         if max_bytes < 1:
             raise StrategyError(
                 f"memory_bytes is {max_bytes!r}; allowed: 1 or more (1,000 tokens take 4 kB)"
             )
         self._problem = problem
         self._max_bytes = max_bytes
+        self._vocabulary = 2**31 if vocabulary is None else vocabulary
+        self._num_rewards = num_rewards
         self._rollouts: OrderedDict[int, StoredRollout] = OrderedDict()
         self.nbytes = 0
 
@@ -90,38 +105,80 @@ class RolloutStore:
         }
         checkpoint.write(path, {"schema": _SCHEMA, "kind": "rollout store"}, arrays)
 
-    def load(self, path: str | Path) -> None:
-        """Take over the store of a file; prompts that the pool does not have are left out.
+    def read(self, path: str | Path) -> list[tuple[int, StoredRollout]]:
+        """The rollouts of a file, all of it checked; the store stays as it is.
+
+        Args:
+            path: A file from `save`.
+
+        Returns:
+            Prompt and rollout, oldest first; prompts that the pool does not have are left out.
 
         Raises:
-            CheckpointError: The file is missing, damaged, or not a store.
+            CheckpointError: The file is missing, damaged, not a store, or holds what no run stores.
         """
         header, arrays = checkpoint.read(path)
         if (header.get("schema"), header.get("kind")) != (_SCHEMA, "rollout store"):
             raise CheckpointError(f"{path} is no rollout store of this version, but {header!r:.80}")
-        get = {name: required(arrays, name) for name in _ARRAYS}
-        num = len(get["key_hash_M"])
-        lengths = (get["prompt_length_M"], get["completion_length_M"])
-        tokens = (get["prompt_ids"], get["completion_ids"])
-        fits = all(
-            length.shape == (num,) and bool((length >= 0).all()) and int(length.sum()) == len(ids)
-            for length, ids in zip(lengths, tokens, strict=True)
-        )
-        if not fits or len(get["rewards_MK"]) != num:
-            raise CheckpointError(f"{path} is damaged: its arrays do not fit each other")
+        bad = _misfit(arrays) or self._strange(arrays)
+        if bad:
+            raise CheckpointError(f"{path} is damaged: {bad}; go back to an earlier checkpoint")
         index = {key: i for i, key in enumerate(self._problem.key_hash_N.tolist())}
         prompts, answers = (
-            np.split(ids, np.cumsum(length)[:-1]) for ids, length in zip(tokens, lengths, strict=True)
+            np.split(arrays[f"{name}_ids"], np.cumsum(arrays[f"{name}_length_M"])[:-1])
+            for name in ("prompt", "completion")
         )
+        rows = (
+            zip(prompts, answers, arrays["rewards_MK"], strict=True) if len(arrays["rewards_MK"]) else ()
+        )
+        # Copies: a view would keep the whole file's tokens, whatever the limit of bytes.
+        found = (StoredRollout(*(part.copy() for part in row)) for row in rows)
+        keys = arrays["key_hash_M"].tolist()
+        return [(index[k], rollout) for k, rollout in zip(keys, found, strict=True) if k in index]
+
+    def take(self, rollouts: Iterable[tuple[int, StoredRollout]]) -> None:
+        """Hold these rollouts, as `read` gave them, and no others."""
         self._rollouts.clear()
         self.nbytes = 0
-        for m, key in enumerate(get["key_hash_M"].tolist()):
-            if key in index:
-                rollout = StoredRollout(prompts[m], answers[m], get["rewards_MK"][m])
-                self.put(index[key], rollout)
+        for prompt, rollout in rollouts:
+            self.put(prompt, rollout)
+
+    def load(self, path: str | Path) -> None:
+        """Take over the store of a file. Errors as for `read`; the store is then as it was."""
+        self.take(self.read(path))
+
+    def _strange(self, arrays: Arrays) -> str | None:
+        """What in these arrays no run stores, None if nothing."""
+        for name in ("prompt_ids", "completion_ids"):
+            ids = arrays[name]
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocabulary:
+                return f"{name} spans {ids.min()}..{ids.max()}, tokens are 0..{self._vocabulary - 1}"
+        rewards_MK = arrays["rewards_MK"]
+        if not len(rewards_MK):
+            return None
+        if self._num_rewards not in (None, rewards_MK.shape[1]):
+            return f"it has {rewards_MK.shape[1]} rewards a rollout, the trainer has {self._num_rewards}"
+        # A reward function may give None, and NaN stands for it; of a success, one has given a number.
+        none_MK = np.isnan(rewards_MK)
+        if bool(none_MK.all(1).any()) or bool((np.abs(rewards_MK[~none_MK]) > LARGEST).any()):
+            return f"a rollout has no reward, or one above {LARGEST:g} in size"
+        return None
 
 
-_ARRAYS = (
-    "key_hash_M", "prompt_length_M", "completion_length_M", "prompt_ids", "completion_ids",
-    "rewards_MK",
-)  # fmt: skip
+def _misfit(arrays: Arrays) -> str | None:
+    """Which array has another type or shape than the others need, None if all fit."""
+    for name, dtype in _DTYPES.items():
+        array, dims = required(arrays, name), (2 if name.endswith("_MK") else 1)
+        # A store without rollouts cannot know K.
+        if array.dtype != dtype or (array.ndim != dims and array.shape != (0,)):
+            return f"{name} has type {array.dtype} and shape {array.shape}"
+    num = len(arrays["key_hash_M"])
+    if len(np.unique(arrays["key_hash_M"])) < num or len(arrays["rewards_MK"]) != num:
+        return f"it names a prompt twice, or has {len(arrays['rewards_MK'])} rewards for {num} prompts"
+    for name in ("prompt", "completion"):
+        length_M, most = arrays[f"{name}_length_M"], len(arrays[f"{name}_ids"])
+        # Each below the total first, so that their sum cannot overflow.
+        fits = len(length_M) == num and bool(((length_M > 0) & (length_M <= most)).all())
+        if not fits or int(length_M.sum()) != most:
+            return f"{name}_length_M does not fit {num} prompts and {most} tokens"
+    return None

@@ -23,7 +23,7 @@ from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wante
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved
 from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
-from gdro.integrations.trl_memory import TrlMemory
+from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_support import (
@@ -221,11 +221,15 @@ class GDROMixin:
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self._gdro_open_log(resumed=True)
-            self.controller.load(Path(checkpoint) / STATE_FILE)
-            if self._gdro_memory is not None:
-                self._gdro_memory.load(Path(checkpoint))
+        if checkpoint is None:
+            return
+        store = None if self._gdro_memory is None else self._gdro_memory.store
+        # Read and checked before the controller moves: a refused checkpoint changes nothing.
+        remembered = None if store is None else store.read(Path(checkpoint) / STORE_FILE)
+        self._gdro_open_log(resumed=True)
+        self.controller.load(Path(checkpoint) / STATE_FILE)
+        if store is not None and remembered is not None:
+            store.take(remembered)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As the trainer's; True resumes from the newest whole checkpoint, not from one cut off."""

@@ -86,7 +86,8 @@ class TrlMemory:
 
     def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
         check_memory(trainer.args)
-        self.store = RolloutStore(problem, max_bytes)
+        vocabulary = trainer.model.config.get_text_config().vocab_size
+        self.store = RolloutStore(problem, max_bytes, vocabulary, len(trainer.reward_funcs))
         self._trainer = trainer
         self._last: Joining | None = None
         self._rows = 1
@@ -157,14 +158,6 @@ class TrlMemory:
     def save(self, folder: Path) -> None:
         """Write the store beside a checkpoint's other files."""
         self.store.save(folder / STORE_FILE)
-
-    def load(self, folder: Path) -> None:
-        """Take over the store of a checkpoint.
-
-        Raises:
-            CheckpointError: The file is missing or damaged.
-        """
-        self.store.load(folder / STORE_FILE)
 
     def _remember(self, step: Step) -> None:
         """Store the latest success of each prompt, on every rank alike."""
