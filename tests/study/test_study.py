@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from gdro.cli import main
-from gdro.study import StudyError, load_study, run_study
+from gdro.study import StudyError, load_study, publish, run_study
 from gdro.study.explored import refuse_explored
-from gdro.study.results import summarise
+from gdro.study.results import markdown, summarise
 from gdro.study.runner import jobs
 from gdro.study.testbeds.chains import Chains
 
@@ -76,7 +76,9 @@ def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
         "tokens",
     } <= set(row)
     assert row["seeds"] == [100, 101]
-    assert (folder / "figures/forest.png").stat().st_size > 1000
+    for name in ("forest", "curves"):
+        assert (folder / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert "worst slice, mean@8 points" in (folder / "table.md").read_text() and not found["warnings"]
     assert (folder / "report.html").read_text().count("data-panel=") == 3
     # Killed in the middle of a line: the finished runs stay, the others are run again.
     kept = log.read_text().splitlines(keepends=True)
@@ -214,6 +216,23 @@ def test_two_identical_arms_show_no_difference(tmp_path: Path) -> None:
     assert found["random"]["chains"]["trained"] != row["trained"]
 
 
+def test_a_study_of_two_arms_says_that_it_has_no_placebo(tmp_path: Path) -> None:
+    """Allowed, but on every output; an arm of the kind that is missing ends it."""
+    text = CONFIG.replace("  random: {strategy: random-rollouts}\n", "")
+    one = load_study(config(tmp_path, text))
+    text = text.replace("placebo-weights", "joint")
+    two = load_study(config(tmp_path, text))
+    records = [record(arm, seed, 0.4) for arm in ("grpo", "placebo") for seed in (100, 101)]
+    assert len(summarise(one, records)["warnings"]) == 1
+    assert summarise(one, records)["warnings"][0].startswith("No random arm:")
+    made = publish(two, records, tmp_path, tmp_path / "results", explore=False)
+    assert made.results is not None
+    (warning,) = json.loads(made.results.read_text())["warnings"]
+    assert warning.startswith("No placebo and no random arm:")
+    assert f"**{warning}**" in made.table.read_text()
+    assert f"<b>{warning}</b>" in made.page.read_text()
+
+
 def test_arms_run_on_the_groups_and_seeds_they_name(tmp_path: Path) -> None:
     text = TWO_BEDS.replace("warm_start: chains-b", "warm_start: chains-b, group: noisy")
     text = text.replace("random-rollouts", "random-rollouts, groups: [noisy], seeds: 101")
@@ -232,6 +251,7 @@ def record(arm, seed, value, bed="chains", rollouts=100, tokens=1000):
         **{"rollouts": rollouts, "tokens": tokens, "trained": rollouts, "discarded": 0},
         **{"recalled": 0, "tail_share": 0.3, "easy_mean8": 0.9, "easy_pass8": 1.0},
         **{"middle_pass8": 0.5, "tail_pass8": value / 4, "curve": curve},
+        **{"middle_mean8": None, "tail_mean8": value / 8},
     }
 
 
@@ -252,5 +272,23 @@ def test_effects_by_hand(tmp_path: Path) -> None:
     assert found["random"]["chains"]["wins"] == 3
     assert found["placebo"]["chains"]["pass8_rel_mean"] == pytest.approx(-0.4)
     assert found["random"]["chains"]["worst_slice"]["points"] == pytest.approx(0.0)
+    assert found["random"]["chains"]["worst_slice_mean8"] == {"slice": "easy", "points": 0.0}
     assert all(0 <= row["p_holm"] <= 1 for arm in found.values() for row in arm.values())
     assert np.isfinite(found["random"]["chains"]["equal_tokens"]["mean"])
+
+
+def test_the_worst_slice_by_hand(tmp_path: Path) -> None:
+    """Half as good as .4 on one testbed and .8 on the other: an eighth of .2 and of .4 in the tail."""
+    study = load_study(config(tmp_path, TWO_BEDS))
+    records = [
+        record(arm, seed, value * factor, bed)
+        for arm, factor in (("grpo", 1.0), ("random", 0.5))
+        for bed, value in (("chains", 0.4), ("other", 0.8))
+        for seed in (100, 101)
+    ]
+    found = summarise(study, records)["arms"]["random"]
+    for place, points in (("chains", -2.5), ("other", -5.0), ("all testbeds", -3.75)):
+        worst = found[place]["worst_slice_mean8"]
+        assert worst["slice"] == "tail" and worst["points"] == pytest.approx(points)
+        assert found[place]["easy"]["low"] == 0.0
+    assert "| tail -3.8 |" in markdown(summarise(study, records))

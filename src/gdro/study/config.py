@@ -135,14 +135,19 @@ def _check_arms(study: Study) -> None:
         Difficulty(**{**study.difficulty, **arm.difficulty})
         training_of(study, arm)
         _subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
-    needed = {"placebo-weights": "placebo", "random-rollouts": "random"}
-    given = {arm.strategy for arm in study.arms.values()}
-    for strategy, kind in needed.items():
-        if len(study.arms) > 2 and strategy not in given:
+    if len(study.arms) > 2:
+        for kind, strategy in missing_placebos(study).items():
             raise StudyError(
                 f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
                 "and groups do something by themselves"
             )
+
+
+def missing_placebos(study: Study) -> dict[str, str]:
+    """Placebo and random arms that a study lacks: the strategy of each by its kind."""
+    needed = {"placebo": "placebo-weights", "random": "random-rollouts"}
+    given = {arm.strategy for arm in study.arms.values()}
+    return {kind: strategy for kind, strategy in needed.items() if strategy not in given}
 
 
 def _check_groups(study: Study, name: str, arm: StudyArm) -> None:

@@ -46,8 +46,9 @@ def publish(
     summary = summarise(study, records)
     heads, rows = table(summary)
     title = f"{study.name}, exploration" if explore else study.name
-    warning = f"<p><b>{escape(_WARNING)}</b></p>" if explore else ""
-    intro = f"<p>{escape(study.description)}</p>{warning}{html_table(heads, rows)}"
+    warnings = [*([_WARNING] if explore else []), *summary["warnings"]]
+    warned = "".join(f"<p><b>{escape(warning)}</b></p>" for warning in warnings)
+    intro = f"<p>{escape(study.description)}</p>{warned}{html_table(heads, rows)}"
     drawn = [*forests(summary), curves(summary, records)]
     page = write_page(title, intro, drawn, folder / "report.html", folder / "figures")
     text = f"# {title}\n\n{_WARNING if explore else study.description}\n\n{markdown(summary)}"

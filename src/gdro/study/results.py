@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.study.config import Study
+from gdro.study.config import Study, missing_placebos
 from gdro.study.statistics import Effect, at_budget, holm, paired
 from gdro.types import FloatArray
 
@@ -16,8 +16,8 @@ Record = dict[str, Any]
 Cell = dict[int, Record]
 
 _HEADS = ("arm", "testbed", "pass@8", "change, equal rollouts", "Holm p", "equal tokens generated",
-          "equal tokens in all", "easy mean@8, points", "tail pass@8", "wins", "tokens",
-          "trained")  # fmt: skip
+          "equal tokens in all", "easy mean@8, points", "worst slice, mean@8 points", "tail pass@8",
+          "wins", "tokens", "trained")  # fmt: skip
 
 
 def cells(records: Sequence[Record]) -> dict[str, dict[str, Cell]]:
@@ -36,7 +36,8 @@ def summarise(study: Study, records: Sequence[Record]) -> dict[str, Any]:
         records: Of its runs, on the seeds of one phase.
 
     Returns:
-        Plain data: `arms` by name, then by testbed, and by group of testbeds where it has several.
+        Plain data: `arms` by name, then by testbed, and by group of testbeds where it has several;
+        `warnings`, sentences that belong to every reading of the numbers.
     """
     by_bed = cells(records)
     arms: dict[str, dict[str, Any]] = {}
@@ -58,11 +59,23 @@ def summarise(study: Study, records: Sequence[Record]) -> dict[str, Any]:
         "study": study.name,
         "control": study.control,
         "groups": groups(study),
+        "warnings": _warnings(study),
         "arms": arms,
         "control_by_testbed": {
             bed: _level(list(f[study.control].values())) for bed, f in by_bed.items()
         },
     }
+
+
+def _warnings(study: Study) -> list[str]:
+    missing = missing_placebos(study)
+    if not missing:
+        return []
+    added = " and ".join(f"one with strategy: {strategy}" for strategy in missing.values())
+    return [
+        f"No {' and no '.join(missing)} arm: unequal weights and groups do something by themselves, and "
+        f"this study cannot tell that from what the strategy does; add {added}."
+    ]
 
 
 def groups(study: Study) -> list[str]:
@@ -86,6 +99,7 @@ def _compared(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
         "easy": asdict(_effect(pairs, lambda a, b: _difference(a, b, "easy_mean8"))),
         "tail_pass8_rel": _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8")),
         "worst_slice": _worst(pairs),
+        "worst_slice_mean8": _worst_slice([[pair] for pair in pairs]),
         **_level([b for _, b in pairs]),
     }  # fmt: skip
 
@@ -107,6 +121,7 @@ def _overall(pairs_by_bed: Mapping[str, list[tuple[Record, Record]]]) -> dict[st
         "equal_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens",)))),
         "equal_all_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens", "trained")))),
         "mean8_easy_delta": easy.mean, "easy": asdict(easy),
+        "worst_slice_mean8": _worst_slice(list(by_seed.values())),
         **_level([b for pairs in pairs_by_bed.values() for _, b in pairs]),
     }  # fmt: skip
 
@@ -168,6 +183,19 @@ def _worst(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
     return {"slice": name, "points": changes[name]}
 
 
+def _worst_slice(pairs_by_seed: Sequence[Sequence[tuple[Record, Record]]]) -> dict[str, Any]:
+    """The same on mean@8, over the testbeds of each seed; a slice that is empty everywhere is none."""
+    changes: dict[str, float] = {}
+    for name in ("tail", "middle", "easy"):
+        key = f"{name}_mean8"
+        if any(a[key] is not None for pairs in pairs_by_seed for a, _ in pairs):
+            changes[name] = float(np.mean([
+                np.mean([_difference(a, b, key) for a, b in pairs]) for pairs in pairs_by_seed
+            ]))  # fmt: skip
+    name = min(changes, key=lambda key: changes[key])
+    return {"slice": name, "points": changes[name]}
+
+
 def _adjust(arms: dict[str, dict[str, Any]]) -> None:
     """Holm's correction over the arms of each testbed, in place."""
     for bed in {bed for found in arms.values() for bed in found}:
@@ -180,18 +208,19 @@ def table(summary: dict[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows of the study's table."""
     rows: list[list[str]] = []
     for bed, level in summary["control_by_testbed"].items():
-        blank = [""] * 7
+        blank = [""] * 8
         rows.append([summary["control"], bed, f"{level['pass8']:.3f}", *blank,
                      f"{level['tokens']:,.0f}", f"{level['trained']:,.0f}"])  # fmt: skip
     for arm, found in summary["arms"].items():
         for bed, row in found.items():
+            worst = row["worst_slice_mean8"]
             tail = f"{row['tail_pass8_rel']:+.1%}" if "tail_pass8_rel" in row else ""
             rows.append([
                 arm, bed, f"{row['pass8']:.3f}", _interval(row, "pass8_rel_mean", "ci_low", "ci_high"),
                 f"{row['p_holm']:.3f}", _interval(row["equal_tokens"]),
                 _interval(row["equal_all_tokens"]),
                 f"{row['easy']['mean']:+.1f} ({row['easy']['low']:+.1f} to {row['easy']['high']:+.1f})",
-                tail, f"{row['wins']}/{len(row['seeds'])}",
+                f"{worst['slice']} {worst['points']:+.1f}", tail, f"{row['wins']}/{len(row['seeds'])}",
                 f"{row['tokens']:,.0f}", f"{row['trained']:,.0f}",
             ])  # fmt: skip
     return _HEADS, rows
@@ -202,7 +231,8 @@ def _interval(row: dict[str, Any], mean: str = "mean", low: str = "low", high: s
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """The table in Markdown."""
+    """The table in Markdown, after what must be known to read it."""
     heads, rows = table(summary)
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    warned = [f"**{warning}**\n" for warning in summary["warnings"]]
+    return "\n".join([*warned, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
