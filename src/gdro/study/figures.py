@@ -16,30 +16,46 @@ _VERDICTS = {"better": run_colour(1), "worse": run_colour(2), "not distinguishab
 
 
 def forests(summary: dict[str, Any]) -> list[Figure]:
-    """Relative change of pass@8 with intervals: by group of testbeds if any, and by testbed."""
-    arms = summary["arms"]
-    groups = [group for group in summary["groups"] if any(group in found for found in arms.values())]
-    drawn = [_forest("overview", "What each arm changes", summary, groups)] if groups else []
+    """Relative change of pass@8 with intervals: by group of testbeds if any, and by testbed.
+
+    The overview has the groups on which several arms ran, and the best arm on every testbed.
+    """
     beds = [*summary["control_by_testbed"]]
-    return [*drawn, _forest("forest", "What each arm changes, by testbed", summary, beds)]
+    by_bed = _by_arm(summary, beds)
+    drawn = [_forest("forest", "What each arm changes, by testbed", summary, by_bed)]
+    by_group = _by_arm(summary, summary["groups"])
+    if by_group:
+        best = next(iter(next(iter(by_group.values()))))
+        panels = {name: found for name, found in by_group.items() if len(found) > 1}
+        panels[f"{best}, by testbed"] = {
+            bed: found[best] for bed, found in by_bed.items() if best in found
+        }
+        drawn.insert(0, _forest("overview", "What each arm changes", summary, panels))
+    return drawn
 
 
-def _forest(name: str, title: str, summary: dict[str, Any], beds: list[str]) -> Figure:
+def _by_arm(summary: dict[str, Any], beds: list[str]) -> dict[str, dict[str, Any]]:
+    """Results of the arms that ran on each testbed or group, the best arm first."""
     arms = _best_first(summary["arms"], beds)
-    panels = [_effects(bed, {arm: found[bed] for arm, found in arms.items() if bed in found}, list(arms))
-              for bed in beds]  # fmt: skip
+    found = {bed: {arm: of[bed] for arm, of in arms.items() if bed in of} for bed in beds}
+    return {bed: by_arm for bed, by_arm in found.items() if by_arm}
+
+
+def _forest(name: str, title: str, summary: dict[str, Any], found: dict[str, dict[str, Any]]) -> Figure:
     reading = (
         f"Against {summary['control']}, paired by seed, at equal rollouts: an arm whose 95% bootstrap "
         "interval does not touch zero is told apart from it."
     )
     keys = [Key(name, colour) for name, colour in _VERDICTS.items()]
+    panels = [_effects(title, rows) for title, rows in found.items()]
     return Figure(name, title, reading, panels, "", keys)
 
 
-def _effects(bed: str, found: dict[str, Any], order: list[str]) -> Panel:
-    """A point and an interval an arm."""
+def _effects(title: str, found: dict[str, Any]) -> Panel:
+    """A point and an interval for each row, in their order."""
+    order = list(found)
     columns = {
-        "arm": list(found),
+        "arm": order,
         "effect": rounded(100 * row["pass8_rel_mean"] for row in found.values()),
         "low": rounded(100 * row["ci_low"] for row in found.values()),
         "high": rounded(100 * row["ci_high"] for row in found.values()),
@@ -72,7 +88,7 @@ def _effects(bed: str, found: dict[str, Any], order: list[str]) -> Panel:
              "encoding": {"x": {**x, "field": "effect"}}},
         ],
     }  # fmt: skip
-    return Panel(bed, spec, columns, heads, 70 + 19 * len(order))
+    return Panel(title, spec, columns, heads, 70 + 19 * len(order))
 
 
 def _zero() -> dict[str, Any]:
