@@ -59,6 +59,7 @@ bench: $(READY) browser  ## speed of the controllers and of a trainer step, agai
 	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy "uniform + memory" --no-target
 	$(BIN)/python benchmarks/report_page.py
+	$(BIN)/python benchmarks/study_speed.py
 
 chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a hundred thousand steps (docs/reliability.md)
 	$(BIN)/python tests/chaos/run_kills.py --simulated 150 --trained 54
