@@ -74,6 +74,14 @@ def test_single_runs_side_by_side(folder: Path, tmp_path: Path) -> None:
     assert [r.name for r in runs] == [f"{folder.name}/grpo", "both", "again/grpo"]
 
 
+def test_an_arm_may_be_called_as_the_logs_folder(tmp_path: Path) -> None:
+    for arm in ("grpo", "gdro"):
+        play(tmp_path / "seed-0" / arm, "uniform", steps=1)
+    assert [run.name for run in load_runs([tmp_path / "seed-0"])[0]] == ["grpo", "gdro"]
+    play(tmp_path / "verl/checkpoints", "uniform", steps=1)
+    assert load_runs([tmp_path / "verl/checkpoints"])[0][0].name == "verl"
+
+
 def test_a_log_of_format_1_is_drawn_without_what_it_lacks(folder: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(folder / "rollout-gdro/gdro", old)

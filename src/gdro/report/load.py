@@ -116,9 +116,12 @@ def _runs(directory: Path) -> list[Run]:
 
 
 def _name(log: Path) -> str:
-    # TRL writes OUTPUT_DIR/gdro, verl RUN/checkpoints/gdro.
-    parts = [part for part in log.absolute().parts if part not in ("gdro", "checkpoints")]
-    return parts[-1]
+    # TRL writes OUTPUT_DIR/gdro, verl RUN/checkpoints/gdro; an arm may be called gdro itself.
+    folder = log.absolute()
+    for written in ("gdro", "checkpoints"):
+        if folder.name == written:
+            folder = folder.parent
+    return folder.name
 
 
 def _order(log: Path) -> tuple[bool, str]:
