@@ -1,4 +1,4 @@
-"""What Prompt-GDRO's bandit scores take for the probability of a bin: that of the draw, of all prompts."""
+"""Prompt-GDRO's bandit scores: the probability of a bin is that of the draw, of all prompts."""
 
 from __future__ import annotations
 
