@@ -24,7 +24,7 @@ COMPOSITIONS = (
     "failure-sampling + rollout-gdro(n_max=8) + prompt-gdro",
     "greso + knapsack + dapo",
     "sec + hora + daro",
-    "difficulty-pool + random-rollouts + reinforce-ada",
+    "difficulty-pool + random-rollouts + dapo(refill=missing)",
     "failure-sampling + memory",
     "learning-progress + rollout-gdro + passk-advantages",
     "frontier-sampling + rollout-gdro(n_max=8) + memory(max_misses=4, anchors=3, candidates=9)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeVar, cast
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from gdro.errors import CheckpointError
 
 Arrays = dict[str, npt.NDArray[Any]]
+Remap = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
+_BY_BIN = re.compile(r"_B[A-Z]*$")
 T = TypeVar("T")
 
 
@@ -52,7 +55,8 @@ def decode(
     template: T,
     arrays: Mapping[str, npt.NDArray[Any]],
     prefix: str,
-    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]] | None = None,
+    remap: Remap | None = None,
+    rows: Remap | None = None,
 ) -> T:
     """Rebuild a state from arrays.
 
@@ -62,6 +66,7 @@ def decode(
         prefix: As for `encode`.
         remap: For arrays with one row a prompt (names ending in `_N`): (saved, fresh) -> array for
             the new pool.
+        rows: The same for arrays with one row a bin (names ending in `_B`, or `_B` and further axes).
 
     Returns:
         A new state.
@@ -73,9 +78,10 @@ def decode(
     for part in fields(template):  # pyright: ignore[reportArgumentType]  # a dataclass instance
         own, name = getattr(template, part.name), f"{prefix}/{part.name}"
         if is_dataclass(own):
-            values[part.name] = decode(own, arrays, name, remap)
+            values[part.name] = decode(own, arrays, name, remap, rows)
         else:
-            values[part.name] = _value(own, arrays, name, remap)
+            moved = remap if name.endswith("_N") else rows if _BY_BIN.search(name) else None
+            values[part.name] = _value(own, arrays, name, moved)
             _check_range(values[part.name], part, name)
     return type(template)(**values)
 
@@ -95,14 +101,14 @@ def _value(
     own: Any,
     arrays: Mapping[str, npt.NDArray[Any]],
     name: str,
-    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]] | None,
+    moved: Remap | None,
 ) -> Any:
     saved = required(arrays, name)
     if not isinstance(own, np.ndarray):
         return type(own)(_number(saved, np.asarray(own), name))
     fresh = cast("npt.NDArray[Any]", own)
-    if remap is not None and name.endswith("_N"):
-        saved = remap(saved, fresh)
+    if moved is not None:
+        saved = moved(saved, fresh)
     if saved.shape != fresh.shape or saved.dtype.kind != fresh.dtype.kind:
         raise CheckpointError(
             f"{name!r} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, this "

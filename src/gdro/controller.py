@@ -127,9 +127,11 @@ class Controller(Saved):
         drawn = self.apply and request.offered_P is None
         selector = self.strategy if drawn else Strategy[Any]()
         importance_P = selector.importance(self._state, self.belief, bin_P)
+        mass_B = selector.mass(self._state, self.belief)
         plan = Plan(
-            ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P, frozen(importance_P, np.float64)
-        )
+            ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P, frozen(importance_P, np.float64),
+            mass_B=frozen(mass_B, np.float64),
+        )  # fmt: skip
         self._plans.add(Pending(plan, shadow_P))
         self.ledger.plans += 1
         self.ledger.planned += request.num_rollouts

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.bins import Bins, binning
+from gdro.categories import Categories
 from gdro.codec import required
 from gdro.counts import Counts, DecayedCounts, WindowedCounts
 from gdro.errors import CheckpointError, StrategyError
@@ -192,6 +193,7 @@ def restored_tracker(
     problem: Problem,
     arrays: Mapping[str, npt.NDArray[Any]],
     remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
+    categories: Categories,
 ) -> DifficultyTracker:
     """A tracker from the arrays of a checkpoint.
 
@@ -200,31 +202,47 @@ def restored_tracker(
         problem: Today's pool.
         arrays: The checkpoint's arrays; ours are named `difficulty/...`.
         remap: (saved, fresh) -> rows of `saved` at their places in today's pool.
+        categories: The checkpoint's beside today's.
 
     Returns:
         The tracker.
 
     Raises:
-        CheckpointError: An array is missing or has another shape or type.
+        CheckpointError: An array is missing or has another shape or type, or a prompt another category.
     """
     tracker = DifficultyTracker(config, problem)
     values: dict[str, npt.NDArray[Any]] = {}
     for name, own in tracker.arrays().items():
         saved = required(arrays, f"difficulty/{name}")
+        if categories.changed:
+            saved, own = _recoded(name, saved, own, categories)
         values[name] = remap(saved, own) if "_N" in name else saved
         if values[name].shape != own.shape or values[name].dtype != own.dtype:
             raise CheckpointError(
                 f"difficulty/{name} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, "
                 f"this tracker needs {own.shape} {own.dtype}; use the options it was written with"
             )
-    _check_values(values, tracker)
+    _check_values(values, categories.num_bins)
+    values["bin_N"] = categories.bins(values["bin_N"]).astype(tracker.bin_N.dtype, copy=False)
     tracker.load_arrays(values)
     return tracker
 
 
-def _check_values(values: Mapping[str, npt.NDArray[Any]], tracker: DifficultyTracker) -> None:
+def _recoded(
+    name: str, saved: npt.NDArray[Any], own: npt.NDArray[Any], categories: Categories
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """An array of other categories and its like of today: means of the prior by name, bins as wide."""
+    if name == "prior" and saved.ndim == 1 and not len(saved) % 2:
+        halves = zip(np.split(saved, 2), np.split(own, 2), strict=True)
+        return np.concatenate([categories.rows(*half) for half in halves]), own
+    if name == "bin_N" and saved.dtype.kind == "i":  # fewer bins may take fewer bytes
+        return saved.astype(np.int64), own.astype(np.int64)
+    return saved, own
+
+
+def _check_values(values: Mapping[str, npt.NDArray[Any]], num_bins: int) -> None:
     """Raise for values that no run gives: they would be indices out of range, or spoil every weight."""
-    ranges = {"visits_N": (0, 2**31), "bin_N": (UNSEEN, tracker.binning.num_bins - 1)}
+    ranges = {"visits_N": (0, 2**31), "bin_N": (UNSEEN, num_bins - 1)}
     for name, value in values.items():
         low, high = ranges.get(name, (0, np.finfo(np.float32).max))
         # A NaN is neither above nor below.

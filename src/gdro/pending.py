@@ -78,11 +78,14 @@ def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
         frozen(np.concatenate([plan.importance_P, np.ones(len(fresh_P))]), np.float64),
         plan.num_prompts,
         plan.num_rollouts,
+        frozen(np.concatenate([plan.first_P, rollouts_P[len(plan.prompt_P) :]]), np.int64),
+        plan.mass_B,
     )
 
 
 _PLAN_ARRAYS = {
     "prompt_P": np.int64, "rollouts_P": np.int64, "bin_P": np.int64, "importance_P": np.float64,
+    "first_P": np.int64,
 }  # fmt: skip
 
 
@@ -159,13 +162,13 @@ class InFlight:
             header: JSON data of the checkpoint.
             arrays: Its arrays.
             num_prompts: Prompts of its pool.
-            num_bins: B.
+            num_bins: B of the checkpoint.
 
         Raises:
             CheckpointError: An array is missing, or holds what no plan holds.
         """
         plans = InFlight(self.limit)
-        plans._open = {ticket: _decode(ticket, arrays) for ticket in header["pending"]}
+        plans._open = {ticket: _decode(ticket, arrays, num_bins) for ticket in header["pending"]}
         for ticket, pending in plans._open.items():
             prompt, bin = int(pending.plan.prompt_P.max()), int(pending.plan.bin_P.max())
             if prompt >= num_prompts or bin >= num_bins:
@@ -178,8 +181,10 @@ class InFlight:
 
 
 def _encode(ticket: int, pending: Pending) -> Arrays:
-    optional = {"shadow_P": pending.shadow_P, "weight_P": pending.weight_P}
     plan = pending.plan
+    optional = {
+        "shadow_P": pending.shadow_P, "weight_P": pending.weight_P, "mass_B": plan.mass_B,
+    }  # fmt: skip
     arrays: Arrays = {name: getattr(plan, name) for name in _PLAN_ARRAYS}
     arrays |= {name: np.zeros(0) if v is None else v for name, v in optional.items()}
     arrays["counts"] = np.array(
@@ -188,24 +193,40 @@ def _encode(ticket: int, pending: Pending) -> Arrays:
     return {f"pending/{ticket}/{name}": array for name, array in arrays.items()}
 
 
-def _decode(ticket: int, arrays: Arrays) -> Pending:
-    get = {
-        name: required(arrays, f"pending/{ticket}/{name}")
+def _decode(ticket: int, arrays: Arrays, num_bins: int) -> Pending:
+    prefix = f"pending/{ticket}/"
+    # Not kept at first: what was extended then is taken for planned, and today's probabilities serve.
+    older = {"first_P": arrays.get(prefix + "rollouts_P", np.zeros(0)), "mass_B": np.zeros(0)}
+    get = {name: arrays.get(prefix + name, value) for name, value in older.items()}
+    get |= {
+        name: required(arrays, prefix + name)
         for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "counts")
+        if name not in older
     }
-    _check(ticket, get)
+    _check(ticket, get, num_bins)
     num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
     columns = {name: frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()}
-    plan = Plan(ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts)
+    plan = Plan(
+        ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts,
+        mass_B=frozen(get["mass_B"], np.float64),
+    )  # fmt: skip
     shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
     weight_P = get["weight_P"] if len(get["weight_P"]) else None
     return Pending(plan, shadow_P, weight_P, discarded, extensions)
 
 
-def _check(ticket: int, get: Arrays) -> None:
+def _check(ticket: int, get: Arrays, num_bins: int) -> None:
     """Raise unless the arrays of a plan fit each other and hold what a plan holds."""
     shape, shadow_P, weight_P = get["prompt_P"].shape, get["shadow_P"], get["weight_P"]
-    least = {"prompt_P": 0, "rollouts_P": 1, "bin_P": UNSEEN, "importance_P": 0, "counts": 0}
+    mass_B = get["mass_B"]
+    least = {
+        "prompt_P": 0,
+        "rollouts_P": 1,
+        "bin_P": UNSEEN,
+        "importance_P": 0,
+        "counts": 0,
+        "first_P": 1,
+    }
     fine = {
         **{
             name: get[name].dtype == dtype and get[name].shape == shape
@@ -216,11 +237,16 @@ def _check(ticket: int, get: Arrays) -> None:
         "weight_P": weight_P.shape in ((0,), shape)
         and weight_P.dtype.kind == "f"
         and bool(np.isfinite(weight_P).all()),
+        "mass_B": mass_B.shape in ((0,), (num_bins,))
+        and mass_B.dtype.kind == "f"
+        and bool(((mass_B >= 0) & (mass_B <= 1 + 1e-9)).all()),
     }
     fine |= {name: fine[name] and bool((get[name] >= low).all()) for name, low in least.items()}
     fine["prompt_P"] = (
         fine["prompt_P"] and len(shape) == 1 and len(np.unique(get["prompt_P"])) == shape[0] > 0
     )
+    if fine["first_P"] and fine["rollouts_P"]:
+        fine["first_P"] = bool((get["first_P"] <= get["rollouts_P"]).all())
     bad = next((name for name, good in fine.items() if not good), None)
     if bad is not None:
         raise CheckpointError(

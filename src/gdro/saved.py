@@ -10,6 +10,7 @@ import numpy as np
 
 from gdro import checkpoint
 from gdro.belief import Belief
+from gdro.categories import categories
 from gdro.codec import Arrays, decode, encode, required
 from gdro.difficulty import Difficulty, DifficultyTracker, restored_tracker
 from gdro.errors import CheckpointError
@@ -84,7 +85,9 @@ class Saved:
         Args:
             path: A file from `save`.
             keys: `exact` demands the same pool in the same order; `match` follows the keys into a
-                changed pool (new prompts start unseen, plans in flight are abandoned).
+                changed pool (new prompts start unseen, plans in flight are abandoned). Where bins are of
+                a column, `match` follows the names of its categories too: what was learned of a bin
+                stays with its category, new ones start fresh, and prompts move to today's.
 
         Returns:
             How many keys matched, were added and were removed.
@@ -117,14 +120,16 @@ class Saved:
         checkpoint.check_header(header, self._identity)
         checkpoint.check_values(header)
         match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
-        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap)
+        found = categories(header.get("categories"), self._tracker.binning, keys)
+        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap, found)
         strategy_state = decode(
             self.strategy.init(self.problem.num_prompts, self.belief.num_bins),
             arrays,
             "strategy",
             match.remap,
+            found.rows,
         )
-        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), self.belief.num_bins)
+        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), found.num_bins)
         ledger = Ledger.of(header.get("ledger"))
         if self.log is not None:
             self.log.rewind(plans.was_closed)
@@ -132,14 +137,16 @@ class Saved:
         self._tracker, self._state, self._plans = tracker, strategy_state, plans
         self.belief, self.ledger = Belief(tracker), ledger
         self._metrics, self._by_bin, self._last = dict(header["metrics"]), {}, None
-        if not match.same:  # indices of plans in flight mean other prompts now
+        if found.changed or not match.same:  # plans in flight are of other bins or prompts
             for ticket in self._plans.tickets:
                 self.abandon(ticket)
         return match
 
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
+        names = self._tracker.binning.categories
         header = {
             **self._identity,
+            **({"categories": list(names)} if names else {}),
             **self._plans.header(),
             "ledger": self.ledger.as_dict(),
             "metrics": dict(self._closed_metrics()),

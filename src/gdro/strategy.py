@@ -89,6 +89,11 @@ class Strategy(Generic[S]):
         return False
 
     @property
+    def needs_even(self) -> bool:
+        """Whether `extend` and `weigh` count on plans that give all prompts the same rollouts."""
+        return False
+
+    @property
     def splits_groups(self) -> bool:
         """Whether `weigh` may keep a part of a group, and compare it with all of the group."""
         return False
@@ -114,6 +119,10 @@ class Strategy(Generic[S]):
     def importance(self, state: S, belief: Belief, bin_P: IntArray) -> FloatArray:
         """Uniform probability over the probability of the draw, when `select` drew, shape (P,)."""
         return np.ones(len(bin_P))
+
+    def mass(self, state: S, belief: Belief) -> FloatArray:
+        """Probability that a prompt of `select` falls in each bin, shape (B,); the plan keeps it."""
+        return belief.size_C[1:] / belief.num_prompts
 
     def allocate(self, state: S, belief: Belief, draft: Draft, rng: np.random.Generator) -> IntArray:
         """Rollouts of each chosen prompt, shape (P,), at least 1, summing to the total."""

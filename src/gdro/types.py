@@ -83,6 +83,10 @@ class Plan:
             (P,); ones where prompts were offered or drawn uniformly.
         num_prompts: Prompts that were asked for: the first of `prompt_P`; those of extensions follow.
         num_rollouts: Rollouts that were asked for, which is the number of rows in the loss.
+        first_P: Rollouts that each prompt came into the plan with, shape (P,): what `rollouts_P` has
+            beyond them, an extension went on with.
+        mass_B: Probability with which a drawn prompt fell in each bin when the plan was made, shape
+            (B,); empty in plans of checkpoints that did not keep it.
     """
 
     ticket: int
@@ -92,8 +96,12 @@ class Plan:
     importance_P: FloatArray = field(default_factory=lambda: np.zeros(0))
     num_prompts: int = 0
     num_rollouts: int = 0
+    first_P: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    mass_B: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
+        if not len(self.first_P):
+            object.__setattr__(self, "first_P", self.rollouts_P)
         if not len(self.importance_P):
             object.__setattr__(self, "importance_P", frozen(np.ones(len(self.prompt_P)), np.float64))
         if not self.num_prompts:

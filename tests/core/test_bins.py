@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import helpers as h
 from gdro import (
+    CheckpointError,
     Controller,
     Difficulty,
     Outcome,
@@ -82,6 +84,113 @@ def test_resume(bins, tmp_path):
     for c in (one, two):
         close(c, {"algebra": 4, "geometry": 1, "number": 2})
     assert one.digest() == two.digest()
+
+
+def moved_on(bins, tmp_path, keys, topics, strategy="prompt-gdro", load="match"):
+    """A run over algebra, geometry and number, taken over by a pool of other topics."""
+    one = made(strategy, bins)
+    for _ in range(3):
+        close(one, {"algebra": 4, "geometry": 0, "number": 2})
+    one.plan(Request(3, 12))
+    one.save(tmp_path / "a.npz")
+    two = Controller(
+        make_strategy(strategy), Problem(keys, columns={"topic": topics}),
+        difficulty=Difficulty(bins=bins, column="topic"),
+    )  # fmt: skip
+    match = two.load(tmp_path / "a.npz", keys=load)
+    return one, two, match
+
+
+@pytest.mark.parametrize("bins", ["column", "product"])
+def test_bins_follow_the_names_of_categories(bins, tmp_path):
+    """Algebra went, topology came: what was learned of the others stays theirs."""
+    keys, topics = [*(k for k, t in zip(KEYS, TOPIC, strict=True) if t != "algebra"), "new"], None
+    topics = [*(t for t in TOPIC if t != "algebra"), "topology"]
+    one, two, match = moved_on(bins, tmp_path, keys, topics)
+    assert (match.matched, match.added, match.removed) == (8, 1, 4)
+    labels = {c: np.array(c._tracker.binning.labels) for c in (one, two)}
+    rows = match.own_M, match.saved_M
+    name = {c: labels[c][c.belief.bin_N[rows[i]]].tolist() for i, c in enumerate((two, one))}
+    assert name[two] == name[one]
+    assert two.belief.bin_N[8] == (2 if bins == "column" else -1)
+    for learned in ("score_B", "updates_B"):
+        by_name = {c: dict(zip(labels[c], getattr(c._state, learned), strict=True)) for c in (one, two)}
+        for label, value in by_name[two].items():
+            assert value == (0 if "topology" in label else by_name[one][label])
+    assert two._state.updates_B.any()
+    rate = {c: c.belief.pass_rate(rows[i]) for i, c in enumerate((two, one))}
+    assert np.array_equal(*rate.values())
+    assert two.belief.pass_rate(np.array([8])) == pytest.approx(0.5)
+    assert two.open_tickets == []
+    assert two.belief.size_C.sum() == 9
+
+
+def test_arms_of_bins_follow_their_category(tmp_path):
+    topics = ["number", "logic", "geometry"] * 4
+    one, two, _ = moved_on("column", tmp_path, KEYS, topics, "rollout-gdro(solver=exp3p)")
+    assert one._state.score_BA.any()
+    assert np.array_equal(two._state.score_BA[[0, 2]], one._state.score_BA[[1, 2]])
+    assert not two._state.score_BA[1].any()
+    assert two.belief.bin_N.tolist() == [2, 1, 0] * 4
+
+
+@pytest.mark.parametrize("bins", ["column", "product"])
+@pytest.mark.parametrize(
+    ("topics", "words"),
+    [
+        (["biology", "geometry", "number"] * 4, ["3 categories", "algebra", "biology", "match"]),
+        (["algebra", "geometry"] * 6, ["pool's of 2", "match"]),
+        (["geometry", "algebra", "number"] * 4, ["8 prompts are in another category", "match"]),
+    ],
+)
+def test_other_categories_are_refused_by_exact_keys(bins, topics, words, tmp_path):
+    with h.raises(CheckpointError, *words):
+        moved_on(bins, tmp_path, KEYS, topics, load="exact")
+
+
+def test_relabelled_prompts_move_with_matched_keys(tmp_path):
+    one, two, match = moved_on("column", tmp_path, KEYS, ["geometry", "algebra", "number"] * 4)
+    assert match.same
+    assert two.belief.bin_N.tolist() == [1, 0, 2] * 4
+    assert np.array_equal(two._state.score_B, one._state.score_B)
+    assert two.belief.size_C.tolist() == [0, 4, 4, 4]
+
+
+def test_many_categories_and_few_take_other_bytes(tmp_path):
+    """200 bins need two bytes a prompt, 3 need one: none wraps round."""
+    keys = [f"k{i}" for i in range(200)]
+    difficulty = Difficulty(bins="column", column="topic")
+    many = Controller(
+        make_strategy("sec"), Problem(keys, columns={"topic": keys}), difficulty=difficulty
+    )
+    many.save(tmp_path / "a.npz")
+    columns = {"topic": keys[:3]}
+    few = Controller(make_strategy("sec"), Problem(keys[:3], columns=columns), difficulty=difficulty)
+    few.load(tmp_path / "a.npz", keys="match")
+    assert few.belief.bin_N.tolist() == [0, 1, 2]
+    assert few.belief.bin_N.dtype == np.int8
+
+
+@pytest.mark.parametrize("names", [[], [1, 2, 3], ["a", "a", "b"], "abc", {"a": 1}])
+def test_damaged_names_of_categories(names):
+    state = made().state_dict()
+    state["header"]["categories"] = names
+    with h.raises(CheckpointError, "categories", "damaged"):
+        made().load_state_dict(state, keys="match")
+
+
+def test_a_checkpoint_from_before_names_were_kept():
+    """The same column goes on; another cannot be followed."""
+    one = made("prompt-gdro")
+    close(one, {"algebra": 4, "geometry": 0, "number": 2})
+    state = one.state_dict()
+    del state["header"]["categories"]
+    two = made("prompt-gdro")
+    two.load_state_dict(state)
+    assert two.digest() == one.digest()
+    other = made("prompt-gdro", columns={"topic": ["b", "c", "a"] * 4})
+    with h.raises(CheckpointError, "12 prompts", "start without", "before names"):
+        other.load_state_dict(state, keys="match")
 
 
 def test_what_is_refused():

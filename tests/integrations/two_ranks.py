@@ -99,7 +99,7 @@ class After(TrainerCallback):
 
 def diverge(folder: Path, rank: int) -> None:
     """One rank's beliefs move after the second step: caught before the third generates or hangs."""
-    broken = make(folder / "broken", "reinforce-ada + rollout-gdro")
+    broken = make(folder / "broken", "reinforce-ada + prompt-gdro")
     if rank == 1:
         visits_N = broken.controller._tracker.visits_N
         broken.add_callback(After(2, lambda: visits_N.__setitem__(3, visits_N[3] + 1)))

@@ -12,7 +12,7 @@ import torch
 from gdro import Controller, list_strategies, make_strategy
 from gdro.strategy import NoState, Strategy
 from gdro.study.config import warm_start_path
-from gdro.study.decoder import load
+from gdro.study.decoder import StudyError, load
 from gdro.study.engine import run
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
@@ -89,6 +89,14 @@ def test_memory_recalls_and_costs_no_rollouts() -> None:
     assert record["recalled"] > 20
     assert record["rollouts"] == 20 * 64
     assert record["trained"] > trained("uniform", num_steps=20)["trained"]
+
+
+def test_batches_never_span_epochs() -> None:
+    """128 problems in batches of 48: two an epoch; a third would repeat problems, and be refused."""
+    record = trained("uniform", num_steps=9, batch=48, minibatches=1)
+    assert record["rollouts"] == 9 * 48 * 4
+    with pytest.raises(StudyError, match=r"batch is 129.*128 problems"):
+        trained("uniform", batch=129)
 
 
 def test_losses_reach_strategies_that_need_them() -> None:

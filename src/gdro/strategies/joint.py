@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gdro.belief import Belief
+from gdro.compose import roles
 from gdro.errors import StrategyError
 from gdro.groups import Groups
 from gdro.registry import make_strategy
@@ -81,6 +82,13 @@ class Joint(Strategy[JointState]):
             )
         if weigher.remembers and weigher != parts["remember"]:
             raise StrategyError(f"joint: weigher {weigher.name!r} is a memory; pass it as rememberer")
+        allocator = parts["allocate"]
+        if extender.needs_even and "allocate" in roles(allocator):
+            raise StrategyError(
+                f"joint: {extender.name!r} goes on from groups of equal size, which the allocator "
+                f"{allocator.name!r} would undo: rollouts would be generated and dropped. Drop one of "
+                "them (allocator='uniform'), or extend by 'dapo', which keeps what was allocated"
+            )
         needs_loss = next((p for p in parts.values() if p.needs_loss), None)
         drops = next((p for p in parts.values() if p.extends), None)
         if drops is not None and needs_loss is not None:
@@ -98,6 +106,11 @@ class Joint(Strategy[JointState]):
     def extends(self) -> bool:
         """Whether the extender asks for further rollouts."""
         return self._part("extend").extends
+
+    @property
+    def needs_even(self) -> bool:
+        """Whether the extender counts on groups of equal size."""
+        return self._part("extend").needs_even
 
     @property
     def splits_groups(self) -> bool:
@@ -133,6 +146,10 @@ class Joint(Strategy[JointState]):
         """As the selector."""
         return self._part("select").importance(state.select, belief, bin_P)
 
+    def mass(self, state: JointState, belief: Belief) -> FloatArray:
+        """As the selector."""
+        return self._part("select").mass(state.select, belief)
+
     def allocate(
         self, state: JointState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
@@ -164,7 +181,7 @@ class Joint(Strategy[JointState]):
         kept = extender.weigh(state.extend, belief, groups)
         if self._part("weigh").extends:
             return kept
-        weights = self._part("weigh").weigh(state.weigh, belief, groups)
+        weights = self._part("weigh").weigh(state.weigh, belief, _kept(groups, kept))
         return Weights(weights.weight_R, weights.keep_R & kept.keep_R, kept.baseline)
 
     def update(self, state: JointState, belief: Belief, groups: Groups) -> JointState:
@@ -183,6 +200,15 @@ class Joint(Strategy[JointState]):
         part = getattr(self, _FIELDS[role])
         assert isinstance(part, Strategy)
         return part  # pyright: ignore[reportUnknownVariableType]  # any strategy's state
+
+
+def _kept(groups: Groups, weights: Weights) -> Groups:
+    """The groups as if those that are dropped whole had never been scored."""
+    kept_P = np.bincount(groups.position_R, weights.keep_R, len(groups.received_P)) > 0
+    if bool((kept_P | ~groups.scored_P).all()):
+        return groups
+    valid_R = groups.outcome.valid_mask_R & kept_P[groups.position_R]
+    return replace(groups, outcome=replace(groups.outcome, valid_R=valid_R))
 
 
 def _made(part: Part, field: str) -> Strategy[Any]:

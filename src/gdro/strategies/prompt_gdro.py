@@ -47,7 +47,7 @@ class PromptGDRO(Strategy[AdversaryState]):
         delta: Probability with which the bound of `exp3p` may fail.
         clip: C, bound on the score's absolute value (`ema`).
         cap: omega_max, largest weight.
-        normalise: `mean_one` over the plan's prompts, `mean_one_active` over mixed groups,
+        normalise: `mean_one` over the prompts that the loss sees, `mean_one_active` over mixed groups,
             `raw` omega (eq. 16), or `probability` q.
         mode: `reweight` advantages (the paper) or `resample` prompts.
         importance_weight: With `resample`, weight rows so that the expected gradient is that of
@@ -164,6 +164,12 @@ class PromptGDRO(Strategy[AdversaryState]):
         share_P = belief.size_C[bin_P + 1] / belief.num_prompts
         return np.minimum(np.where(mass_P > 0, share_P / np.maximum(mass_P, 1e-12), 1.0), self.cap)
 
+    def mass(self, state: AdversaryState, belief: Belief) -> FloatArray:
+        """By q when resampling, shape (B,)."""
+        if self.mode == "reweight":
+            return super().mass(state, belief)
+        return self._bin_mass(state, belief)[1:]
+
     def weigh(self, state: AdversaryState, belief: Belief, groups: Groups) -> Weights:
         """Weights by the plan's own bins; unseen prompts and bins without a score have one."""
         bin_P = groups.plan.bin_P
@@ -174,7 +180,9 @@ class PromptGDRO(Strategy[AdversaryState]):
         num_bins, bin_C = len(state.score_B), bin_P + 1
         known_B = state.updates_B > 0
         mixed_P = groups.mixed_P if self.normalise == "mean_one_active" else None
-        count_B = np.bincount(bin_C, minlength=1 + num_bins)[1:] * known_B
+        # Groups that the loss does not see have no part in the mean: else the others lose it.
+        scored_C = bin_C if groups.all_scored else bin_C[groups.scored_P]
+        count_B = np.bincount(scored_C, minlength=1 + num_bins)[1:] * known_B
         active_B = count_B
         if mixed_P is not None:
             # All-wrong groups have no gradient and would soak up the weight.
@@ -190,14 +198,19 @@ class PromptGDRO(Strategy[AdversaryState]):
     def update(self, state: AdversaryState, belief: Belief, groups: Groups) -> AdversaryState:
         """Move the score of every bin that the plan holds (eq. 12-13)."""
         bin_P, signal_P = groups.plan.bin_P + 1, self._signal(groups)
-        if not groups.all_scored:
-            bin_P, signal_P = bin_P[groups.scored_P], signal_P[groups.scored_P]
+        counted_P = groups.scored_P
+        if self.score in ("exp3p", "tinf"):  # fresh prompts of an extension were drawn otherwise
+            counted_P = counted_P & (np.arange(len(bin_P)) < groups.plan.num_prompts)
+        if not counted_P.all():
+            bin_P, signal_P = bin_P[counted_P], signal_P[counted_P]
         classes = 1 + len(state.score_B)
         count_B = np.bincount(bin_P, minlength=classes)[1:]
         signal_B = np.bincount(bin_P, signal_P, classes)[1:] / np.maximum(count_B, 1)
         if self.share_divided:
             signal_B = signal_B * (max(1, int(count_B.sum())) / np.maximum(count_B, 1))
-        seen = Seen(signal_B, count_B, len(bin_P), self._draw(state, belief))
+        # As it was at the draw: a plan may be closed late.
+        mass_B = groups.plan.mass_B if len(groups.plan.mass_B) else self.mass(state, belief)
+        seen = Seen(signal_B, count_B, len(bin_P), mass_B)
         moved = self.adversary.moved(state, seen)
         self._warn_asleep(moved)
         return moved
@@ -245,15 +258,6 @@ class PromptGDRO(Strategy[AdversaryState]):
         share_C = belief.size_C / belief.num_prompts
         q_B = self.adversary.distribution(state, share_C[1:] > 0, share_C[1:])
         return np.concatenate([share_C[:1], (1.0 - share_C[0]) * q_B])
-
-    def _draw(self, state: AdversaryState, belief: Belief) -> FloatArray:
-        """Probability that a drawn prompt falls in each bin, for bandit scores, shape (B,)."""
-        if self.score in ("ema", "cumulative"):
-            return np.ones(len(state.score_B))
-        if self.mode == "resample":
-            return self._bin_mass(state, belief)[1:]
-        # A bin that emptied since the plan was made still has the prompts that the plan saw there.
-        return np.maximum(belief.size_C[1:], 1) / belief.num_prompts
 
     def _warn_asleep(self, state: AdversaryState) -> None:
         if state.steps != _ASLEEP_AFTER or self.signal != "surrogate":

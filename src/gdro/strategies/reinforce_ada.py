@@ -59,6 +59,11 @@ class ReinforceAda(Strategy[NoState]):
         """True."""
         return True
 
+    @property
+    def needs_even(self) -> bool:
+        """True: n is the same for every prompt."""
+        return True
+
     def extend(
         self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
     ) -> More | None:

@@ -130,12 +130,13 @@ class RolloutGDRO(Strategy[PriceState]):
         """Drive the price by demand, and with `exp3p` score the arms that were played."""
         plan = groups.plan
         seen_P = np.flatnonzero((plan.bin_P >= 0) & groups.scored_P)
+        seen_P = seen_P[seen_P < plan.num_prompts]  # no arm was chosen for those of extensions
         if not len(seen_P):
             return state
         if self.solver == "exp3p":
             return self._bandit_update(state, groups, seen_P)
         value_BA, share_B = self._bin_values(belief, plan.prompt_P[seen_P], plan.bin_P[seen_P])
-        mean = float(plan.rollouts_P.mean())
+        mean = plan.num_rollouts / plan.num_prompts
         wanted = demand(value_BA, share_B, self.arm_A, state.price)
         step = self.alpha_mu * self._scale(value_BA, share_B, mean) / mean
         return PriceState(ascend(state.price, wanted - mean, step), wanted, state.score_BA)
@@ -192,7 +193,8 @@ class RolloutGDRO(Strategy[PriceState]):
 
     def _bandit_update(self, state: PriceState, groups: Groups, seen_P: IntArray) -> PriceState:
         """Score the played arms with the bin's loss; the price follows softmax demand (eq. 19-21)."""
-        bin_P, played_P = groups.plan.bin_P[seen_P], groups.plan.rollouts_P[seen_P]
+        plan = groups.plan
+        bin_P, played_P = plan.bin_P[seen_P], plan.first_P[seen_P]
         loss_P = -groups.reward_P[seen_P] if groups.loss_P is None else groups.loss_P[seen_P]
         if not np.isfinite(loss_P).all():
             raise OutcomeError("rollout-gdro got a loss that is not finite; check loss_R")
@@ -206,5 +208,5 @@ class RolloutGDRO(Strategy[PriceState]):
         policy_BA = self._policy(PriceState(state.price, 0.0, score_BA))
         wanted = float((policy_BA[bin_P] @ self.arm_A).mean())
         # Softmax demand: the price may take either sign.
-        price = state.price + self.alpha_mu * (wanted - float(groups.plan.rollouts_P.mean()))
+        price = state.price + self.alpha_mu * (wanted - plan.num_rollouts / plan.num_prompts)
         return PriceState(price, wanted, score_BA)

@@ -11,7 +11,7 @@ from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_outside
 from gdro.strategy import More, NoState, Strategy, require
-from gdro.types import IntArray, Weights
+from gdro.types import BoolArray, IntArray, Plan, Weights
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Speed(Strategy[NoState]):
         """True."""
         return True
 
+    @property
+    def needs_even(self) -> bool:
+        """True: n is the same for every prompt."""
+        return True
+
     def extend(
         self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
     ) -> More | None:
@@ -64,15 +69,18 @@ class Speed(Strategy[NoState]):
         plan = groups.plan
         each = max(1, plan.num_rollouts // plan.num_prompts)
         further = max(1, round_half_up(self.continuation * each))
-        if (plan.rollouts_P >= each + further).any():
-            return None  # continued already
+        if _continued(plan).any():
+            return None
         passed_P = self._passed(groups)
         room = max(1, plan.num_rollouts // (each + further))
         if len(passed_P) < room and round + 1 < self.max_screens:
             fresh_P = draw_outside(belief.num_prompts, plan.prompt_P, plan.num_prompts, rng)
             if len(fresh_P):
                 return More(fresh_P, np.full(len(fresh_P), each))
-        chosen_P = plan.prompt_P[passed_P[:room]]
+        # Spare rollouts of an uneven split count: what does not fit in the loss is not continued.
+        size_K = plan.rollouts_P[passed_P] + further
+        fits = int(np.count_nonzero(np.cumsum(size_K) <= plan.num_rollouts))
+        chosen_P = plan.prompt_P[passed_P[: max(1, fits)]]
         return More(chosen_P, np.full(len(chosen_P), further)) if len(chosen_P) else None
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
@@ -80,13 +88,16 @@ class Speed(Strategy[NoState]):
         plan = groups.plan
         if not plan.extended:
             return groups.expand(np.ones(len(groups.received_P)))
-        each = max(1, plan.num_rollouts // plan.num_prompts)
-        further = max(1, round_half_up(self.continuation * each))
-        return groups.keep_first(plan.rollouts_P >= each + further)
+        return groups.keep_first(_continued(plan))
 
     def _passed(self, groups: Groups) -> IntArray:
         rate_P = groups.successes_P / np.maximum(groups.trials_P, 1)
         return np.flatnonzero(groups.scored_P & (rate_P > self.low) & (rate_P < self.high))
+
+
+def _continued(plan: Plan) -> BoolArray:
+    """Prompts that got rollouts beyond their screening, shape (P,)."""
+    return plan.rollouts_P > plan.first_P
 
 
 def round_half_up(value: float) -> int:

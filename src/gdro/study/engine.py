@@ -61,7 +61,7 @@ class Run:
         num_rollouts = training.batch * training.rollouts
         offered = None
         if self.recipe.variant.once or not self.controller.selects:
-            offered = np.array([next(self._epochs) for _ in range(training.batch)])
+            offered = next(self._epochs)
         plan = self.controller.plan(Request(training.batch, num_rollouts, offered))
         rollouts = self._generate(plan, number)
         outcome = self._score(plan, rollouts, number)
@@ -145,11 +145,17 @@ class Run:
             plan.ticket, plan.prompt_R, right_R.astype(np.float64), right_R, tokens_R=tokens_R
         )
 
-    def _offers(self) -> Iterator[int]:
-        """Problems in the order of epochs, as a data loader gives them."""
+    def _offers(self) -> Iterator[IntArray]:
+        """Batches in the order of epochs, as a data loader gives them: what is left over is dropped.
+
+        A batch of two epochs could hold a problem twice, which no plan does.
+        """
         rng = np.random.default_rng([self.seed, 13])
+        num, batch = self.world.num_train, self.training.batch
         while True:
-            yield from rng.permutation(self.world.num_train).tolist()
+            order_N = rng.permutation(num)
+            for start in range(0, num - batch + 1, batch):
+                yield order_N[start : start + batch]
 
 
 def run(
@@ -169,10 +175,15 @@ def run(
         Plain data: what was reached, what it cost, the learning curve.
 
     Raises:
-        StudyError: Torch has several threads.
+        StudyError: Torch has several threads, or a batch takes more problems than there are.
     """
     if torch.get_num_threads() != 1:
         raise StudyError("a study runs on one thread, so that its numbers are the same every time")
+    if training.batch > world.num_train:
+        raise StudyError(
+            f"training.batch is {training.batch}, there are {world.num_train} problems to train on; "
+            "raise sizes.train or lower the batch"
+        )
     made = Run(controller_of(world.problem), world, model, training, recipe, seed)
     start, points = time.perf_counter(), _points(training)
     curve = [_point(made, 0, *made.evaluate(K))]
