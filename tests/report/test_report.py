@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,13 +15,14 @@ from logs import HOSTILE, play
 from gdro.cli import main
 from gdro.errors import LogError
 from gdro.report import ReportError, write_report
+from gdro.report.figures import learning
 from gdro.report.load import load_runs
 from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS
 
 FIGURES = (
     "overview", "share", "weights", "reward", "rollouts", "snapshots", "mean_bin", "mass", "entropy",
     "lead", "standard_error", "price", "allocation", "zero_variance", "effective", "never_solved",
-    "calibration", "learning", "heldout",
+    "calibration", "learning", "policy", "heldout",
 )  # fmt: skip
 
 
@@ -48,6 +50,19 @@ def test_every_figure_says_how_to_read_it_and_every_axis_its_unit(folder: Path) 
             assert any(panel.columns.values()), (figure.name, panel.title)
             text = json.dumps(panel.spec)
             assert '"title"' in text and panel.heads.keys() <= panel.columns.keys()
+
+
+def test_entropy_and_length_are_drawn_where_the_trainer_logged_them(folder: Path) -> None:
+    """All that two arms saved; the third one's trainer knew no entropy."""
+    entropy, length = learning.policy(load_runs([folder])[0]).panels
+    assert (entropy.heads["y"], length.heads["y"]) == ("entropy, nats a token", "answer, tokens")
+    assert set(entropy.columns["line"]) == {"grpo", "both"}
+    assert set(length.columns["line"]) == {"grpo", "both", "rollout-gdro"}
+    assert length.columns["x"][:3] == [1.0, 2.0, 3.0]
+    drawn = zip(length.columns["line"], length.columns["y"], strict=True)
+    assert [y for name, y in drawn if name == "grpo"] == [20.0 + step for step in range(30)]
+    alone = [dataclasses.replace(run, evaluation=None) for run in load_runs([folder])[0]]
+    assert learning.policy(alone) is None
 
 
 def test_log_is_read_back_as_written(folder: Path) -> None:
@@ -92,7 +107,7 @@ def test_a_log_of_format_1_is_drawn_without_what_it_lacks(folder: Path, tmp_path
         del group["predicted"]
     (old / GROUPS).write_text("".join(json.dumps(group) + "\n" for group in groups))
     page = write_report([old], tmp_path / "r.html").read_text(encoding="utf-8")
-    missing = {"calibration", "heldout"}
+    missing = {"calibration", "policy", "heldout"}
     kept = [name for name in FIGURES if name not in missing]
     assert re.findall(r'<section id="(\w+)">', page) == ["verdicts", *kept, "prompts"]
     (old / GROUPS).unlink()

@@ -32,6 +32,7 @@ def all_figures(runs: Sequence[Run], summary: dict[str, Any] | None) -> list[Fig
         prompts.never_solved(runs),
         prompts.calibrated(runs),
         learning.curves(runs),
+        learning.policy(runs),
         learning.heldout(runs, summary),
     ]
     drawn = [replace(f, panels=[p for p in f.panels if not p.empty]) for f in made if f is not None]

@@ -81,6 +81,35 @@ def curves(runs: Sequence[Run]) -> Figure:
     )  # fmt: skip
 
 
+def policy(runs: Sequence[Run]) -> Figure | None:
+    """Entropy of the policy and length of its answers, as the trainer logged them."""
+    panels = [
+        _logged(runs, "entropy", "entropy, nats a token"),
+        _logged(runs, "length", "answer, tokens"),
+    ]
+    drawn = [panel for panel in panels if panel is not None]
+    if not drawn:
+        return None
+    return Figure(
+        "policy", "What becomes of the policy",
+        "Entropy of the policy (it narrows where this falls to zero) and mean length of its answers, by "
+        "step as the trainer logged them: the baseline's lines show what plain training does to both.",
+        drawn, "", keys(runs), wide=2,
+    )  # fmt: skip
+
+
+def _logged(runs: Sequence[Run], name: str, unit: str) -> Panel | None:
+    """A line a run of what `gdro train` saved beside the evaluation; None where no run has it."""
+    lines: list[Series] = []
+    for number, run in enumerate(runs):
+        curve = (run.evaluation or {}).get("curves", {})
+        x, y = curve.get("step", []), curve.get(name, [])
+        if y and len(x) == len(y):
+            y_T = thinned(smooth(y, max(1, len(y) // 20)))
+            lines.append(Series(run.name, thinned(x), y_T, run_colour(number), dash(number)))
+    return line_panel(unit.split(",")[0], lines, Axes("step", unit)) if lines else None
+
+
 def evaluations(runs: Sequence[Run], summary: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     """Held-out evaluations with slices, by name; the base model first."""
     if summary is not None and "base" in summary:
