@@ -35,7 +35,14 @@ ROWS = {
     "numpy-newest": Row("", ("numpy",), CORE),
     "trl-oldest": Row(
         "[trl]",
-        ("torch==2.13.0", "trl==1.12.0", "transformers==4.56.2", "numpy==1.26.4", "tensorboard"),
+        (
+            "torch==2.13.0",
+            "trl==1.12.0",
+            "transformers==4.56.2",
+            "numpy==1.26.4",
+            "pyarrow<22",
+            "tensorboard",
+        ),  # newer builds of pyarrow need numpy 2
         TRL,
     ),
     "trl-newest": Row(
