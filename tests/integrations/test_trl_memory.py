@@ -11,6 +11,7 @@ from peft import LoraConfig
 from gdro import StrategyError
 from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROTrainer
+from gdro.integrations.trl_losses import LossCollector
 
 SMALL = "memory(anchors=3, candidates=6, anchor_rate=0.1)"
 
@@ -204,6 +205,17 @@ def test_losses_of_replaced_rows_are_their_own():
             group = outcome.prompt_R == prompt
             if np.ptp(outcome.reward_R[group]) == 0:
                 assert np.abs(loss_R[group]).max() < 1e-6
+
+
+def test_losses_of_replaced_rows_count_once_over_ranks():
+    """Each rank tells of its own rows alone: what ranks tell is summed."""
+    base_R = torch.tensor([0.5, -0.5, 0.25, -0.25])
+    ranks = [LossCollector(base_R, np.arange(4)[rows]) for rows in (slice(0, 2), slice(2, 4))]
+    for rank in ranks:
+        rank.replaced(np.array([1, 2]))
+    losses = torch.stack([rank.loss_R for rank in ranks])
+    assert losses.isnan().sum(0).tolist() == [2, 1, 1, 2]
+    assert losses.nansum(0).tolist() == [0.0, 0.5, -0.25, 0.0]
 
 
 def test_shadow_mode_recalls_nothing():

@@ -25,7 +25,9 @@ from gdro.runlog import read_jsonl
 def make(folder: Path, strategy: str = "joint", data: Dataset | None = None, **options: Any):
     return GDROTrainer(
         model=tiny.model(), reward_funcs=tiny.lucky, processing_class=tiny.tokenizer(),
-        args=tiny.config(output_dir=str(folder), save_strategy="steps", save_steps=1, **options),
+        args=tiny.config(
+            **{"output_dir": str(folder), "save_strategy": "steps", "save_steps": 1} | options
+        ),
         train_dataset=data or tiny.dataset(), strategy=strategy,
     )  # fmt: skip
 
@@ -46,6 +48,29 @@ def test_resume_after_any_step_is_bit_identical(tmp_path: Path, strategy: str) -
         assert list(read_jsonl(tmp_path / "whole/gdro/groups.jsonl")) == log
     recalled = whole.controller.ledger.recalled
     assert (recalled > 4) == (strategy == MEMORY)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_saving_inside_a_generation_batch_changes_nothing(tmp_path: Path, passes: int) -> None:
+    """Losses are still to come then: the plan stays open, and a resumed run generates it again."""
+    options: dict[str, Any] = {
+        "per_device_train_batch_size": 8, "steps_per_generation": 2, "num_iterations": passes,
+        "max_steps": 4 * passes,
+    }  # fmt: skip
+    surrogate = "prompt-gdro(signal=surrogate)"
+    saving = make(tmp_path / "saving", surrogate, **options)
+    saving.train()
+    plain = make(tmp_path / "plain", surrogate, **options | {"save_strategy": "no"})
+    plain.train()
+    assert saving.controller.ledger.closed == plain.controller.ledger.closed == 2
+    assert saving.controller.digest() == plain.controller.digest()
+    assert torch.equal(tiny.weights(saving), tiny.weights(plain))
+    again = make(tmp_path / "saving", surrogate, **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "saving/checkpoint-1"))
+    assert again.controller.open_tickets == []
+    assert again.controller.ledger.plans == 3, "the checkpoint's, and those that were generated again"
+    steps = list(read_jsonl(tmp_path / "saving/gdro/steps.jsonl"))
+    assert len(steps) == again.controller.ledger.closed == passes
 
 
 def test_a_refused_store_leaves_the_controller(tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ class GDROMixin:
     # -- checkpoints --------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self._gdro_close()
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+            self._gdro_close()  # else losses are still to come, and saving must not change the run
         compare_ranks(self)
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
@@ -230,6 +231,8 @@ class GDROMixin:
         self.controller.load(Path(checkpoint) / STATE_FILE)
         if store is not None and remembered is not None:
             store.take(remembered)
+        for ticket in self.controller.open_tickets:
+            self.controller.abandon(ticket)  # saved inside its batch, which is generated again
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As the trainer's; True resumes from the newest whole checkpoint, not from one cut off."""
@@ -285,10 +288,7 @@ class GDROMixin:
         if self._gdro_losses is None:
             return
         (outcome, collector), self._gdro_losses = self._gdro_losses, None
-        loss_R = collector.loss_R
-        if self.accelerator.num_processes > 1:
-            loss_RW = self.accelerator.gather(loss_R.unsqueeze(0))
-            loss_R = torch.nansum(loss_RW, dim=0).masked_fill(loss_RW.isnan().all(0), torch.nan)
+        loss_R = collector.over_ranks(self.accelerator)
         if bool(loss_R.isnan().any()):
             # Training stopped inside the generation batch: some rollouts were never used.
             self.controller.abandon(outcome.ticket)

@@ -47,11 +47,21 @@ class LossCollector:
     def replaced(self, row_M: IntArray) -> None:
         """Note rows that recalled ones replaced: on policy, their loss is minus their advantage.
 
+        Those of other ranks are left to these, since losses are summed over ranks.
+
         Args:
             row_M: The rows of all ranks, shape (M,).
         """
         rows = torch.as_tensor(row_M, device=self._base_R.device)
+        rows = rows[torch.isin(rows, self._mine_R)]
         self.loss_R[rows] = -self._base_R[rows].double()
+
+    def over_ranks(self, accelerator: Any) -> torch.Tensor:
+        """Losses of all ranks' rows, NaN where none came, shape (R,)."""
+        if accelerator.num_processes == 1:
+            return self.loss_R
+        loss_WR = accelerator.gather(self.loss_R.unsqueeze(0))
+        return torch.nansum(loss_WR, dim=0).masked_fill(loss_WR.isnan().all(0), torch.nan)
 
 
 def surrogate(
