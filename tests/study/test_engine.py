@@ -29,7 +29,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def trained(strategy="uniform", seed=0, variant=None, task="chains", **training):
+def trained(strategy="uniform", seed=0, variant=None, task="chains", controller=Controller, **training):
     made = make_strategy(strategy) if isinstance(strategy, str) else strategy
     recipe = Recipe(load_testbed(task), variant or Variant(), SIZES)
     options = Training(**{"num_steps": 6, "batch": 16, "evaluate_every": 3} | training)
@@ -37,8 +37,21 @@ def trained(strategy="uniform", seed=0, variant=None, task="chains", **training)
     num_train = options.num_steps * options.batch if recipe.variant.once else SIZES.train
     return run(
         recipe, make_world(recipe, load(start), seed, num_train), options, load(start),
-        lambda problem: Controller(made, problem, seed=seed), seed,
+        lambda problem: controller(made, problem, seed=seed), seed,
     )  # fmt: skip
+
+
+def watching(of):
+    """A controller that keeps something of each step, and where it keeps it."""
+    kept: list[np.ndarray] = []
+
+    class Watching(Controller):
+        def weigh(self, outcome):
+            weights = super().weigh(outcome)
+            kept.append(of(outcome, weights))
+            return weights
+
+    return Watching, kept
 
 
 def numbers(record):
@@ -100,8 +113,15 @@ def test_batches_never_span_epochs() -> None:
 
 
 def test_losses_reach_strategies_that_need_them() -> None:
-    """Later minibatches are off policy, so the surrogate is not zero; weights move a little."""
-    trained("prompt-gdro(signal=surrogate)")
+    """Later minibatches are off policy, so the surrogate is not zero; weights move a little.
+
+    The first four steps are the first epoch, in which no prompt has a bin yet.
+    """
+    controller, weights = watching(lambda _, weights: weights.weight_R)
+    trained("prompt-gdro(signal=surrogate)", controller=controller, num_steps=8, batch=32)
+    away = [float(np.abs(weight_R - 1.0).max()) for weight_R in weights]
+    assert max(away[:4]) == 0.0
+    assert 1e-6 < max(away[4:]) < 0.5
 
 
 def world(variant, seed=0):
@@ -152,6 +172,13 @@ def test_a_pool_seen_once_is_seen_once() -> None:
 
 
 def test_noise_flips_rewards() -> None:
-    noisy, clean = trained(variant=Variant(verifier_noise=0.2)), trained()
-    assert numbers(noisy) != numbers(clean)
-    assert noisy["base_mean8"] == clean["base_mean8"]
+    """At its rate: the first step's rollouts are the same, so what differs was flipped."""
+    records, verdicts = [], []
+    for variant in (Variant(), Variant(verifier_noise=0.2)):
+        controller, correct = watching(lambda outcome, _: outcome.correct_R)
+        records.append(trained(variant=variant, controller=controller, num_steps=1, batch=128))
+        verdicts.append(correct[0])
+    flipped_R = verdicts[0] != verdicts[1]
+    assert len(flipped_R) == 512 and 0.15 < flipped_R.mean() < 0.25
+    assert flipped_R[verdicts[0]].any() and flipped_R[~verdicts[0]].any(), "both ways"
+    assert records[0]["base_mean8"] == records[1]["base_mean8"], "held-out verdicts are never flipped"

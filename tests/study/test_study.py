@@ -35,6 +35,7 @@ sizes: {train: 64, heldout: 32, samples: 8}
 """
 
 
+LEARNS = "num_steps: 40, batch: 32, evaluate_every: 40, learning_rate: 0.0008"
 TWO_BEDS = CONFIG.replace(
     "warm_start: chains-a}", "warm_start: chains-a}\n  other: {task: chains, warm_start: chains-b}"
 )
@@ -231,6 +232,23 @@ def test_a_study_of_two_arms_says_that_it_has_no_placebo(tmp_path: Path) -> None
     assert warning.startswith("No placebo and no random arm:")
     assert f"**{warning}**" in made.table.read_text()
     assert f"<b>{warning}</b>" in made.page.read_text()
+
+
+def test_an_arm_with_its_signal_turned_round_loses(tmp_path: Path) -> None:
+    """`mopps(target=0)` draws what fails most; turned round it draws what is solved: learns little."""
+    text = CONFIG.replace("  random: {strategy: random-rollouts}\n", "")
+    text = text.replace(
+        "placebo: {strategy: placebo-weights}", "backwards: {strategy: mopps(target=1.0)}"
+    )
+    text = text.replace("seeds: 100-101", "seeds: 100-102", 1)
+    text = text.replace("num_steps: 3, batch: 8, evaluate_every: 2", LEARNS)
+    text = text.replace("train: 64, heldout: 32, samples: 8", "train: 128, heldout: 96, samples: 8")
+    study = load_study(config(tmp_path, text))
+    records = run_study(study, tmp_path / "runs", False, 1, plain)
+    row = summarise(study, records)["arms"]["backwards"]["chains"]
+    assert len(row["seeds"]) == 3 and row["wins"] == 0
+    assert row["ci_high"] < 0.0
+    assert row["rollouts"] == 40 * 32 * 4
 
 
 def test_arms_run_on_the_groups_and_seeds_they_name(tmp_path: Path) -> None:
