@@ -12,6 +12,7 @@ from gdro.report.plots import line_panel
 from gdro.report.theme import SOFT, TEXT, run_colour
 from gdro.study.results import Record, cells
 
+NUM_BEST = 5  # arms whose curves can still be told apart in one figure
 _VERDICTS = {"better": run_colour(1), "worse": run_colour(2), "not distinguishable": run_colour(0)}
 
 
@@ -108,18 +109,29 @@ def _best_first(arms: dict[str, Any], beds: list[str]) -> dict[str, Any]:
     return dict(sorted(arms.items(), key=lambda item: -effect[item[0]]))
 
 
-def curves(summary: dict[str, Any], records: Sequence[Record]) -> Figure:
-    """Mean pass@8 over seeds against rollouts and against generated tokens, by testbed."""
-    found = cells(records)
+def curves(summary: dict[str, Any], records: Sequence[Record]) -> list[Figure]:
+    """Mean pass@8 over seeds against rollouts and tokens, by testbed: of the best arms, and of all."""
+    found, control = cells(records), summary["control"]
+    ranked = list(_best_first(summary["arms"], summary["groups"] or list(found)))
+    drawn = [_learning("curves", "Learning curves", found, control)]
+    if len(ranked) > NUM_BEST:
+        best = {control, *ranked[:NUM_BEST]}
+        shared = {bed: of for bed, of in found.items() if best <= of.keys()}
+        chosen = {bed: {a: of[a] for a in (control, *ranked[:NUM_BEST])} for bed, of in shared.items()}
+        drawn.insert(0, _learning("curves_best", "Learning curves of the best arms", chosen, control))
+    return drawn
+
+
+def _learning(name: str, title: str, found: dict[str, Any], control: str) -> Figure:
     names = list(dict.fromkeys(arm for by_arm in found.values() for arm in by_arm))
     panels = [
-        _curves(bed, by_arm, names, summary["control"], axis)
+        _curves(bed, by_arm, names, control, axis)
         for axis in ("rollouts", "tokens")
         for bed, by_arm in found.items()
     ]
     reading = "Means over seeds; the control is the darkest line, and discarded rollouts count."
-    keys = [Key(arm, *_look(arm, names, summary["control"])) for arm in names]
-    return Figure("curves", "Learning curves", reading, panels, "", keys, wide=len(found))
+    keys = [Key(arm, *_look(arm, names, control)) for arm in names]
+    return Figure(name, title, reading, panels, "", keys, wide=len(found))
 
 
 def _look(arm: str, names: list[str], control: str) -> tuple[str, Sequence[int]]:

@@ -49,7 +49,7 @@ def publish(
     warnings = [*([_WARNING] if explore else []), *summary["warnings"]]
     warned = "".join(f"<p><b>{escape(warning)}</b></p>" for warning in warnings)
     intro = f"<p>{escape(study.description)}</p>{warned}{html_table(heads, rows)}"
-    drawn = [*forests(summary), curves(summary, records)]
+    drawn = [*forests(summary), *curves(summary, records)]
     page = write_page(title, intro, drawn, folder / "report.html", folder / "figures")
     text = f"# {title}\n\n{_WARNING if explore else study.description}\n\n{markdown(summary)}"
     (folder / "table.md").write_text(text, encoding="utf-8")
