@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
-from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved
+from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
 from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
@@ -211,14 +211,15 @@ class GDROMixin:
             self._gdro_close()  # else losses are still to come, and saving must not change the run
         compare_ranks(self)
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.args.should_save:
-            # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
-            path = Path(self._get_output_dir(trial=trial)) / folder
-            begin(path)
-            self.controller.save(path / STATE_FILE)
-            if self._gdro_memory is not None:
-                self._gdro_memory.save(path)
-        super()._save_checkpoint(model, trial)
+        path = Path(self._get_output_dir(trial=trial)) / folder
+        with written(path):
+            if self.args.should_save:
+                # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
+                begin(path)
+                self.controller.save(path / STATE_FILE)
+                if self._gdro_memory is not None:
+                    self._gdro_memory.save(path)
+            super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

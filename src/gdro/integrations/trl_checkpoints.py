@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import is_zipfile
 
+from safetensors import SafetensorError
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from gdro.errors import CheckpointError
 
 STATE_FILE = "gdro.npz"
+_ARCHIVES = (".pt", ".pth", ".bin")
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """The trainer writes its own files of a checkpoint inside: what fails is one clear error.
+
+    torch says RuntimeError where the disk is full, safetensors has an error of its own.
+
+    Args:
+        folder: The checkpoint's.
+
+    Raises:
+        CheckpointError: A file cannot be written; names it, and the last whole checkpoint.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        file = getattr(error, "filename", None) or _torn(folder, error)
+        last = last_checkpoint(folder.parent)
+        rest = "there is no whole one yet" if last is None else f"the last whole one is {last}"
+        raise CheckpointError(
+            f"the trainer could not write its checkpoint {folder.name}, at {file} ({error}); {rest}. "
+            "Free space, or choose a folder that can be written, and train with "
+            "resume_from_checkpoint=True"
+        ) from error
+
+
+def _torn(folder: Path, error: Exception) -> Path:
+    """What was being written: torch's and safetensors' errors do not name it."""
+    if isinstance(error, SafetensorError):  # takes its partial file away
+        return folder / "*.safetensors"
+    # torch writes archives, whose ends come last.
+    found = sorted(p for p in folder.glob("*") if p.suffix in _ARCHIVES and not is_zipfile(p))
+    return found[0] if found else folder
 
 
 def begin(folder: Path) -> None:
