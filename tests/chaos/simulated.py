@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def job(strategy: str) -> Job:
         for path in folder.glob("*.npz"):
             files.read(path)
 
-    phases = ["checkpoint", "log", "extend", "observe", "checkpoint", "plan", "log", "weigh"]
+    phases = ["checkpoint", "log", "observe", "checkpoint", "plan", "log", "weigh"]
+    if make_strategy(strategy).extends:
+        phases.insert(2, "extend")
     return Job("simulator", work, check, phases, STEPS // EVERY // 2)
 
 
@@ -52,7 +55,7 @@ def simulate(folder: Path, strategy: str, where: Where) -> None:
         with where.inside("plan"):
             plan = controller.plan(Request(BATCH, 4 * BATCH))
         outcome, right_R = world.roll_out(plan)
-        with where.inside("extend"):
+        with where.inside("extend") if controller.strategy.extends else nullcontext():
             while (more := controller.extend(outcome)) is not None:
                 further, further_right_R = world.roll_out(more)
                 outcome = outcome.joined(further)

@@ -13,6 +13,7 @@ from trl import GRPOConfig
 from chaos.kills import Where
 from chaos.story import RESULT, Job, watched_log
 from gdro import checkpoint as files
+from gdro import make_strategy
 from gdro.files import write_json
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_checkpoints import last_checkpoint
@@ -30,7 +31,9 @@ def job(strategy: str) -> Job:
     def work(folder: Path, where: Where) -> None:
         train(folder, strategy, task, where)
 
-    phases = ["checkpoint", "log", "files", "generate", "checkpoint", "extend", "files", "observe"]
+    phases = ["checkpoint", "log", "files", "generate", "checkpoint", "files", "observe"]
+    if make_strategy(strategy).extends:
+        phases.insert(5, "extend")
     return Job("TRL", work, check, phases, STEPS // 2)
 
 
@@ -66,7 +69,8 @@ def train(folder: Path, strategy: str, task: Any, where: Where) -> None:
 
 
 def _watch(trainer: Any, folder: Path, where: Where) -> None:
-    for name in ("plan", "extend", "weigh", "observe"):
+    extends = ("extend",) if trainer.controller.strategy.extends else ()
+    for name in ("plan", "weigh", "observe", *extends):
         setattr(trainer.controller, name, where.watched(getattr(trainer.controller, name), name))
     trainer.controller.save = where.watched(trainer.controller.save, "checkpoint")
     trainer._gdro_generate = where.watched(trainer._gdro_generate, "generate")
