@@ -5,7 +5,11 @@ Forty random interleavings here; `make chaos` runs ten thousand.
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -214,3 +218,38 @@ def test_memory_of_plans_in_flight_is_bounded():
     arrays = controller.state_dict()["arrays"]
     saved = [array.nbytes for name, array in arrays.items() if name.startswith("pending/")]
     assert sum(saved) <= 7 * (16 * 48 + 10 * 8 + 64)
+
+
+DEFAULT = "mopps(target=0.1) + rollout-gdro(n_max=8) + passk-advantages + memory"
+
+
+@pytest.mark.parametrize("size", [(16, 64), (256, 1024), (256, 1536)])
+@pytest.mark.parametrize("strategy", ["uniform", "joint", "reinforce-ada + prompt-gdro", DEFAULT])
+def test_plans_in_flight_hold_what_the_docs_state(strategy, size):
+    """All that a weighed plan keeps in memory, not only what a checkpoint saves of it."""
+    plans, request = 10, Request(*size)
+    pool = Problem([f"k{i}" for i in range(2000)])
+    controller = Controller(make_strategy(strategy), pool, max_pending=plans)
+    rng = np.random.default_rng(0)
+
+    def weighed():
+        plan = controller.plan(request)
+        correct_R = rng.random(request.num_rollouts) < 0.4
+        outcome = Outcome(plan.ticket, plan.prompt_R, correct_R * 1.0, correct_R, tokens_R=correct_R + 9)
+        controller.weigh(outcome)
+        return outcome
+
+    for _ in range(12):  # the memory and the caches of the code fill
+        controller.observe(weighed())
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(plans):
+            weighed()
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] / plans
+    finally:
+        tracemalloc.stop()
+    prompts, rollouts = size
+    most = 4096 + 80 * prompts + 128 * rollouts
+    assert 26 * rollouts < held < most, f"{held:.0f} bytes a plan, the docs state {most}"
