@@ -5,10 +5,15 @@ A line that changes or goes is a change that users feel: it belongs in CHANGELOG
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
 
 import gdro
+from gdro.cli import _parser
 
 
 def of_class(name: str, cls: type) -> Iterator[str]:
@@ -32,19 +37,46 @@ def signature(item: object) -> str:
     return str(inspect.signature(item)).replace("'", "")
 
 
-def lines() -> Iterator[str]:
-    """All public names of `gdro`."""
-    for name in sorted(gdro.__all__):
-        item = getattr(gdro, name)
+def of_module(module: ModuleType, prefix: str = "") -> Iterator[str]:
+    """All public names of a module."""
+    for name in sorted(module.__all__):
+        item, shown = getattr(module, name), prefix + name
         if inspect.isclass(item):
             bases = [base for base in item.__mro__ if base.__module__ == "gdro.saved"]
-            yield from of_class(name, item)
+            yield from of_class(shown, item)
             for base in bases:  # the part of the controller that saves
                 yield from (line.replace(base.__name__, name) for line in list(of_class(name, base))[2:])
         elif callable(item):
-            yield f"{name}{signature(item)}"
+            yield f"{shown}{signature(item)}"
+        elif isinstance(item, Mapping):
+            yield f"{shown}: {', '.join(sorted(item))}"
         else:
-            yield f"{name} = {item!r}"
+            yield f"{shown} = {item!r}"
+
+
+def lines() -> Iterator[str]:
+    """All public names of `gdro`, and of its packages for users."""
+    yield from of_module(gdro)
+    for name in ("data", "evaluation", "rewards", "study"):
+        yield from of_module(importlib.import_module(f"gdro.{name}"), f"{name}.")
+
+
+def command_line() -> Iterator[str]:
+    """Every command with its arguments and options."""
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, parser in sorted(commands.choices.items()):
+        for action in parser._actions:
+            if not isinstance(action, argparse._HelpAction):
+                yield f"gdro {name} {_argument(action)}"
+
+
+def _argument(action: argparse.Action) -> str:
+    shown = "|".join(action.option_strings) or action.dest
+    for what in ("nargs", "choices", "const", "default"):
+        value = getattr(action, what)
+        if value is not None and value is not argparse.SUPPRESS:
+            shown += f" {what}={str(value) if isinstance(value, Path) else value!r}"
+    return shown + (" required" if action.required and action.option_strings else "")
 
 
 def adapter() -> Iterator[str]:
@@ -56,4 +88,4 @@ def adapter() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join([*lines(), *adapter()]))
+    print("\n".join([*lines(), *adapter(), *command_line()]))
