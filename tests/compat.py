@@ -1,15 +1,16 @@
 """Run the adapter and core suites on the oldest and newest versions that pyproject.toml allows.
 
-`make compat` runs it: each row has an environment of its own, made under `.compat` (5 GB, once).
+`make compat` runs it: each row has an environment of its own, made under `.compat` (5 GB, once). Those
+of the newest versions are resolved again in every run.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +24,27 @@ TRL = ("tests/integrations", "tests/trust/test_older_releases.py")
 
 @dataclass(frozen=True)
 class Row:
-    """An environment: what is pinned in it, and what is run."""
+    """An environment: what is pinned in it, what is run, and by which Python.
+
+    Attributes:
+        extra: Of this package.
+        pins: Requirements; the first one is installed before the others.
+        tests: What is run.
+        python: Interpreter of the environment.
+        newest: Whatever is released since the last run belongs to it.
+    """
 
     extra: str
     pins: tuple[str, ...]
     tests: tuple[str, ...]
+    python: str = "python3.11"
+    newest: bool = False
 
 
 ROWS = {
     "numpy-oldest": Row("", ("numpy==1.26.0",), CORE),
-    "numpy-newest": Row("", ("numpy",), CORE),
+    "numpy-newest": Row("", ("numpy",), CORE, newest=True),
+    "python-newest": Row("", ("numpy",), CORE, "python3.12", newest=True),
     "trl-oldest": Row(
         "[trl]",
         (
@@ -46,7 +58,10 @@ ROWS = {
         TRL,
     ),
     "trl-newest": Row(
-        "[trl]", ("torch==2.13.0", "trl<1.17", "transformers", "numpy", "tensorboard"), TRL
+        "[trl]",
+        ("torch==2.13.0", "trl<1.17", "transformers", "numpy", "tensorboard"),
+        TRL,
+        newest=True,
     ),
 }
 
@@ -55,15 +70,32 @@ def python_of(folder: Path) -> str:
     return str(folder / "bin/python")
 
 
-def prepare(name: str, row: Row, folder: Path) -> None:
-    """Make the environment, unless it is there."""
+def wanted(row: Row) -> str:
+    """What an environment that is ready was made from."""
+    return "\n".join((row.python, row.extra, *row.pins, *TOOLS))
+
+
+def stale(row: Row, folder: Path) -> bool:
+    """Whether an environment is to be resolved (again)."""
+    ready = folder / "ready"
+    return row.newest or not ready.exists() or ready.read_text() != wanted(row)
+
+
+def prepare(row: Row, folder: Path) -> None:
+    """Make the environment, or bring it to what the row asks for today."""
+    if not stale(row, folder):
+        return
     if not (folder / "ready").exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [python_of(folder), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if row.extra:  # the build for the CPU first, so that no other is taken
-            subprocess.run([*pip, row.pins[0]], check=True)
-        subprocess.run([*pip, *row.pins, *TOOLS, f"{ROOT}{row.extra}"], check=True)
-        (folder / "ready").touch()
+        make = [row.python, "-m", "venv", "--clear", str(folder)]
+        if shutil.which(row.python) is None or subprocess.run(make).returncode:
+            sys.exit(f"{row.python} does not run here; install it (pyenv: name it in PYENV_VERSION)")
+    pip = [python_of(folder), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if row.newest:  # all that these bring with them, too
+        pip += ["--upgrade", "--upgrade-strategy", "eager"]
+    if row.extra:  # the build for the CPU first, so that no other is taken
+        subprocess.run([*pip, row.pins[0]], check=True)
+    subprocess.run([*pip, *row.pins, *TOOLS, f"{ROOT}{row.extra}"], check=True)
+    (folder / "ready").write_text(wanted(row))
 
 
 def versions(folder: Path) -> str:
@@ -86,8 +118,8 @@ def main() -> None:
     given = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     for name in options.rows or ROWS:
         row, folder = ROWS[name], options.folder / name
-        prepare(name, row, folder)
-        print(f"{name}: {versions(folder)}", flush=True)
+        prepare(row, folder)
+        print(f"{name}, {row.python}: {versions(folder)}", flush=True)
         command = [python_of(folder), "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p",
                    "no:cacheprovider", *row.tests]  # fmt: skip
         if subprocess.run(command, cwd=ROOT, env=given).returncode:
