@@ -75,8 +75,8 @@ site: $(READY)  ## the documentation, in dist/site; a broken link or name is an 
 
 audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"
-	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip
-	$(BIN)/pip-audit -r requirements/constraints-verl.txt --no-deps --disable-pip
+	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip --strict
+	$(BIN)/pip-audit -r requirements/constraints-verl.txt --no-deps --disable-pip --strict
 
 smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 	$(BIN)/gdro train --recipe smollm2 --resume
