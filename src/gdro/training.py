@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig
 
 from gdro.difficulty import Difficulty
@@ -25,6 +25,8 @@ from gdro.files import write_json
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_checkpoints import last_checkpoint
 from gdro.recipes import Arm, Recipe, RecipeError
+from gdro.recipes.checks import check_arms, check_evaluation, check_trl, num_processes
+from gdro.recipes.kept import KEPT, differing, keep
 
 SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
 
@@ -59,18 +61,15 @@ def run(
         The summary, also written to `summary.json` if there is an evaluation.
 
     Raises:
-        RecipeError: The task or an option is unknown.
-        CheckpointError: The folder holds another run and `resume` is off.
+        RecipeError: The task, an arm or an option is unknown or unfit, or the folder's figures are of
+            another recipe.
+        CheckpointError: The folder holds finished arms and `resume` is off.
     """
-    _check_evaluation(recipe)
-    trl_config(recipe, output)  # a wrong option is an error now, not after the base evaluation
-    done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
-    if done and not resume:
-        raise CheckpointError(
-            f"{output} already holds finished arms ({', '.join(done)}); pass --resume to keep them, or "
-            "--output for another folder"
-        )
-    output.mkdir(parents=True, exist_ok=True)
+    # What is wrong is an error now, not after the base evaluation or the first arms.
+    check_evaluation(recipe)
+    check_arms(recipe)
+    trl_config(recipe, output)
+    _begin(recipe, output, resume)
     base_N = _base(recipe, output, load) if recipe.evaluation.samples else None
     for name, arm in recipe.arms.items():
         if not (output / name / EVAL).exists():
@@ -78,23 +77,31 @@ def run(
     return summarise(recipe, output, base_N)
 
 
-def _check_evaluation(recipe: Recipe) -> None:
-    options = recipe.evaluation
-    if options.samples and min(options.samples, options.base_samples) < options.k:
-        raise RecipeError(
-            f"evaluation.samples is {options.samples}, base_samples {options.base_samples}; both must "
-            f"be at least k={options.k}, or samples 0 for no evaluation"
+def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
+    """Refuse a folder whose figures are of another recipe, and keep this one there."""
+    done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
+    if done and not resume:
+        raise CheckpointError(
+            f"{output} already holds finished arms ({', '.join(done)}); pass --resume to keep them, or "
+            "--output for another folder"
         )
-    if options.samples and _num_processes() > 1:
+    begun = [*done, *(p.parent.name for p in output.glob(f"*/{PREFIX_CHECKPOINT_DIR}-*"))]
+    changed = differing(recipe, output, begun)
+    if changed and (resume or begun):
+        how = "" if begun else ", or leave out --resume"
         raise RecipeError(
-            "a recipe is evaluated in one process; with several set evaluation.samples=0, and evaluate "
-            "the saved model with gdro eval"
+            f"{output} holds the run of another recipe: {'; '.join(changed)}; give these as they are "
+            f"there to go on with it, pass another --output for a new run{how}"
         )
-
-
-def _num_processes() -> int:
-    """Processes that torchrun or accelerate started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if changed is None and resume and (begun or (output / BASE).exists()):
+        print(f"note: {output} has no {KEPT} (an earlier version made it): whether it is of this recipe "
+              "cannot be told")  # fmt: skip
+    if changed or not (resume or changed == []):
+        (output / BASE).unlink(missing_ok=True)
+        (output / KEPT).unlink(missing_ok=True)
+    keep(recipe, output)
 
 
 def task_module(recipe: Recipe) -> Any:
@@ -129,15 +136,12 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
     Raises:
         RecipeError: GRPOConfig does not know an option, or refuses its value.
     """
-    known = {f.name for f in dataclasses.fields(GRPOConfig)}
-    unknown = sorted(set(recipe.trl) - known)
-    if unknown:
-        raise RecipeError(f"trl.{unknown[0]} is no option of trl.GRPOConfig; see its documentation")
     options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
     if options.get("bf16") == "auto":
         options["bf16"] = _has_bf16()
     if options.get("gradient_accumulation_steps") == "auto":
         options["gradient_accumulation_steps"] = _accumulation(options)
+    check_trl(options, GRPOConfig)
     try:
         return GRPOConfig(**options)
     except ValueError as error:
@@ -147,7 +151,7 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
 def _accumulation(options: dict[str, Any]) -> int:
     """Micro-batches of one optimiser step over a whole generation batch."""
     rows = options.get("generation_batch_size") or 0
-    held = options.get("per_device_train_batch_size", 8) * _num_processes()
+    held = options.get("per_device_train_batch_size", 8) * num_processes()
     if not rows or rows % held:
         raise RecipeError(
             f"trl.generation_batch_size is {rows}; with gradient_accumulation_steps: auto it must be a "
