@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from gdro.difficulty import Difficulty
 from gdro.errors import BudgetError, GdroError, ProblemError, RequestError, StrategyError
 from gdro.strategy import More, Strategy
 from gdro.types import IntArray, Outcome, Plan, Problem, Request, Weights
@@ -27,6 +28,27 @@ def check_options(seed: int, max_pending: int) -> None:
     for name, value, least in (("seed", seed, 0), ("max_pending", max_pending, 1)):
         if not isinstance(value, Integral) or value < least:
             raise GdroError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
+
+
+def check_parts(strategy: object, difficulty: object) -> None:
+    """Raise unless a controller's parts are what they should be, e.g. for a strategy's bare name.
+
+    Args:
+        strategy: Should be a strategy.
+        difficulty: Should be a `Difficulty` or None.
+
+    Raises:
+        StrategyError: Not a strategy, or not a `Difficulty`.
+    """
+    if not isinstance(strategy, Strategy):
+        fix = f"make_strategy({strategy!r})" if isinstance(strategy, str) else "make_strategy(NAME)"
+        raise StrategyError(f"strategy is {strategy!r}; it must be a strategy object: pass {fix}")
+    if difficulty is not None and not isinstance(difficulty, Difficulty):
+        given = cast("dict[str, Any]", difficulty) if isinstance(difficulty, dict) else None
+        options = "..." if given is None else ", ".join(f"{k}={v!r}" for k, v in given.items())
+        raise StrategyError(
+            f"difficulty is {difficulty!r}; it must be an object: pass gdro.Difficulty({options})"
+        )
 
 
 def check_columns(strategy: Strategy[Any], problem: Problem) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from gdro.errors import StrategyError
@@ -65,8 +66,17 @@ def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
         Strategies by role; roles that nobody changes are absent.
 
     Raises:
-        StrategyError: Two parts change the same role.
+        StrategyError: Two parts change the same role, or one is a composition itself.
     """
+    for text, part in parts.items():
+        if part.name == "joint":
+            own = (getattr(part, field.name).name for field in fields(part))
+            others = [other for other in parts if other != text]
+            written = " + ".join(dict.fromkeys([*(n for n in own if n != "uniform"), *others]))
+            raise StrategyError(
+                f"{text!r} is a composition already, so nothing joins it with +; write out its parts, "
+                f"{written!r}, or give it another part, e.g. joint(remember=memory)"
+            )
     taken: dict[str, tuple[str, Strategy[Any]]] = {}
     for text, part in parts.items():
         for role in roles(part):

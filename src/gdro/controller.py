@@ -48,7 +48,7 @@ class Controller(Saved):
         max_pending: Most plans in flight; each keeps its rows until it is closed.
 
     Raises:
-        GdroError: The seed or `max_pending` is out of range.
+        GdroError: An argument is of the wrong kind or out of range.
         ProblemError: The strategy needs a column that the pool does not have.
 
     >>> from gdro import Problem, Request, make_strategy
@@ -69,6 +69,7 @@ class Controller(Saved):
         max_pending: int = 1024,
     ) -> None:
         checks.check_options(seed, max_pending)
+        checks.check_parts(strategy, difficulty)
         checks.check_columns(strategy, problem)
         self.strategy = strategy
         self.problem = problem

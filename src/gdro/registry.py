@@ -60,6 +60,7 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
     >>> make_strategy("mopps + rollout-gdro").allocator.name
     'rollout-gdro'
     """
+    _check_name(name)
     if is_composition(name):
         return _composition(name, options)
     cls = strategy_class(name)
@@ -71,6 +72,14 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
             raise StrategyError(f"{name}: unknown option {option!r}{_hint(option, known)}")
     _check_types(name, cls, options)
     return cls(**options)
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise StrategyError(
+            f"the name of a strategy is {name!r}; pass one of {', '.join(list_strategies())}, or take "
+            "gdro.default_strategy()"
+        )
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

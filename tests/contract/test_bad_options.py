@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import gdro
-from gdro import Difficulty, make_strategy
+from gdro import Controller, Difficulty, Problem, make_strategy
 from helpers import raises
 
 STRATEGY_FAULTS = [
@@ -84,3 +86,24 @@ def test_bad_difficulty(options):
 def test_bad_edges(edges):
     with raises(gdro.StrategyError, "edges", "increase strictly inside"):
         Difficulty(edges=edges)
+
+
+@pytest.mark.parametrize("text", ["joint + memory", "memory + joint"])
+def test_a_joint_joins_nothing_but_says_what_does(text):
+    parts = "rollout-gdro + prompt-gdro + memory"
+    with raises(gdro.StrategyError, "already", re.escape(repr(parts)), r"joint\(remember=memory\)"):
+        make_strategy(text)
+    assert make_strategy(parts) == make_strategy("joint(remember=memory)")
+
+
+def test_what_is_no_strategy_is_refused_with_the_fix():
+    pool = Problem(["a"])
+    for got in (None, 3):
+        with raises(gdro.StrategyError, repr(got), "uniform", "default_strategy"):
+            make_strategy(got)
+    for got, fix in (("hora", r"make_strategy\('hora'\)"), (None, r"make_strategy\(NAME\)")):
+        with raises(gdro.StrategyError, repr(got), fix):
+            Controller(got, pool)
+    for got, fix in (({"k": 4}, r"Difficulty\(k=4\)"), ("windowed", r"Difficulty\(\.\.\.\)")):
+        with raises(gdro.StrategyError, repr(got), fix):
+            Controller(make_strategy("uniform"), pool, difficulty=got)

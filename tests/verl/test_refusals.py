@@ -62,6 +62,7 @@ def test_what_cannot_work_is_refused_with_the_fix(override: str, words: str) -> 
         ("+gdro={options: {n_min: 1}}", "2 or more"),
         ("+gdro.threshold=high", "threshold"),
         ("+gdro.resume=perhaps", "resume"),
+        ("actor_rollout_ref.rollout.n=16", r"rollout-gdro\(n_max=48\)"),
     ],
 )
 def test_bad_options_are_named(override: str, words: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gdro.checks import check_parts
 from gdro.difficulty import Difficulty
 from gdro.errors import ProblemError
 from gdro.strategy import Strategy
@@ -44,7 +45,12 @@ def prompt_text(prompt: Any) -> str:
 
 
 def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
-    """Dataset columns that a strategy or its bins read."""
+    """Dataset columns that a strategy or its bins read.
+
+    Raises:
+        StrategyError: It is no strategy, or `difficulty` no `Difficulty`.
+    """
+    check_parts(strategy, difficulty)
     of_bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
     return tuple(dict.fromkeys((*strategy.columns, *of_bins)))
 
@@ -132,7 +138,7 @@ def dataset_pool(
     Raises:
         ProblemError: A column is missing, or ids are missing or repeat.
     """
-    for column in filter(None, (id_column, prior_column, *columns)):
+    for column in filter(None, ("prompt", id_column, prior_column, *columns)):
         if column not in dataset.column_names:
             raise ProblemError(
                 f"the dataset has no column {column!r}; it has {', '.join(dataset.column_names)}"

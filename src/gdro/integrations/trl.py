@@ -19,6 +19,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
+from gdro.integrations import trl_support
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
 from gdro.integrations.trl_log import compare_ranks, patch_logs
@@ -26,13 +27,7 @@ from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_step import Step
-from gdro.integrations.trl_support import (
-    check_arguments,
-    check_config,
-    check_controller,
-    resolve_correct,
-    resolve_strategy,
-)  # fmt: skip
+from gdro.integrations.trl_verdicts import Verdicts
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
 from gdro.types import IntArray, Outcome, Plan, Request
@@ -64,7 +59,7 @@ class GDROMixin:
     Raises:
         UnsupportedError: A feature of the trainer cannot work with planned rollouts.
         ProblemError: Prompt ids are missing or repeat.
-        StrategyError: A strategy or option is unknown.
+        StrategyError: A strategy or option is unknown, or its bounds exclude `num_generations`.
     """
 
     def __init__(
@@ -83,16 +78,16 @@ class GDROMixin:
         **kwargs: Any,
     ) -> None:
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
-        check_arguments(dataset, kwargs)
+        trl_support.check_arguments(dataset, kwargs, type(self))
         made, columns = None, ()
+        mean = (kwargs.get("args", args[2] if len(args) > 2 else None) or GRPOConfig).num_generations
         if controller is None:
-            config = kwargs.get("args", args[2] if len(args) > 2 else None) or GRPOConfig
-            made = resolve_strategy(strategy, strategy_options, config.num_generations)
+            made = trl_support.resolve_strategy(strategy, strategy_options, mean)
             columns = wanted_columns(made, difficulty)
         self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns)
         if controller is not None:
             given = (strategy, strategy_options, difficulty, not apply)
-            check_controller(controller, self._pool.problem, given)
+            trl_support.check_controller(controller, self._pool.problem, given, mean)
         self._gdro_rewards: torch.Tensor | None = None
         self._gdro_planning = False
         self._gdro_losses: tuple[Outcome, LossCollector] | None = None
@@ -100,8 +95,9 @@ class GDROMixin:
         self.prompt_equal = prompt_equal
         self.last_plan: Plan | None = None
         super().__init__(*args, **kwargs)
-        check_config(self.args)
-        self._correct = resolve_correct(correct, self.reward_func_names)
+        trl_support.check_config(self.args)
+        self._correct = trl_support.resolve_correct(correct, self.reward_func_names)
+        self._gdro_verdicts = Verdicts(self.reward_func_names, self._correct)
         if made is not None:
             controller = Controller(
                 made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
@@ -270,6 +266,8 @@ class GDROMixin:
         self, ticket: int, prompt_R: IntArray, output: dict[str, Any], rewards_RK: torch.Tensor
     ) -> Outcome:
         tokens_R = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
+        judged_R = rewards_RK[:, self._correct.column].double().cpu().numpy()
+        self._gdro_verdicts.see(ticket, prompt_R, judged_R)
         return outcome_of(ticket, prompt_R, tokens_R, rewards_RK, self.reward_weights, self._correct)
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:

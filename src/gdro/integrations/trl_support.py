@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from datasets import IterableDataset
 from gdro.controller import Controller
 from gdro.defaults import default_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
+from gdro.integrations.bounds import check_bounds
 from gdro.registry import make_strategy
 from gdro.strategy import Strategy
 from gdro.types import Problem
@@ -22,16 +25,18 @@ _REFUSED = {
 }
 
 
-def check_arguments(train_dataset: Any, arguments: Mapping[str, Any]) -> None:
+def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: type) -> None:
     """Refuse what cannot work, with the reason.
 
     Args:
         train_dataset: The trainer's dataset.
         arguments: Keyword arguments of the trainer.
+        trainer: Its class.
 
     Raises:
-        UnsupportedError: A refused feature is used.
+        UnsupportedError: A refused feature is used, or an argument is unknown.
     """
+    _check_names(arguments, trainer)
     if train_dataset is None:
         raise UnsupportedError("train_dataset is missing; gdro plans over its rows")
     if isinstance(train_dataset, IterableDataset):
@@ -48,6 +53,21 @@ def check_arguments(train_dataset: Any, arguments: Mapping[str, Any]) -> None:
             f"column {sorted(images)[0]!r} is not supported: image prompts are untested with groups of "
             "unequal size; remove the column or use GRPOTrainer"
         )
+
+
+def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
+    """Refuse a misspelt argument; a trainer class that takes any is left to see for itself."""
+    inits = [inspect.signature(c.__init__) for c in trainer.__mro__ if "__init__" in vars(c)]
+    own = next(i for i, s in enumerate(inits) if {"strategy", "apply"} <= set(s.parameters))
+    parameters = inits[own + 1].parameters  # of the class that gets the rest
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = [*list(inits[own].parameters)[2:-1], *list(parameters)[1:]]
+    for name in arguments:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+            raise UnsupportedError(f"{trainer.__name__} has no argument {name!r}; {guess}")
 
 
 def check_config(args: Any) -> None:
@@ -114,30 +134,34 @@ def resolve_strategy(
     """The strategy that a trainer was given, by name or as an object; the default if none was.
 
     Raises:
-        StrategyError: The name is unknown, or options came without a name.
+        StrategyError: The name is unknown, options came without a name, or the strategy's bounds on the
+            rollouts of a prompt exclude their mean.
     """
     if strategy is None and not options:
-        return default_strategy(mean_rollouts)
-    if isinstance(strategy, str):
-        return make_strategy(strategy, **dict(options or {}))
-    if options:
+        strategy = default_strategy(mean_rollouts)
+    elif isinstance(strategy, str):
+        strategy = make_strategy(strategy, **dict(options or {}))
+    elif options:
         raise StrategyError(
             "strategy_options go with a strategy's name: pass strategy='rollout-gdro' or another of "
             "gdro.list_strategies()"
         )
+    assert strategy is not None and not isinstance(strategy, str)
+    check_bounds(strategy, mean_rollouts, "num_generations")
     return strategy
 
 
-def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...]) -> None:
+def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...], mean: int) -> None:
     """Refuse a ready controller that does not fit.
 
     Args:
         controller: The controller.
         pool: The dataset's pool.
         given: Arguments that belong to the controller.
+        mean: Rollouts that a prompt has on average.
 
     Raises:
-        StrategyError: Some of them were given too.
+        StrategyError: Some of them were given too, or the strategy's bounds exclude the mean.
         ProblemError: The controller's pool is not the dataset's.
     """
     if any(given):
@@ -151,3 +175,4 @@ def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ..
             f"({pool.num_prompts}); make it from the same keys, e.g. "
             "dataset_pool(train_dataset, id_column).problem"
         )
+    check_bounds(controller.strategy, mean, "num_generations")

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gdro.difficulty import Difficulty
 from gdro.errors import StrategyError, UnsupportedError
+from gdro.integrations.bounds import check_bounds
 from gdro.registry import make_strategy
 from gdro.strategy import Strategy
 
@@ -101,6 +102,7 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
 
     Raises:
         UnsupportedError: Names the option, and what to write instead.
+        StrategyError: The strategy's bounds on a prompt's rollouts exclude `rollout.n`.
     """
     batch, generated = config.data.train_batch_size, config.data.get("gen_batch_size")
     sampler = config.trainer.v1.sampler
@@ -132,6 +134,7 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
         raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
+    check_bounds(strategy, config.actor_rollout_ref.rollout.n, "actor_rollout_ref.rollout.n")
 
 
 def _extension_checks(config: DictConfig, strategy: Strategy[Any]) -> dict[str, bool]:

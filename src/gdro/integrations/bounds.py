@@ -1,0 +1,40 @@
+"""Bounds on the rollouts of a prompt, held against the trainer's mean before anything is loaded."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from gdro.errors import StrategyError
+from gdro.strategy import Strategy
+
+
+def check_bounds(strategy: Strategy[Any], mean: int, option: str) -> None:
+    """Refuse bounds that the trainer's mean cannot meet, and warn of those that leave no choice.
+
+    Args:
+        strategy: The strategy; bounds are the options `n_min` and `n_max` of what allocates.
+        mean: Rollouts that the trainer gives a prompt on average (n_bar).
+        option: What the trainer calls it.
+
+    Raises:
+        StrategyError: The mean lies outside the bounds, so no plan spends the budget.
+    """
+    part: Any = getattr(strategy, "allocator", strategy)
+    n_min, n_max = getattr(part, "n_min", None), getattr(part, "n_max", None)
+    if n_min is None or n_max is None:
+        return
+    bounds = f"{part.name} gives a prompt n_min={n_min} to n_max={n_max} rollouts"
+    # The paper's arms reach to three times its mean.
+    wider, lower = f"{part.name}(n_max={3 * mean})", f"{part.name}(n_min=2)"
+    if mean > n_max:
+        raise StrategyError(f"{bounds}, {option} is {mean}, above n_max; write {wider!r}")
+    if mean < n_min:
+        raise StrategyError(f"{bounds}, {option} is {mean}, below n_min; write {lower!r}")
+    if mean in (n_min, n_max):
+        fix = f"write {wider!r}" if mean == n_max else f"write {lower!r}, or raise {option}"
+        fix = f"raise {option} (a group has 2 at least)" if mean == n_min == 2 else fix
+        warnings.warn(
+            f"{bounds}, {option} is {mean}: every prompt gets {mean}, nothing can move; {fix}",
+            stacklevel=4,
+        )
