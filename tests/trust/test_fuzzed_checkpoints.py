@@ -150,7 +150,7 @@ def arrays_of_a_store(tmp_path_factory):
 
 @given(random=st.randoms(use_true_random=False))
 def test_mutated_stores_are_refused_or_harmless(tmp_path_factory, arrays_of_a_store, random):
-    path = tmp_path_factory.mktemp("fuzz") / "store.npz"
+    path = tmp_path_factory.getbasetemp() / "fuzzed-store.npz"
     np.savez(path, **mutated(arrays_of_a_store, random))
     store = new_store()
     kept = StoredRollout(*np.ones((2, 3), np.int32), np.ones(REWARDS, np.float32))
