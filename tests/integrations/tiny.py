@@ -21,7 +21,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     chat = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="_", eos_token="$", unk_token="_",
-        padding_side="left", chat_template=chat,
+        padding_side="left", chat_template=chat, model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def byte_tokenizer() -> Any:
     made.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
+        additional_special_tokens=["<|im_start|>"], model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
     tokenizer.chat_template = CHATML
     return tokenizer

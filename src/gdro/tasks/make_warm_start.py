@@ -34,7 +34,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     core.decoder = decoders.Fuse()  # no spaces between tokens
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="_", eos_token="$", unk_token="_", padding_side="left",
-        clean_up_tokenization_spaces=False,
+        clean_up_tokenization_spaces=False, model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
 
 
