@@ -34,6 +34,19 @@ def test_functions_of_the_maths_page_exist() -> None:
         assert callable(pkgutil.resolve_name(name)), name
 
 
+def test_the_home_page_links_every_page_of_the_site() -> None:
+    home, nav = (ROOT / "docs/index.md").read_text(), (ROOT / "mkdocs.yml").read_text()
+    pages = re.findall(r"^  - [\w ]+: (\w+\.md)$", nav, re.MULTILINE)
+    assert sorted(pages) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+    assert [page for page in pages[1:] if f"]({page})" not in home] == []
+
+
+@pytest.mark.parametrize("page", ["api", "changelog"])
+def test_a_page_that_the_site_fills_says_so(page: str) -> None:
+    raw = (ROOT / f"docs/{page}.md").read_text()
+    assert re.search(r"^(:::|--8<--)", raw, re.MULTILINE) and "`make site`" in raw.split("\n\n::: ")[0]
+
+
 @pytest.mark.parametrize("name", sorted(set(list_strategies()) - {"joint"}))
 def test_every_strategy_is_in_the_guide(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/strategies.md").read_text()
