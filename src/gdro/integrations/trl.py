@@ -21,6 +21,7 @@ from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
+from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
 from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
@@ -35,7 +36,7 @@ from gdro.types import IntArray, Outcome, Plan, Request
 LOG_FOLDER = "gdro"
 
 
-class GDROMixin:
+class GDROMixin(Card):
     """Adds a controller to a GRPOTrainer; put it before the trainer class.
 
     >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
