@@ -13,6 +13,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from trl import GRPOConfig
 
 from gdro import list_strategies
+from gdro.explain import explanation
 from gdro.tasks import chains
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,18 @@ def test_the_home_page_links_every_page_of_the_site() -> None:
 def test_a_page_that_the_site_fills_says_so(page: str) -> None:
     raw = (ROOT / f"docs/{page}.md").read_text()
     assert re.search(r"^(:::|--8<--)", raw, re.MULTILINE) and "`make site`" in raw.split("\n\n::: ")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("prompt-gdro", "q(b) = (1 - gamma) omega(b) / sum omega + gamma / B"),
+        ("rollout-gdro", "sum_i n_i = n_bar P and n_min <= n_i <= n_max"),
+        ("rollout-gdro", "E[(1 - p) (1 - (1 - p)^n)]"),
+    ],
+)
+def test_both_adversaries_are_explained_with_their_formulas(name: str, formula: str) -> None:
+    assert f"{formula} " in explanation(name)
 
 
 @pytest.mark.parametrize("name", sorted(set(list_strategies()) - {"joint"}))

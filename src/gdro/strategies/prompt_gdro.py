@@ -29,6 +29,12 @@ _ASLEEP_AFTER = 20  # updates before saying so
 class PromptGDRO(Strategy[AdversaryState]):
     """Weight or resample prompts by an adversary over difficulty bins (arXiv 2601.19280, eq. 12-16).
 
+    S(b) <- (1 - beta) S(b) + beta (mean signal of the bin's prompts)         (13, `ema`)
+    omega(b) = exp(eta clip(S(b), -C, C))                                     (14)
+    q(b) = (1 - gamma) omega(b) / sum omega + gamma / B                       (15)
+    advantages are multiplied by omega(b) scaled to mean one, at most `cap`   (16, `reweight`)
+    or prompts are drawn by bin with probability q(b)                         (`resample`)
+
     Args:
         eta: Step size on the score. Default: by the score, 4 for `ema` (weights of 1 to 55 for a
             signal in [0, 1]; the paper's .65 spans 1 to 1.9), else what the regret bound asks for.

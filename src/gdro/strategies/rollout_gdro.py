@@ -34,6 +34,13 @@ class PriceState:
 class RolloutGDRO(Strategy[PriceState]):
     """Give rollouts where the next one is worth most, the total held exactly (eq. 17-21).
 
+    maximise sum_i U_b(i)(n_i) with sum_i n_i = n_bar P and n_min <= n_i <= n_max   (17-18)
+    U_b(n) = mean of E[(1 - p) (1 - (1 - p)^n)] over the bin's prompts              (`discovery`)
+    mu <- max(0, mu + alpha_mu (demand(mu) - n_bar)), the price of a rollout        (21)
+
+    P prompts in a plan, n_bar their mean, b(i) the bin of prompt i, p its pass rate under the
+    posterior. Prompts that were never seen get n_bar.
+
     Args:
         n_min: Fewest rollouts of a prompt (a group of one has no advantage, so at least 2).
         n_max: Most rollouts of a prompt.
