@@ -89,6 +89,7 @@ def loaded(recipe: Recipe) -> None:
         ("trl.learning_rat=1", "learning_rat is no option"),
         ("trl.max_step=1", "did you mean trl.max_steps"),
         ("trl.num_generations=7", "refused by GRPOConfig"),
+        ("trl.num_generations=16", r"arms.rollout-gdro: .*rollout-gdro\(n_max=48\)"),
         ("trl.max_steps=two", "trl.max_steps is 'two'; it must be int"),
         ("trl.learning_rate=abc", "trl.learning_rate is 'abc'; it must be float"),
         ("trl.use_cpu=1", "trl.use_cpu is 1; it must be bool"),

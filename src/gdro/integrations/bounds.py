@@ -9,13 +9,14 @@ from gdro.errors import StrategyError
 from gdro.strategy import Strategy
 
 
-def check_bounds(strategy: Strategy[Any], mean: int, option: str) -> None:
+def check_bounds(strategy: Strategy[Any], mean: int, option: str, *, warn: bool = True) -> None:
     """Refuse bounds that the trainer's mean cannot meet, and warn of those that leave no choice.
 
     Args:
         strategy: The strategy; bounds are the options `n_min` and `n_max` of what allocates.
         mean: Rollouts that the trainer gives a prompt on average (n_bar).
         option: What the trainer calls it.
+        warn: False: refuse only.
 
     Raises:
         StrategyError: The mean lies outside the bounds, so no plan spends the budget.
@@ -31,7 +32,7 @@ def check_bounds(strategy: Strategy[Any], mean: int, option: str) -> None:
         raise StrategyError(f"{bounds}, {option} is {mean}, above n_max; write {wider!r}")
     if mean < n_min:
         raise StrategyError(f"{bounds}, {option} is {mean}, below n_min; write {lower!r}")
-    if mean in (n_min, n_max):
+    if warn and mean in (n_min, n_max):
         fix = f"write {wider!r}" if mean == n_max else f"write {lower!r}, or raise {option}"
         fix = f"raise {option} (a group has 2 at least)" if mean == n_min == 2 else fix
         warnings.warn(

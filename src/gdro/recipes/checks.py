@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from gdro.difficulty import Difficulty
 from gdro.errors import GdroError
+from gdro.integrations.bounds import check_bounds
 from gdro.recipes import Recipe, RecipeError
 from gdro.registry import make_strategy
 
@@ -44,9 +45,12 @@ def check_arms(recipe: Recipe) -> None:
         raise RecipeError(
             f"recipe {recipe.name!r} has no arms; give one, e.g. arms.mine.strategy=uniform"
         )
+    mean = recipe.trl.get("num_generations")
     for name, arm in recipe.arms.items():
         try:
-            make_strategy(arm.strategy, **arm.options)
+            strategy = make_strategy(arm.strategy, **arm.options)
+            if type(mean) is int:  # what else it is, is told by `check_trl`
+                check_bounds(strategy, mean, "trl.num_generations", warn=False)
         except (GdroError, TypeError) as problem:
             raise RecipeError(f"arms.{name}: {problem}") from problem
     try:
