@@ -10,7 +10,7 @@ from typing import Any
 
 from gdro import __version__
 from gdro.commands import data, evaluate, report, train, verl
-from gdro.commands.train import EPILOG, arm_of
+from gdro.commands.train import EPILOG, arms_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
 
@@ -122,7 +122,7 @@ def _study(arguments: argparse.Namespace) -> int:
     from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
 
     study = load_study(arguments.config, arguments.overrides)
-    workers = arguments.workers or os.cpu_count() or 1
+    workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     if workers < 1:
         raise GdroError(f"--workers is {workers}; it must be at least 1")
     folder = arguments.output / study.name / (EXPLORATION if arguments.explore else CONFIRMATION)
@@ -149,7 +149,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from gdro.tables import print_summary
 
     names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
-    overrides = [override for name in names for override in arm_of(name)[1]] + arguments.overrides
+    overrides = [*arms_of(names).values(), *arguments.overrides]
     simulation = merge(Simulation, [], overrides, "simulation", GdroError)
     summary = simulate(
         simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, cast
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from gdro.errors import GdroError
 
@@ -36,12 +38,45 @@ def merge(
     for override in overrides:
         if "=" not in override:
             raise error(f"override {override!r} has no '='; write key=value, e.g. seed=1")
+    base: Any = OmegaConf.structured(schema)
     try:
-        layers = [OmegaConf.load(str(path)) for path in paths]
-        given = OmegaConf.from_dotlist(list(overrides))
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), *layers, given))
+        base = OmegaConf.merge(base, *[OmegaConf.load(str(path)) for path in paths])
+        return OmegaConf.to_object(OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides))))
     except OmegaConfBaseException as problem:
-        raise error(
-            f"{label}: {str(problem).splitlines()[0]}; its keys: "
-            f"{', '.join(schema.__dataclass_fields__)}"
-        ) from problem
+        raise error(f"{label}: {_explained(problem, base)}") from problem
+    except YAMLError as problem:
+        raise error(f"{label}: {str(problem).splitlines()[0]}; quote what is no YAML value") from problem
+
+
+def _explained(problem: OmegaConfBaseException, base: Any) -> str:
+    """What is wrong with a key, and what is allowed at its place.
+
+    Args:
+        problem: What OmegaConf says.
+        base: The configuration without the overrides.
+    """
+    full = str(problem.full_key or "")
+    above, _, key = full.rpartition(".")
+    if isinstance(problem, MissingMandatoryValue):
+        around, _, name = above.rpartition(".")
+        known = [str(other) for other in OmegaConf.select(base, around)] if around else []
+        there = f"; {around} has {', '.join(known)}{_guess(name, around, known)}" if known else ""
+        return f"{full} is missing{there}"
+    names = [str(name) for name in getattr(problem.object_type, "__dataclass_fields__", {})]
+    allowed = f"keys of {above}" if above else "its keys"
+    if not isinstance(problem, ConfigKeyError):
+        return f"{full}: {str(problem).splitlines()[0]}"
+    guess = _guess(key, above, names) or _elsewhere(key, OmegaConf.to_container(base))
+    return f"no key {full!r}{guess} ({allowed}: {', '.join(names)})"
+
+
+def _guess(key: str, above: str, names: Sequence[str]) -> str:
+    close = get_close_matches(key, names, n=1)
+    return f"; did you mean {above + '.' if above else ''}{close[0]}?" if close else ""
+
+
+def _elsewhere(key: str, tree: Any) -> str:
+    """A key that was given without what it is below, e.g. max_steps for trl.max_steps."""
+    sections = {str(name): cast(Any, below) for name, below in tree.items() if isinstance(below, dict)}
+    guesses = (_guess(key, name, list(below)) for name, below in sections.items())
+    return next((guess for guess in guesses if guess), "")

@@ -105,6 +105,13 @@ def _sets(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     options.check()
     ks = sorted(set(arguments.k or [1, options.samples]))
+    if ks[0] < 1 or ks[-1] > options.samples:
+        raise GdroError(
+            f"--k is {ks[0] if ks[0] < 1 else ks[-1]}; it must be at least 1 and at most --samples, "
+            f"{options.samples}"
+        )
+    if arguments.rest:
+        raise GdroError(f"{arguments.rest[0]!r} is no use beside --data; key=value is for --recipe")
     sets: dict[str, Any] = {}
     for spec in arguments.data:
         name, table = _set(spec, options, arguments.limit)
@@ -148,7 +155,7 @@ def _generator(arguments: argparse.Namespace) -> Any:
         return VllmGenerator(arguments.model)
     from gdro.evaluation.transformers import TransformersGenerator
 
-    return TransformersGenerator.load(arguments.model)
+    return TransformersGenerator.load(arguments.model, style=arguments.style)
 
 
 def _set(spec: str, options: Any, limit: int | None) -> tuple[str, Any]:
@@ -196,23 +203,26 @@ def _table(arguments: argparse.Namespace) -> int:
 
 
 def _recipe(arguments: argparse.Namespace) -> int:
-    from transformers import AutoModelForCausalLM
-
     from gdro.files import write_json
-    from gdro.recipes import load_recipe
-    from gdro.training import evaluate_model, load_task
+    from gdro.recipes import RecipeError, load_recipe
+    from gdro.recipes.checks import check_evaluation
 
     recipe = load_recipe(arguments.recipe or "quickstart", arguments.rest)
+    check_evaluation(recipe)
+    if not recipe.evaluation.samples:
+        raise RecipeError("evaluation.samples is 0: nothing is sampled; give evaluation.samples=16")
     if arguments.model is not None and not Path(arguments.model).is_dir():
         raise GdroError(f"no model folder {arguments.model!r}; pass one that save_pretrained wrote")
+    from gdro.evaluation.transformers import load_model
+    from gdro.training import evaluate_model, load_task
+
     task = load_task(recipe)
     if arguments.model is None:  # slices are by other samples than those that are counted
         few = recipe.evaluation.base_samples
         _, base_N = evaluate_model(recipe, task, task.model, None, few, stream=2)
         result, _ = evaluate_model(recipe, task, task.model, base_N / few)
     else:
-        model = AutoModelForCausalLM.from_pretrained(arguments.model)
-        result, _ = evaluate_model(recipe, task, model, None)
+        result, _ = evaluate_model(recipe, task, load_model(arguments.model), None)
         result.pop("slices")  # they are by base difficulty, which a lone model does not have
     _print_recipe(result)
     if arguments.output is not None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def _add_train(commands: Any) -> None:
     )
     _add_recipe(train)
     train.add_argument(
-        "--strategy", metavar="NAME", help="train one arm with this strategy (or 'mopps + dapo')"
+        "--strategy",
+        metavar="NAME",
+        action="append",
+        help="an arm with this strategy (or 'mopps + dapo') in the place of the recipe's; repeatable",
     )
     train.add_argument("--shadow", action="store_true", help="plan and log only; train as plain GRPO")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
@@ -72,24 +76,15 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    # Heavy imports wait until a command needs them: `gdro --help` stays instant.
-    from gdro.recipes import load_recipe
+    # The Trainer's own spelling of an option that every version of TRL in range understands.
+    warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
+    recipe = _recipe(arguments)
+    if arguments.dry_run:
+        return _dry_run(arguments, recipe)
+    # Heavy imports wait until a command needs them: help, and what is misspelt, are told at once.
     from gdro.report import write_report
     from gdro.training import run
 
-    # The Trainer's own spelling of an option that every version of TRL in range understands.
-    warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
-    name, overrides = arguments.strategy, list(arguments.overrides)
-    if name:
-        name, made = arm_of(name)
-        overrides = made + overrides
-    recipe = load_recipe(arguments.recipe, overrides)
-    if name:
-        recipe.arms = {name: recipe.arms[name]}
-    for arm in recipe.arms.values():
-        arm.apply = arm.apply and not arguments.shadow
-    if arguments.dry_run:
-        return _dry_run(arguments, recipe)
     output = arguments.output or Path("runs") / recipe.name
     if arguments.seeds:
         return _train_seeds(arguments, recipe, output)
@@ -100,6 +95,19 @@ def _train(arguments: argparse.Namespace) -> int:
     _print(summary)
     print(f"\nfolder: {output}\nreport: {page}")
     return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> Any:
+    """The recipe with what the command line changes."""
+    from gdro.recipes import load_recipe
+
+    made = arms_of(arguments.strategy or [])
+    recipe = load_recipe(arguments.recipe, [*made.values(), *arguments.overrides])
+    if made:
+        recipe.arms = {name: recipe.arms[name] for name in made}
+    for arm in recipe.arms.values():
+        arm.apply = arm.apply and not arguments.shadow
+    return recipe
 
 
 def _print(summary: dict[str, Any]) -> None:
@@ -158,8 +166,20 @@ def _train_seeds(arguments: argparse.Namespace, recipe: Any, output: Path) -> in
     return 0
 
 
-def arm_of(strategy: str) -> tuple[str, list[str]]:
-    """Name of an arm for a strategy, and the override that makes it."""
-    make_strategy(strategy)  # a misspelt name is told before anything heavy is imported
-    name = re.sub(r"[^A-Za-z0-9]+", "-", strategy).strip("-")
-    return name, [f"arms.{name}.strategy={strategy}"]
+def arms_of(strategies: Sequence[str]) -> dict[str, str]:
+    """The override that makes an arm of each strategy, by the arm's name.
+
+    Raises:
+        GdroError: A strategy is misspelt, or two get one name.
+    """
+    made: dict[str, str] = {}
+    for strategy in strategies:
+        make_strategy(strategy)  # a misspelt name is told before anything heavy is imported
+        name = re.sub(r"[^A-Za-z0-9]+", "-", strategy).strip("-")
+        if name in made:
+            raise GdroError(
+                f"--strategy {strategy!r} makes a second arm {name!r}; name them yourself, e.g. "
+                f"arms.first.strategy=NAME arms.first.options.OPTION=VALUE"
+            )
+        made[name] = f"arms.{name}.strategy={strategy}"
+    return made

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gdro.evaluation.records import EvaluationError
 from gdro.evaluation.run import Options
 
 
@@ -27,18 +28,24 @@ class TransformersGenerator:
             tokenizer.pad_token = tokenizer.eos_token
 
     @classmethod
-    def load(cls, path: str, dtype: str = "auto") -> TransformersGenerator:
+    def load(cls, path: str, dtype: str = "auto", style: str = "plain") -> TransformersGenerator:
         """Load a model by its folder or name on the hub, on an accelerator if there is one.
 
         Args:
             path: Folder, or name.
             dtype: Of the weights; `auto` is that of the checkpoint.
-        """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+            style: Of the prompts that will come; `chat` needs a chat template.
 
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        Raises:
+            EvaluationError: There is no model, or no tokenizer, or it has no chat template.
+        """
+        _loaded("AutoConfig", path)  # its error tells more than the tokenizer's
+        tokenizer = _loaded("AutoTokenizer", path)
+        if style == "chat" and tokenizer.chat_template is None:
+            raise EvaluationError(f"the tokenizer of {path!r} has no chat template; pass --style plain")
+        model = load_model(path, dtype)
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        return cls(model.to(device), AutoTokenizer.from_pretrained(path), path)
+        return cls(model.to(device), tokenizer, path)
 
     def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
         """Complete each prompt once.
@@ -70,6 +77,32 @@ class TransformersGenerator:
         is_end = torch.isin(output.cpu(), ends)
         first = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, output.shape[1])
         return first.tolist()
+
+
+def load_model(path: str, dtype: str | None = None) -> Any:
+    """Load a causal language model.
+
+    Args:
+        path: Folder, or name on the hub.
+        dtype: Of the weights; default: that of transformers.
+
+    Raises:
+        EvaluationError: There is none.
+    """
+    return _loaded("AutoModelForCausalLM", path, **({} if dtype is None else {"dtype": dtype}))
+
+
+def _loaded(kind: str, path: str, **options: Any) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, kind).from_pretrained(path, **options)
+    except (OSError, ValueError) as problem:  # no such name, no network, no weights, another kind
+        first = str(problem).strip().partition("\n")[0]
+        raise EvaluationError(
+            f"cannot load the model {path!r} ({first}); pass a folder that save_pretrained wrote, with "
+            "its tokenizer, or a name on the hub"
+        ) from problem
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Any]) -> Any:

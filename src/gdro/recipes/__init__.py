@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,9 @@ def _path(recipe: str) -> Path:
         return Path(str(files("gdro.recipes") / f"{recipe}.yaml"))
     if Path(recipe).is_file():
         return Path(recipe)
+    close = get_close_matches(recipe, list_recipes(), n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
     raise RecipeError(
-        f"no recipe {recipe!r}; shipped: {', '.join(list_recipes())}; or pass the path of a YAML file"
+        f"no recipe {recipe!r}{guess}; shipped: {', '.join(list_recipes())}; or pass the path of a YAML "
+        "file"
     )

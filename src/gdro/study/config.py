@@ -104,7 +104,9 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
         StudyError: The file, a key, a seed, a strategy or a testbed is wrong; names it.
     """
     if not path.is_file():
-        raise StudyError(f"no study {path}; pass a YAML file, e.g. studies/headline.yaml")
+        near = Path("studies") / f"{path.name.removesuffix('.yaml')}.yaml"
+        guess = f"did you mean {near}?" if near.is_file() else "pass a YAML file"
+        raise StudyError(f"no study {path}; {guess}")
     study = merge(Study, [path], overrides or [], f"study {path}", StudyError)
     assert isinstance(study, Study)
     _check_arms(study)

@@ -1,0 +1,99 @@
+"""What a first hour gets wrong: each is one clear error, before anything dear."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gdro.cli import _parser, main
+from gdro.commands.train import _recipe
+from gdro.tasks import chains
+
+
+def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a refused command says."""
+    assert main(command) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--recipe", "quickstrt"], "did you mean 'quickstart'"),
+        (["adapter.id_colum=x"], "did you mean adapter.id_column? (keys of adapter: id_column, "),
+        (["arms.rolout-gdro.options.n_min=3"], "arms.rolout-gdro.strategy is missing"),
+        (["arms.rolout-gdro.options.n_min=3"], "did you mean arms.rollout-gdro?"),
+        (["arms.gdro.optins.eta=1"], "did you mean arms.gdro.options?"),
+        (["max_steps=2"], "did you mean trl.max_steps?"),
+        (["samples=2"], "did you mean evaluation.samples?"),
+        (["seed=["], "no YAML"),
+        (["--strategy", ""], "unknown strategy ''"),
+        (["--strategy", "uniform", "--strategy", "uniform"], "a second arm"),
+    ],
+)
+def test_a_recipe_that_is_misspelt(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert why in said(["train", *arguments], capsys)
+
+
+def test_what_is_misspelt_is_told_before_torch_is_imported() -> None:
+    program = (
+        "import sys; from gdro.cli import main; assert main(['train', '--recipe', 'nope']) == 2; "
+        "sys.exit(str({'torch', 'trl', 'peft', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "no recipe 'nope'" in done.stderr and done.stderr.endswith("set()\n")
+
+
+def test_every_strategy_given_is_an_arm() -> None:
+    command = ["train", "--strategy", "mopps(target=0.4) + dapo", "--strategy", "uniform", "--shadow"]
+    arms = _recipe(_parser().parse_args(command)).arms
+    assert {name: arm.strategy for name, arm in arms.items()} == {
+        "mopps-target-0-4-dapo": "mopps(target=0.4) + dapo", "uniform": "uniform",
+    }  # fmt: skip
+    assert not any(arm.apply for arm in arms.values())
+
+
+def test_more_of_k_than_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "set.jsonl"
+    data.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
+    sets = ["eval", "--model", "none/such", "--data", str(data), "--output", str(tmp_path / "out")]
+    assert "--k is 8" in said([*sets, "--samples", "2", "--k", "8"], capsys)
+    assert "--k is 0" in said([*sets, "--samples", "2", "--k", "0", "--k", "2"], capsys)
+    recipe = ["eval", "--recipe", "quickstart"]
+    assert "at least k=8" in said([*recipe, "evaluation.samples=2"], capsys)
+    assert "nothing is sampled" in said([*recipe, "evaluation.samples=0"], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, empty = tmp_path / "set.jsonl", tmp_path / "empty"
+    data.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n")
+    empty.mkdir()
+    sets = ["eval", "--data", str(data), "--output", str(tmp_path / "out")]
+    for model in (str(empty), "none/such/model"):
+        refused = said([*sets, "--model", model], capsys)
+        assert f"cannot load the model {model!r}" in refused
+    assert "cannot load the model" in said(["eval", "--model", str(empty)], capsys)
+    plain = tmp_path / "plain"
+    task = chains.load(train_size=2, heldout_size=2)
+    task.model.save_pretrained(plain)
+    task.tokenizer.chat_template = None
+    task.tokenizer.save_pretrained(plain)
+    assert "no chat template; pass --style plain" in said([*sets, "--model", str(plain)], capsys)
+    assert not (tmp_path / "out").exists()
+    refused = said([*sets, "--model", str(plain), "samples=99", "foo"], capsys)
+    assert "'samples=99' is no use beside --data" in refused
+
+
+def test_studies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert "did you mean studies/smoke.yaml?" in said(["study", "smoke"], capsys)
+    for workers in ("0", "-1"):
+        refused = said(["study", "studies/smoke.yaml", "--workers", workers], capsys)
+        assert f"--workers is {workers}" in refused
