@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 
 from gdro import Controller, GdroError, Problem, StrategyError, make_strategy
 from gdro.integrations.pool import dataset_pool
 from gdro.integrations.trl import GDROMixin, GDROTrainer
-from gdro.integrations.trl_verdicts import PLANS
+from gdro.integrations.trl_support import Correct
+from gdro.integrations.trl_verdicts import PLANS, Verdicts
 
 
 def make(reward: Any = tiny.lucky, data: Any = None, **given: Any) -> GDROTrainer:
@@ -59,6 +61,29 @@ def test_a_threshold_that_no_reward_passes_is_told_once() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="no rollout of the first")
         make(fifths, strategy="uniform", max_steps=PLANS + 1, correct=("fifths", 0.1)).train()
+
+
+@pytest.mark.parametrize(
+    ("tells", "judged", "told"),
+    [
+        (True, [0.0, 0.2, np.nan, 0.1], 1),
+        (True, [0.0, 0.0, 0.2, 0.2], 0),  # groups agree: no advantage to mislead
+        (True, [0.0, 0.2, 0.0, 0.6], 0),
+        (False, [0.0, 0.2, 0.0, 0.1], 0),  # another rank tells
+    ],
+)
+def test_the_threshold_is_doubted_where_groups_differ(
+    tells: bool, judged: list[float], told: int
+) -> None:
+    verdicts = Verdicts(["other", "mine"], Correct(1, 0.5), tells)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(2 * PLANS):  # the second half is of the same tickets: further rounds
+            verdicts.see(step % PLANS, np.array([0, 0, 1, 1]), np.array(judged))
+        assert not caught
+        for ticket in range(PLANS, PLANS + 2):
+            verdicts.see(ticket, np.array([0, 0, 1, 1]), np.array(judged))
+    assert len(caught) == told
 
 
 @pytest.mark.parametrize(

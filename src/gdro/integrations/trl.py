@@ -98,7 +98,7 @@ class GDROMixin(Card):
         super().__init__(*args, **kwargs)
         trl_support.check_config(self.args)
         self._correct = trl_support.resolve_correct(correct, self.reward_func_names)
-        self._gdro_verdicts = Verdicts(self.reward_func_names, self._correct)
+        self._gdro_verdicts = Verdicts(self, self._correct)
         if made is not None:
             controller = Controller(
                 made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +18,16 @@ class Verdicts:
     """Warns once if nothing is right in the first plans although rewards differ within groups.
 
     Args:
-        names: Names of the reward functions.
-        correct: Which of them says what is right.
+        trainer: The trainer; only its main process tells.
+        correct: Which of its reward functions says what is right.
     """
 
-    def __init__(self, names: list[str], correct: Correct) -> None:
-        self.name, self.threshold = names[correct.column], correct.threshold
+    def __init__(self, trainer: Any, correct: Correct) -> None:
+        self.name = trainer.reward_func_names[correct.column]
+        self.threshold = correct.threshold
         self._tickets: set[int] = set()
         self._low, self._high = np.inf, -np.inf
-        self._differ = self._done = False
+        self._differ, self._done = False, not trainer.accelerator.is_main_process
 
     def see(self, ticket: int, prompt_R: IntArray, judged_R: FloatArray) -> None:
         """Look at one round of rollouts.
