@@ -9,46 +9,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tiny_study import CONFIG, TWO_BEDS, config, record
 
 from gdro.cli import main
 from gdro.study import StudyError, load_study, publish, run_study
 from gdro.study.explored import refuse_explored
-from gdro.study.results import markdown, summarise
+from gdro.study.results import summarise
 from gdro.study.runner import jobs
 from gdro.study.testbeds.chains import Chains
 
-CONFIG = """
-name: tiny
-control: grpo
-seeds: 100-101
-exploration_seeds: 0-1
-arms:
-  grpo: {strategy: uniform}
-  placebo: {strategy: placebo-weights}
-  random: {strategy: random-rollouts}
-testbeds:
-  chains: {task: chains, warm_start: chains-a}
-training: {num_steps: 3, batch: 8, evaluate_every: 2}
-sizes: {train: 64, heldout: 32, samples: 8}
-"""
-
-
 LEARNS = "num_steps: 40, batch: 32, evaluate_every: 40, learning_rate: 0.0008"
-TWO_BEDS = CONFIG.replace(
-    "warm_start: chains-a}", "warm_start: chains-a}\n  other: {task: chains, warm_start: chains-b}"
-)
 
 
 class Own(Chains):
     """A user's testbed."""
-
-
-def config(folder: Path, text: str = CONFIG) -> Path:
-    path = folder / "tiny.yaml"
-    path.write_text(text)
-    return path
 
 
 def plain(finished, **_):
@@ -257,56 +232,3 @@ def test_arms_run_on_the_groups_and_seeds_they_name(tmp_path: Path) -> None:
     wanted = jobs(load_study(config(tmp_path, text)), explore=False)
     assert [(j.testbed, j.seed) for j in wanted if j.arm == "random"] == [("other", 101)]
     assert len([j for j in wanted if j.arm == "placebo"]) == 4
-
-
-def record(arm, seed, value, bed="chains", rollouts=100, tokens=1000):
-    curve = [
-        {"rollouts": r, "tokens": r * tokens / rollouts, "trained": r, "pass8": value * r / rollouts}
-        for r in (rollouts / 2, rollouts)
-    ]
-    return {
-        **{"arm": arm, "seed": seed, "testbed": bed, "pass8": value, "mean8": value / 2},
-        **{"rollouts": rollouts, "tokens": tokens, "trained": rollouts, "discarded": 0},
-        **{"recalled": 0, "tail_share": 0.3, "easy_mean8": 0.9, "easy_pass8": 1.0},
-        **{"middle_pass8": 0.5, "tail_pass8": value / 4, "curve": curve},
-        **{"middle_mean8": None, "tail_mean8": value / 8},
-    }
-
-
-def test_effects_by_hand(tmp_path: Path) -> None:
-    """A tenth better everywhere; and an arm that spends twice, read at the control's rollouts."""
-    study = load_study(config(tmp_path, TWO_BEDS))
-    values = {100: 0.4, 101: 0.5, 102: 0.6}
-    records = []
-    for bed in ("chains", "other"):
-        for seed, value in values.items():
-            records += [
-                record("grpo", seed, value, bed), record("random", seed, 1.1 * value, bed),
-                record("placebo", seed, 1.2 * value, bed, rollouts=200),
-            ]  # fmt: skip
-    found = summarise(study, records)["arms"]
-    assert found["random"]["chains"]["pass8_rel_mean"] == pytest.approx(0.1)
-    assert found["random"]["all testbeds"]["pass8_rel_mean"] == pytest.approx(0.1)
-    assert found["random"]["chains"]["wins"] == 3
-    assert found["placebo"]["chains"]["pass8_rel_mean"] == pytest.approx(-0.4)
-    assert found["random"]["chains"]["worst_slice"]["points"] == pytest.approx(0.0)
-    assert found["random"]["chains"]["worst_slice_mean8"] == {"slice": "easy", "points": 0.0}
-    assert all(0 <= row["p_holm"] <= 1 for arm in found.values() for row in arm.values())
-    assert np.isfinite(found["random"]["chains"]["equal_tokens"]["mean"])
-
-
-def test_the_worst_slice_by_hand(tmp_path: Path) -> None:
-    """Half as good as .4 on one testbed and .8 on the other: an eighth of .2 and of .4 in the tail."""
-    study = load_study(config(tmp_path, TWO_BEDS))
-    records = [
-        record(arm, seed, value * factor, bed)
-        for arm, factor in (("grpo", 1.0), ("random", 0.5))
-        for bed, value in (("chains", 0.4), ("other", 0.8))
-        for seed in (100, 101)
-    ]
-    found = summarise(study, records)["arms"]["random"]
-    for place, points in (("chains", -2.5), ("other", -5.0), ("all testbeds", -3.75)):
-        worst = found[place]["worst_slice_mean8"]
-        assert worst["slice"] == "tail" and worst["points"] == pytest.approx(points)
-        assert found[place]["easy"]["low"] == 0.0
-    assert "| tail -3.8 |" in markdown(summarise(study, records))

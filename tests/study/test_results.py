@@ -1,0 +1,51 @@
+"""What a study's records come to, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_study import TWO_BEDS, config, record
+
+from gdro.study import load_study
+from gdro.study.results import markdown, summarise
+
+
+def test_effects_by_hand(tmp_path: Path) -> None:
+    """A tenth better everywhere; and an arm that spends twice, read at the control's rollouts."""
+    study = load_study(config(tmp_path, TWO_BEDS))
+    values = {100: 0.4, 101: 0.5, 102: 0.6}
+    records = []
+    for bed in ("chains", "other"):
+        for seed, value in values.items():
+            records += [
+                record("grpo", seed, value, bed), record("random", seed, 1.1 * value, bed),
+                record("placebo", seed, 1.2 * value, bed, rollouts=200),
+            ]  # fmt: skip
+    found = summarise(study, records)["arms"]
+    assert found["random"]["chains"]["pass8_rel_mean"] == pytest.approx(0.1)
+    assert found["random"]["all testbeds"]["pass8_rel_mean"] == pytest.approx(0.1)
+    assert found["random"]["chains"]["wins"] == 3
+    assert found["placebo"]["chains"]["pass8_rel_mean"] == pytest.approx(-0.4)
+    assert found["random"]["chains"]["worst_slice"]["points"] == pytest.approx(0.0)
+    assert found["random"]["chains"]["worst_slice_mean8"] == {"slice": "easy", "points": 0.0}
+    assert all(0 <= row["p_holm"] <= 1 for arm in found.values() for row in arm.values())
+    assert np.isfinite(found["random"]["chains"]["equal_tokens"]["mean"])
+
+
+def test_the_worst_slice_by_hand(tmp_path: Path) -> None:
+    """Half as good as .4 on one testbed and .8 on the other: an eighth of .2 and of .4 in the tail."""
+    study = load_study(config(tmp_path, TWO_BEDS))
+    records = [
+        record(arm, seed, value * factor, bed)
+        for arm, factor in (("grpo", 1.0), ("random", 0.5))
+        for bed, value in (("chains", 0.4), ("other", 0.8))
+        for seed in (100, 101)
+    ]
+    found = summarise(study, records)["arms"]["random"]
+    for place, points in (("chains", -2.5), ("other", -5.0), ("all testbeds", -3.75)):
+        worst = found[place]["worst_slice_mean8"]
+        assert worst["slice"] == "tail" and worst["points"] == pytest.approx(points)
+        assert found[place]["easy"]["low"] == 0.0
+    assert "| tail -3.8 |" in markdown(summarise(study, records))
