@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_threshold_that_no_reward_passes_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tells", "judged", "told"),
+    ("main", "judged", "told"),
     [
         (True, [0.0, 0.2, np.nan, 0.1], 1),
         (True, [0.0, 0.0, 0.2, 0.2], 0),  # groups agree: no advantage to mislead
@@ -72,10 +73,10 @@ def test_a_threshold_that_no_reward_passes_is_told_once() -> None:
         (False, [0.0, 0.2, 0.0, 0.1], 0),  # another rank tells
     ],
 )
-def test_the_threshold_is_doubted_where_groups_differ(
-    tells: bool, judged: list[float], told: int
-) -> None:
-    verdicts = Verdicts(["other", "mine"], Correct(1, 0.5), tells)
+def test_a_threshold_is_doubted_where_groups_differ(main: bool, judged: list[float], told: int) -> None:
+    accelerator = SimpleNamespace(is_main_process=main)
+    trainer = SimpleNamespace(accelerator=accelerator, reward_func_names=["other", "mine"])
+    verdicts = Verdicts(trainer, Correct(1, 0.5))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(2 * PLANS):  # the second half is of the same tickets: further rounds
