@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from gdro import __version__
 from gdro.commands import data, evaluate, report, train, verl
+from gdro.commands.parser import Command
 from gdro.commands.train import EPILOG, arms_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
@@ -24,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 2 on bad input.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
     try:
         return arguments.run(arguments)
     except GdroError as error:
@@ -46,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Command)
     train.add(commands)
     evaluate.add(commands)
     _add_simulate(commands)
@@ -151,6 +158,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
     overrides = [*arms_of(names).values(), *arguments.overrides]
     simulation = merge(Simulation, [], overrides, "simulation", GdroError)
+    _check_named(simulation.arms, overrides)
     summary = simulate(
         simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)
     )
@@ -158,6 +166,21 @@ def _simulate(arguments: argparse.Namespace) -> int:
     print_summary(summary)
     print(f"\nsummary: {arguments.output / 'summary.json'}\nreport:  {page}")
     return 0
+
+
+def _check_named(arms: Any, overrides: Sequence[str]) -> None:
+    """Refuse an arm that only has options: its name is misspelt, and it would be a plain one."""
+    made = {
+        re.split(r"[.=]", text)[1] for text in overrides if re.match(r"arms\.[^.=]+(\.strategy)?=", text)
+    }
+    for name in arms:
+        if name not in made and not any(text.startswith("arms=") for text in overrides):
+            close = difflib.get_close_matches(name, sorted(made), n=1)
+            guess = f"; did you mean {close[0]!r}?" if close else ""
+            raise GdroError(
+                f"no arm {name!r}{guess} (arms: {', '.join(sorted(made))}); a new one needs "
+                f"arms.{name}.strategy=NAME"
+            )
 
 
 def _strategies(arguments: argparse.Namespace) -> int:

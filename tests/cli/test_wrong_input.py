@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gdro.cli import _parser, main
+from gdro.cli import _check_named, _parser, main
 from gdro.commands.train import _recipe
+from gdro.recipes import list_recipes, load_recipe
 from gdro.tasks import chains
 
 
@@ -97,3 +99,78 @@ def test_studies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     for workers in ("0", "-1"):
         refused = said(["study", "studies/smoke.yaml", "--workers", workers], capsys)
         assert f"--workers is {workers}" in refused
+
+
+@pytest.mark.parametrize(
+    ("command", "dest", "found"),
+    [
+        (
+            ["train", "a=1", "--output", "o", "b=2", "--resume", "c=3"],
+            "overrides",
+            ["a=1", "b=2", "c=3"],
+        ),
+        (["study", "s.yaml", "--workers", "2", "a=1"], "overrides", ["a=1"]),
+        (["eval", "compare", "--k", "8", "a", "b"], "rest", ["compare", "a", "b"]),
+        (["report", "a", "--png", "f", "b"], "runs", [Path("a"), Path("b")]),
+        (
+            ["verl-dry-run", "a=1", "--steps", "3", "--", "+b=2", "-c"],
+            "overrides",
+            ["a=1", "+b=2", "-c"],
+        ),
+        (["verl-dry-run", "--", "+b=2", "--steps"], "overrides", ["+b=2", "--steps"]),
+    ],
+)
+def test_lists_stand_anywhere(command: list[str], dest: str, found: list[object]) -> None:
+    assert getattr(_parser().parse_args(command), dest) == found
+
+
+@pytest.mark.parametrize(
+    ("command", "usage", "why"),
+    [
+        (["train", "--outptu", "o", "a=1"], "usage: gdro train", "--outptu; did you mean --output?"),
+        (["strategies", "uniform", "dapo"], "usage: gdro strategies", "unrecognized arguments: dapo"),
+        (["data", "--nope=3", "gsm8k"], "usage: gdro data", "unrecognized arguments: --nope=3"),
+    ],
+)
+def test_what_is_unknown_shows_the_commands_usage(
+    command: list[str], usage: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    error = capsys.readouterr().err
+    assert error.startswith(usage) and why in error
+
+
+def test_an_arm_of_a_simulation_that_is_misspelt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["population.num_prompts=64", "batch=8", "num_steps=2", "--output", str(tmp_path / "s")]
+    command = ["simulate", "--strategy", "rollout-gdro", *small]
+    refused = said([*command, "arms.rolout-gdro.options.n_min=3"], capsys)
+    assert "no arm 'rolout-gdro'; did you mean 'rollout-gdro'?" in refused
+    assert not (tmp_path / "s").exists()
+    own = ["arms.mine={strategy: memory}", "arms.other.strategy=uniform", "arms.mine.options={}"]
+    _check_named(["mine", "other"], own)
+    _check_named(["any"], ["arms={any: {strategy: memory}}"])
+
+
+@pytest.mark.parametrize("command", ["verl-quickstart", "verl-dry-run"])
+def test_without_verl_nothing_is_written(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "make setup-verl" in said([command, "--output", str(tmp_path / "out")], capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_of_each_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "usage: gdro [-h]" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "gdro study" not in text and "gdro train --recipe" in text
+    for name in list_recipes():
+        assert f"{name} " in text and load_recipe(name).description in text
+    (commands,) = [a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    for option in commands.choices["eval"]._actions:
+        assert option.help and option.help != "%(default)s", option.option_strings

@@ -22,8 +22,14 @@ def test_a_file_of_mine_by_its_columns(tmp_path: Path) -> None:
     table = load(str(path), problem="Task", answer="Result")
     assert table["answer"][:] == ["2", "4"] and table["level"][:] == ["easy", "hard"]
     assert table["source"][:] == ["mine", "mine"] and "and\nwhy?" in table["prompt"][0]
-    with pytest.raises(DataError, match="has no column 'problem'; it has Task, Result, level"):
+    with pytest.raises(DataError, match=r"'problem'; it has Task, Result, level; pass --problem COLUMN"):
         load(str(path))
+    with pytest.raises(DataError, match=r"'answer'; it has Task, Result, level; pass --answer COLUMN"):
+        load(str(path), problem="Task")
+    with pytest.raises(
+        DataError, match=r"--from nope.csv is for a set of the hub .*, not for '.*mine.csv'"
+    ):
+        load(str(path), Path("nope.csv"))
 
 
 @pytest.mark.parametrize("key", ["problem", "question", "prompt"])

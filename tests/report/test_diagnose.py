@@ -52,10 +52,11 @@ def test_both_forms_are_read(rewards: Path, folder: Path, tmp_path: Path) -> Non
         ("", "no scored rollout"),
         ('{"prompt_id": 1, "rewards": ["a"]}\n', "line 1: needs prompt_id"),
         ('{"rewards": [1]}\n', "line 1: needs prompt_id"),
+        ('{"prompt_id": 1, "reward": 1}\n', r"line 1: .*\(it has prompt_id, reward\)"),
         ('{"key": "a", "n": 2, "successes": 3}\n', "3 successes of 2"),
         ("{broken}\n", "line 1 of .* is damaged"),
     ],
-    ids=["empty", "words", "no-id", "too-many", "broken"],
+    ids=["empty", "words", "no-id", "no-rewards", "too-many", "broken"],
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "bad.jsonl"

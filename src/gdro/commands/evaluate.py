@@ -56,15 +56,32 @@ def add(commands: Any) -> None:
         "--k", type=int, action="append", help="of pass@k, repeatable (1 and --samples)"
     )
     evaluate.add_argument("--limit", type=int, help="only the first so many problems of each set")
-    evaluate.add_argument("--max-new-tokens", type=int, default=1024, help="%(default)s")
-    evaluate.add_argument("--temperature", type=float, default=1.0, help="%(default)s")
-    evaluate.add_argument("--top-p", type=float, default=1.0, help="%(default)s")
-    evaluate.add_argument("--batch-size", type=int, default=64, help="completions at once (%(default)s)")
-    evaluate.add_argument("--seed", type=int, default=0, help="%(default)s")
-    evaluate.add_argument("--style", choices=("chat", "plain"), default="chat", help="%(default)s")
-    evaluate.add_argument("--instruction", help="below each problem (default: to box the answer)")
     evaluate.add_argument(
-        "--base", type=Path, metavar="DIR", help="evaluation of the base model: slices"
+        "--max-new-tokens", type=int, default=1024, help="longest completion (%(default)s)"
+    )
+    evaluate.add_argument(
+        "--temperature", type=float, default=1.0, help="of the sampling, above 0 (%(default)s)"
+    )
+    evaluate.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        help="sample from the likeliest tokens of this mass, 1 is all (%(default)s)",
+    )
+    evaluate.add_argument("--batch-size", type=int, default=64, help="completions at once (%(default)s)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the sampling (%(default)s)")
+    evaluate.add_argument(
+        "--style",
+        choices=("chat", "plain"),
+        default="chat",
+        help="by the chat template, or the text alone, as for base models (%(default)s)",
+    )
+    evaluate.add_argument("--instruction", help="text below each problem (default: to box the answer)")
+    evaluate.add_argument(
+        "--base",
+        type=Path,
+        metavar="DIR",
+        help="evaluation of the base model, for slices by its difficulty",
     )
     evaluate.add_argument("--output", type=Path, help="folder (default: runs/eval/<model>)")
     evaluate.add_argument(

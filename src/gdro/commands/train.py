@@ -27,6 +27,26 @@ examples:
   gdro simulate --strategy "mopps + rollout-gdro"        parts of two strategies together
   gdro study studies/headline.yaml                       paired seeds, intervals: which is better?
 """
+_EXAMPLES = """\
+examples:
+  gdro train                                             the quickstart: four arms on a CPU, in minutes
+  gdro train --recipe quickstart --strategy joint --strategy "mopps + dapo"
+  gdro train trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2 --output runs/mine
+  gdro train --recipe quickstart --resume                go on after a crash, with the same recipe
+  gdro train --recipe smollm2_arms --seeds 0-1           paired seeds, and intervals
+  gdro train --recipe mine.yaml --dry-run                try a recipe on a CPU, with a tiny model
+
+recipes:
+"""
+
+
+def _shipped() -> str:
+    """A line each recipe; read without the libraries that a recipe needs, which help does not."""
+    paths = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+    told = {
+        path.stem: re.search(r"^description: (.*)$", path.read_text(), re.MULTILINE) for path in paths
+    }
+    return "".join(f"  {name:14} {line[1]}\n" for name, line in told.items() if line)
 
 
 def add(commands: Any) -> None:
@@ -52,7 +72,7 @@ def _add_train(commands: Any) -> None:
         help="train the arms of a recipe, evaluate and compare them",
         description="Train the arms of a recipe from the same start with the same number of rollouts, "
         "evaluate each on held-out prompts, and write summary.json and report.html.",
-        epilog=EPILOG,
+        epilog=_EXAMPLES + _shipped(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_recipe(train)

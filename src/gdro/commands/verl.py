@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gdro.errors import GdroError
 from gdro.files import fresh
 
 _EPILOG = """\
@@ -50,7 +52,18 @@ def add(commands: Any) -> None:
     quick.set_defaults(run=_quickstart)
 
 
+def _need_verl() -> None:
+    """Before anything is written: verl cannot live beside TRL, so one pip install more is no way."""
+    spec = find_spec("verl")
+    if spec is None or spec.origin is None:  # a mere folder called verl has no origin
+        raise GdroError(
+            "verl is not installed here; it needs an environment of its own, apart from TRL's: "
+            "make setup-verl (docs/verl.md)"
+        )
+
+
 def _dry_run(arguments: argparse.Namespace) -> int:
+    _need_verl()
     from gdro.dry_run.launch import start
     from gdro.dry_run.tiny import tiny
     from gdro.dry_run.watch import METRICS, metrics_of, parts, remark, wait
@@ -70,6 +83,7 @@ def _dry_run(arguments: argparse.Namespace) -> int:
 
 
 def _quickstart(arguments: argparse.Namespace) -> int:
+    _need_verl()
     from gdro.dry_run.launch import cpu_overrides, start
     from gdro.dry_run.quickstart import prepare, told
     from gdro.dry_run.watch import METRICS, metrics_of, parts, wait

@@ -110,6 +110,11 @@ def load_with_report(
 def _rows(
     name: str, file: Path | None, problem: str | None, answer: str | None
 ) -> tuple[Sequence[Row], Preset, str]:
+    if file is not None and name not in PRESETS:
+        raise DataError(
+            f"--from {file} is for a set of the hub ({', '.join(PRESETS)}), not for {name!r}; pass the "
+            "file alone"
+        )
     if name.startswith(GYM):
         plain = Preset("", None, "train", "problem", "answer", name.partition("?")[0])
         return gym_rows(name), plain, name
@@ -142,7 +147,11 @@ def _check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
         raise DataError(f"{where} has no row that can be read")
     missing = [column for column in preset.needed if column not in whole]
     if missing:
-        raise DataError(f"{where} has no column {missing[0]!r}; it has {', '.join(map(str, whole))}")
+        options = {preset.problem: "--problem COLUMN", preset.answer: "--answer COLUMN"}
+        how = "" if preset.hub or missing[0] not in options else f"; pass {options[missing[0]]}"
+        raise DataError(
+            f"{where} has no column {missing[0]!r}; it has {', '.join(map(str, whole))}{how}"
+        )
 
 
 def _row(row: Row, preset: Preset) -> Row:

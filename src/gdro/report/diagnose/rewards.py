@@ -77,9 +77,10 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
         try:
             key, step, n, right = _group(record, threshold)
         except (KeyError, TypeError, ValueError) as error:
+            got = f"it has {', '.join(record) or 'nothing'}" if isinstance(error, KeyError) else error
             raise ReportError(
                 f"{path}, line {number}: needs prompt_id and rewards (numbers), or key, n and successes "
-                f"as in groups.jsonl ({error})"
+                f"as in groups.jsonl ({got})"
             ) from error
         if n:
             place = index.setdefault(key, len(index))

@@ -1,0 +1,39 @@
+"""Parsers of the commands: a list may stand anywhere, and what is unknown shows the command's usage."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+class Command(argparse.ArgumentParser):
+    """A command's parser. Argparse ends a list (`key=value ...`) at the first option after it."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse; what is left over goes on with the command's list, or ends in an error."""
+        found, left = super().parse_known_args(args, namespace)
+        options, more = _split(left)
+        many = [action for action in self._get_positional_actions() if action.nargs in ("*", "+")]
+        if options or (more and not many):
+            self._refuse(options or more)
+        if more:
+            setattr(
+                found, many[0].dest, [*getattr(found, many[0].dest), *map(many[0].type or str, more)]
+            )
+        return found, []
+
+    def _refuse(self, left: Sequence[str]) -> NoReturn:
+        name = left[0].partition("=")[0]
+        close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        self.error(f"unrecognized arguments: {' '.join(left)}{guess}")
+
+
+def _split(left: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options, and the rest: all that follows `--`, and what does not begin with a dash."""
+    at = left.index("--") if "--" in left else len(left)
+    before, after = list(left[:at]), list(left[at + 1 :])
+    options = [text for text in before if text.startswith("-")]
+    return options, [text for text in before if not text.startswith("-")] + after
