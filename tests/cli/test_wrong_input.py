@@ -69,6 +69,8 @@ def test_more_of_k_than_samples(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "--k is 0" in said([*sets, "--samples", "2", "--k", "0", "--k", "2"], capsys)
     recipe = ["eval", "--recipe", "quickstart"]
     assert "at least k=8" in said([*recipe, "evaluation.samples=2"], capsys)
+    assert "--samples is for --data; a recipe has" in said([*recipe, "--samples", "16"], capsys)
+    assert "--top-p is for --data" in said([*recipe, "--top-p", "0.9"], capsys)
     assert "nothing is sampled" in said([*recipe, "evaluation.samples=0"], capsys)
     assert not (tmp_path / "out").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ examples:
   gdro eval --recipe smollm2_math                                           its base model, by difficulty
 
 The same command goes on after a kill, with the same samples."""
+
+_OF_SETS = (
+    "backend", "server", "samples", "k", "limit", "max_new_tokens", "temperature", "top_p", "batch_size",
+    "seed", "style", "instruction", "base",
+)  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -87,10 +93,10 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "rest", nargs="*", metavar="compare A B | table A B ... | key=value", help="see the examples"
     )
-    evaluate.set_defaults(run=_eval)
+    evaluate.set_defaults(run=partial(_eval, evaluate))
 
 
-def _eval(arguments: argparse.Namespace) -> int:
+def _eval(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     if arguments.rest[:1] == ["compare"]:
         return _compare(arguments)
     if arguments.rest[:1] == ["table"]:
@@ -98,6 +104,12 @@ def _eval(arguments: argparse.Namespace) -> int:
     if arguments.data is None:
         if arguments.model is None and arguments.recipe is None:
             raise GdroError("gdro eval needs --model FOLDER, or: gdro eval compare A B")
+        for name in _OF_SETS:
+            if getattr(arguments, name) != parser.get_default(name):
+                raise GdroError(
+                    f"--{name.replace('_', '-')} is for --data; a recipe has its own keys, e.g. "
+                    "evaluation.samples=16 evaluation.k=8 trl.temperature=0.6"
+                )
         return _recipe(arguments)
     if arguments.recipe is not None:
         raise GdroError("--data and --recipe were both given; --recipe brings its own prompts")

@@ -39,11 +39,10 @@ class TransformersGenerator:
         Raises:
             EvaluationError: There is no model, or no tokenizer, or it has no chat template.
         """
-        _loaded("AutoConfig", path)  # its error tells more than the tokenizer's
+        model = load_model(path, dtype)
         tokenizer = _loaded("AutoTokenizer", path)
         if style == "chat" and tokenizer.chat_template is None:
             raise EvaluationError(f"the tokenizer of {path!r} has no chat template; pass --style plain")
-        model = load_model(path, dtype)
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         return cls(model.to(device), tokenizer, path)
 
