@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from gdro.commands.parser import Command
 from gdro.commands.train import EPILOG, arms_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
+from gdro.hints import did_you_mean
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,12 +173,11 @@ def _check_named(arms: Any, overrides: Sequence[str]) -> None:
     made = {
         re.split(r"[.=]", text)[1] for text in overrides if re.match(r"arms\.[^.=]+(\.strategy)?=", text)
     }
+    known = sorted(made)
     for name in arms:
         if name not in made and not any(text.startswith("arms=") for text in overrides):
-            close = difflib.get_close_matches(name, sorted(made), n=1)
-            guess = f"; did you mean {close[0]!r}?" if close else ""
             raise GdroError(
-                f"no arm {name!r}{guess} (arms: {', '.join(sorted(made))}); a new one needs "
+                f"no arm {name!r}{did_you_mean(name, known)} (arms: {', '.join(known)}); a new one needs "
                 f"arms.{name}.strategy=NAME"
             )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -11,6 +10,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from yaml import YAMLError
 
 from gdro.errors import GdroError
+from gdro.hints import did_you_mean
 
 
 def merge(
@@ -60,23 +60,19 @@ def _explained(problem: OmegaConfBaseException, base: Any) -> str:
     if isinstance(problem, MissingMandatoryValue):
         around, _, name = above.rpartition(".")
         known = [str(other) for other in OmegaConf.select(base, around)] if around else []
-        there = f"; {around} has {', '.join(known)}{_guess(name, around, known)}" if known else ""
-        return f"{full} is missing{there}"
+        there = f"; {around} has {', '.join(known)}" if known else ""
+        return f"{full} is missing{there}{did_you_mean(name, known, f'{around}.')}"
     names = [str(name) for name in getattr(problem.object_type, "__dataclass_fields__", {})]
     allowed = f"keys of {above}" if above else "its keys"
     if not isinstance(problem, ConfigKeyError):
         return f"{full}: {str(problem).splitlines()[0]}"
-    guess = _guess(key, above, names) or _elsewhere(key, OmegaConf.to_container(base))
+    guess = did_you_mean(key, names, f"{above}." if above else "")
+    guess = guess or _elsewhere(key, OmegaConf.to_container(base))
     return f"no key {full!r}{guess} ({allowed}: {', '.join(names)})"
-
-
-def _guess(key: str, above: str, names: Sequence[str]) -> str:
-    close = get_close_matches(key, names, n=1)
-    return f"; did you mean {above + '.' if above else ''}{close[0]}?" if close else ""
 
 
 def _elsewhere(key: str, tree: Any) -> str:
     """A key that was given without what it is below, e.g. max_steps for trl.max_steps."""
     sections = {str(name): cast(Any, below) for name, below in tree.items() if isinstance(below, dict)}
-    guesses = (_guess(key, name, list(below)) for name, below in sections.items())
+    guesses = (did_you_mean(key, list(below), f"{name}.") for name, below in sections.items())
     return next((guess for guess in guesses if guess), "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,6 +11,7 @@ from typing import Any
 
 from gdro.compose import ROLES, composed, is_composition, parse
 from gdro.errors import StrategyError
+from gdro.hints import did_you_mean
 from gdro.strategy import Strategy
 
 GROUP = "gdro.strategies"
@@ -122,6 +122,4 @@ def _composition(text: str, options: Mapping[str, Any]) -> Strategy[Any]:
 
 
 def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"{guess} known: {', '.join(known) or 'none'}"
+    return f"{did_you_mean(name, known) or ';'} known: {', '.join(known) or 'none'}"

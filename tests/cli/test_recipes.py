@@ -87,7 +87,7 @@ def loaded(recipe: Recipe) -> None:
     ("override", "message"),
     [
         ("trl.learning_rat=1", "learning_rat is no option"),
-        ("trl.max_step=1", "did you mean trl.max_steps"),
+        ("trl.max_step=1", "did you mean 'trl.max_steps'"),
         ("trl.num_generations=7", "refused by GRPOConfig"),
         ("trl.num_generations=16", r"arms.rollout-gdro: .*rollout-gdro\(n_max=48\)"),
         ("trl.max_steps=two", "trl.max_steps is 'two'; it must be int"),

@@ -26,12 +26,12 @@ def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("arguments", "why"),
     [
         (["--recipe", "quickstrt"], "did you mean 'quickstart'"),
-        (["adapter.id_colum=x"], "did you mean adapter.id_column? (keys of adapter: id_column, "),
+        (["adapter.id_colum=x"], "did you mean 'adapter.id_column'? (keys of adapter: id_column, "),
         (["arms.rolout-gdro.options.n_min=3"], "arms.rolout-gdro.strategy is missing"),
-        (["arms.rolout-gdro.options.n_min=3"], "did you mean arms.rollout-gdro?"),
-        (["arms.gdro.optins.eta=1"], "did you mean arms.gdro.options?"),
-        (["max_steps=2"], "did you mean trl.max_steps?"),
-        (["samples=2"], "did you mean evaluation.samples?"),
+        (["arms.rolout-gdro.options.n_min=3"], "did you mean 'arms.rollout-gdro'?"),
+        (["arms.gdro.optins.eta=1"], "did you mean 'arms.gdro.options'?"),
+        (["max_steps=2"], "did you mean 'trl.max_steps'?"),
+        (["samples=2"], "did you mean 'evaluation.samples'?"),
         (["seed=["], "no YAML"),
         (["--strategy", ""], "unknown strategy ''"),
         (["--strategy", "uniform", "--strategy", "uniform"], "a second arm"),
@@ -129,7 +129,7 @@ def test_lists_stand_anywhere(command: list[str], dest: str, found: list[object]
 @pytest.mark.parametrize(
     ("command", "usage", "why"),
     [
-        (["train", "--outptu", "o", "a=1"], "usage: gdro train", "--outptu; did you mean --output?"),
+        (["train", "--outptu", "o", "a=1"], "usage: gdro train", "--outptu; did you mean '--output'?"),
         (["strategies", "uniform", "dapo"], "usage: gdro strategies", "unrecognized arguments: dapo"),
         (["data", "--nope=3", "gsm8k"], "usage: gdro data", "unrecognized arguments: --nope=3"),
     ],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
+
+from gdro.hints import did_you_mean
 
 
 class Command(argparse.ArgumentParser):
@@ -26,8 +27,7 @@ class Command(argparse.ArgumentParser):
 
     def _refuse(self, left: Sequence[str]) -> NoReturn:
         name = left[0].partition("=")[0]
-        close = difflib.get_close_matches(name, self._option_string_actions, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
+        guess = did_you_mean(name, self._option_string_actions)
         self.error(f"unrecognized arguments: {' '.join(left)}{guess}")
 
 

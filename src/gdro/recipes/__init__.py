@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from yaml import YAMLError
 
 from gdro.config import merge
 from gdro.errors import GdroError
+from gdro.hints import did_you_mean
 
 
 class RecipeError(GdroError):
@@ -142,8 +142,7 @@ def _path(recipe: str) -> Path:
         return Path(str(files("gdro.recipes") / f"{recipe}.yaml"))
     if Path(recipe).is_file():
         return Path(recipe)
-    close = get_close_matches(recipe, list_recipes(), n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else ""
+    guess = did_you_mean(recipe, list_recipes())
     raise RecipeError(
         f"no recipe {recipe!r}{guess}; shipped: {', '.join(list_recipes())}; or pass the path of a YAML "
         "file"

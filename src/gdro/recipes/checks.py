@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
 from types import NoneType, UnionType
@@ -11,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from gdro.difficulty import Difficulty
 from gdro.errors import GdroError
+from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
 from gdro.recipes import Recipe, RecipeError
 from gdro.registry import make_strategy
@@ -71,9 +71,8 @@ def check_trl(options: Mapping[str, Any], config: type[Any]) -> None:
     hints = get_type_hints(config)
     for name, value in options.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            guess = f"did you mean trl.{close[0]}?" if close else "see its documentation"
-            raise RecipeError(f"trl.{name} is no option of trl.{config.__name__}; {guess}")
+            guess = did_you_mean(name, known, "trl.") or "; see its documentation"
+            raise RecipeError(f"trl.{name} is no option of trl.{config.__name__}{guess}")
         kinds = _kinds(hints[name])
         if not all(kind in _TAKEN for kind in kinds):
             continue  # enumerations, lists and mappings, which the config reads itself
