@@ -177,8 +177,8 @@ def _check_named(arms: Any, overrides: Sequence[str]) -> None:
     for name in arms:
         if name not in made and not any(text.startswith("arms=") for text in overrides):
             raise GdroError(
-                f"no arm {name!r}{did_you_mean(name, known)} (arms: {', '.join(known)}); a new one needs "
-                f"arms.{name}.strategy=NAME"
+                f"no arm {name!r}{did_you_mean(name, known)} (arms: {', '.join(known)}); a new one "
+                f"needs arms.{name}.strategy=NAME"
             )
 
 
