@@ -41,7 +41,7 @@ def job(strategy: str) -> Job:
 
     phases = ["checkpoint", "log", "observe", "checkpoint", "plan", "log", "weigh"]
     if make_strategy(strategy).extends:
-        phases.insert(2, "extend")
+        phases.insert(0, "extend")
     return Job("simulator", work, check, phases, STEPS // EVERY // 2)
 
 

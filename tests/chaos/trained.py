@@ -33,7 +33,7 @@ def job(strategy: str) -> Job:
 
     phases = ["checkpoint", "log", "files", "generate", "checkpoint", "files", "observe"]
     if make_strategy(strategy).extends:
-        phases.insert(5, "extend")
+        phases.insert(0, "extend")
     return Job("TRL", work, check, phases, STEPS // 2)
 
 

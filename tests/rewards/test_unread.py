@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +18,14 @@ PAIRS = [(f"{n}/7", f"{2 * n + n % 2}/14") for n in range(1, 41)]  # the even on
 VERDICTS = [WRONG if n % 2 else RIGHT for n in range(1, 41)]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where this process was started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(pool: Pool) -> None:
     """Ctrl-C, as soon as the slow item was given to a worker."""
     while not any(worker.items for worker in pool._workers):
@@ -24,6 +33,7 @@ def interrupt(pool: Pool) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_leaves_no_verdicts_for_the_next_call() -> None:
     with MathVerifier(workers=1, timeout_s=10.0) as verifier:
         pool = verifier._pool
