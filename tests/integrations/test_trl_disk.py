@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import full_disk
+import pytest
 import tiny
 import torch
 
-from gdro.integrations.trl_checkpoints import last_checkpoint
+from gdro.integrations.trl_checkpoints import last_checkpoint, written
 from gdro.runlog import STEPS
 
 SCRIPT = Path(__file__).parent / "full_disk.py"
@@ -62,3 +63,9 @@ def test_a_full_disk_is_one_clear_error_and_training_resumes(tmp_path: Path) -> 
         again.train(resume_from_checkpoint=True)
         assert again.controller.digest() == whole[strategy].controller.digest()
         assert torch.equal(tiny.weights(again), tiny.weights(whole[strategy]))
+
+
+def test_what_is_no_full_disk_stays_what_it_is(tmp_path: Path) -> None:
+    torch.save([1], tmp_path / "optimizer.pt")  # whole: nothing was being written
+    with pytest.raises(RuntimeError, match="a rank did not answer"), written(tmp_path):
+        raise RuntimeError("a rank did not answer")

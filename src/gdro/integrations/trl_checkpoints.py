@@ -22,7 +22,8 @@ _ARCHIVES = (".pt", ".pth", ".bin")
 def written(folder: Path) -> Iterator[None]:
     """The trainer writes its own files of a checkpoint inside: what fails is one clear error.
 
-    torch says RuntimeError where the disk is full, safetensors has an error of its own.
+    torch says RuntimeError where the disk is full, and leaves an archive without an end; any other
+    RuntimeError (of a collective, say) stays what it is. safetensors has an error of its own.
 
     Args:
         folder: The checkpoint's.
@@ -34,6 +35,8 @@ def written(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         file = getattr(error, "filename", None) or _torn(folder, error)
+        if file is None:
+            raise
         last = last_checkpoint(folder.parent)
         rest = "there is no whole one yet" if last is None else f"the last whole one is {last}"
         raise CheckpointError(
@@ -43,13 +46,15 @@ def written(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _torn(folder: Path, error: Exception) -> Path:
+def _torn(folder: Path, error: Exception) -> Path | None:
     """What was being written: torch's and safetensors' errors do not name it."""
     if isinstance(error, SafetensorError):  # takes its partial file away
         return folder / "*.safetensors"
     # torch writes archives, whose ends come last.
     found = sorted(p for p in folder.glob("*") if p.suffix in _ARCHIVES and not is_zipfile(p))
-    return found[0] if found else folder
+    if found:
+        return found[0]
+    return folder if isinstance(error, OSError) else None
 
 
 def begin(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from datasets import IterableDataset
 from gdro.controller import Controller
 from gdro.defaults import default_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
+from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
 from gdro.registry import make_strategy
 from gdro.strategy import Strategy
@@ -65,9 +65,8 @@ def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
     known = [*list(inits[own].parameters)[2:-1], *list(parameters)[1:]]
     for name in arguments:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            guess = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
-            raise UnsupportedError(f"{trainer.__name__} has no argument {name!r}; {guess}")
+            guess = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
+            raise UnsupportedError(f"{trainer.__name__} has no argument {name!r}{guess}")
 
 
 def check_config(args: Any) -> None:

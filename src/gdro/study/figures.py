@@ -114,11 +114,10 @@ def curves(summary: dict[str, Any], records: Sequence[Record]) -> list[Figure]:
     found, control = cells(records), summary["control"]
     ranked = list(_best_first(summary["arms"], summary["groups"] or list(found)))
     drawn = [_learning("curves", "Learning curves", found, control)]
-    if len(ranked) > NUM_BEST:
-        best = {control, *ranked[:NUM_BEST]}
-        shared = {bed: of for bed, of in found.items() if best <= of.keys()}
-        chosen = {bed: {a: of[a] for a in (control, *ranked[:NUM_BEST])} for bed, of in shared.items()}
-        drawn.insert(0, _learning("curves_best", "Learning curves of the best arms", chosen, control))
+    names = (control, *ranked[:NUM_BEST])
+    best = {bed: {a: of[a] for a in names} for bed, of in found.items() if of.keys() >= set(names)}
+    if best and len(ranked) > NUM_BEST:
+        drawn.insert(0, _learning("curves_best", "Learning curves of the best arms", best, control))
     return drawn
 
 
