@@ -2,4 +2,6 @@
 
 from importlib.util import find_spec
 
-collect_ignore_glob = [] if find_spec("verl") else ["src/gdro/integrations/verl*", "tests/verl/*"]
+collect_ignore_glob = (
+    [] if find_spec("verl") else ["src/gdro/integrations/verl*", "tests/verl/*", "benchmarks/verl_*"]
+)
