@@ -27,6 +27,7 @@ from gdro.integrations.trl_log import compare_ranks, patch_logs
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
+from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_verdicts import Verdicts
 from gdro.runlog import RunLog
@@ -108,6 +109,16 @@ class GDROMixin(Card):
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
             self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)
+        say(self._gdro_start_line(), self)
+
+    def _gdro_start_line(self) -> str:
+        controller, correct = self.controller, self._correct
+        name = self.reward_func_names[correct.column]
+        return start_line(
+            controller.strategy, f"reward {name!r} above {correct.threshold:g}",
+            controller.problem.num_prompts, self.args.generation_batch_size // self.num_generations,
+            applied=controller.apply,
+        )  # fmt: skip
 
     # -- the step -----------------------------------------------------------------------------
 
