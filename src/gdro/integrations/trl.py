@@ -23,7 +23,8 @@ from gdro.integrations import trl_support
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
-from gdro.integrations.trl_log import compare_ranks, patch_logs
+from gdro.integrations.trl_console import Console, check_console, shorten
+from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
@@ -37,7 +38,7 @@ from gdro.types import IntArray, Outcome, Plan, Request
 LOG_FOLDER = "gdro"
 
 
-class GDROMixin(Card):
+class GDROMixin(Logs, Card):
     """Adds a controller to a GRPOTrainer; put it before the trainer class.
 
     >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
@@ -56,6 +57,8 @@ class GDROMixin(Card):
         prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
             weigh more in a loss that averages over rows.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
+        gdro_log: `brief` shows six numbers a line on the console, `full` all of them; trackers and
+            `state.log_history` get all either way.
         **kwargs: Keyword arguments of the trainer.
 
     Raises:
@@ -77,10 +80,12 @@ class GDROMixin(Card):
         correct: str | tuple[str, float] | None = None,
         prompt_equal: bool = False,
         memory_bytes: int = 2**28,
+        gdro_log: Console = "brief",
         **kwargs: Any,
     ) -> None:
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         trl_support.check_arguments(dataset, kwargs, type(self))
+        check_console(gdro_log)
         made, columns = None, ()
         mean = (kwargs.get("args", args[2] if len(args) > 2 else None) or GRPOConfig).num_generations
         if controller is None:
@@ -98,6 +103,8 @@ class GDROMixin(Card):
         self.last_plan: Plan | None = None
         super().__init__(*args, **kwargs)
         trl_support.check_config(self.args)
+        if gdro_log == "brief":
+            shorten(self.callback_handler)
         self._correct = trl_support.resolve_correct(correct, self.reward_func_names)
         self._gdro_verdicts = Verdicts(self, self._correct)
         if made is not None:
@@ -289,10 +296,8 @@ class GDROMixin(Card):
         recalled = (0, 0) if memory is None else memory.recalled
         self.controller.observe(outcome, loss_R, extra=extra | kept, recalled=recalled)
         kept = {f"gdro/{name}": value for name, value in kept.items()}
-        # A dozen values by bin would flood the console; a tracker can draw them.
-        by_bin = self.controller.curriculum() if self.args.report_to else {}
-        for name, value in (self.controller.metrics() | by_bin | kept).items():
-            self._metrics["train"][name].append(value)
+        values = self.controller.metrics() | self.controller.curriculum() | kept
+        record(self._metrics["train"], values)
 
     def _gdro_close(self) -> None:
         """Close the plan whose losses were collected since the last generation."""

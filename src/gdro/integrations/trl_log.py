@@ -1,13 +1,56 @@
-"""What the adapter corrects in the trainer's logs, and the check that ranks agree."""
+"""What the adapter logs: exact counters, a short line on the console, and the check that ranks agree."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 
+from gdro.controller import Controller
 from gdro.errors import DivergenceError
+
+_LOWEST = ("gdro/rollouts_min",)
+_HIGHEST = ("gdro/rollouts_max", "gdro/weight_max")
+_LATEST = ("gdro/memory_rollouts", "gdro/memory_bytes")
+_TOTAL = "gdro/total_"
+
+
+class Logs:
+    """Mixed in before a TRL trainer; the trainer has a `controller`."""
+
+    controller: Controller
+
+    def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As the trainer's, with counters as they are now and not as a mean over the window."""
+        # The last line of a training may come when the model still is as an evaluation left it.
+        if self.model.training or "train_runtime" in logs:
+            logs.update({f"{_TOTAL}{k}": float(v) for k, v in self.controller.ledger.as_dict().items()})
+        super().log(logs, start_time)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:
+    """Add the values of one plan to what the trainer averages at its next log.
+
+    The trainer logs the mean of each list, so that a list of one value is logged as it is.
+
+    Args:
+        window: Values of the plans since the last log, by name.
+        values: The plan's.
+    """
+    for name, value in values.items():
+        if name.startswith(_TOTAL):
+            continue  # `Logs.log` writes them
+        known = window[name]
+        if name in _LOWEST:
+            window[name] = [min([*known, value])]
+        elif name in _HIGHEST:
+            window[name] = [max([*known, value])]
+        elif name in _LATEST:
+            window[name] = [value]
+        else:
+            known.append(value)
 
 
 def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:

@@ -1,0 +1,113 @@
+"""What GDROTrainer logs: exact counters at every logging step, and a short line on the console."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from transformers import ProgressCallback
+
+from gdro import GdroError
+from gdro.integrations.trl import GDROTrainer
+from gdro.runlog import read_jsonl
+
+BRIEF = ["reward", "gdro/pass_rate", "gdro/mixed", "completions/mean_length", "entropy", "grad_norm"]
+
+
+def make(strategy: str = "rollout-gdro", **options: Any) -> GDROTrainer:
+    own = {k: options.pop(k) for k in ("gdro_log", "eval_dataset") if k in options}
+    return GDROTrainer(
+        model=tiny.model(), reward_funcs=tiny.lucky, processing_class=tiny.tokenizer(),
+        args=tiny.config(**options), train_dataset=tiny.dataset(), strategy=strategy, **own,
+    )  # fmt: skip
+
+
+def trained(trainer: GDROTrainer) -> list[dict[str, Any]]:
+    return [line for line in trainer.state.log_history if "gdro/pass_rate" in line]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2},
+        {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 8},
+    ],
+    ids=["plain", "accumulation", "evaluation between"],
+)
+def test_counters_are_exact_and_extremes_are_extremes_over_a_window(options: dict[str, Any]) -> None:
+    held = {"eval_dataset": tiny.dataset(8)} if "eval_steps" in options else {}
+    trainer = make(max_steps=12, logging_steps=5, **held, **options)
+    trainer.train()
+    steps = list(read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl"))
+    lines = trained(trainer)
+    for start, line in zip((0, 5), lines, strict=False):
+        assert line["step"] == start + 5
+        window = [step["metrics"] for step in steps[start : start + 5]]
+        assert line["gdro/rollouts_min"] == min(m["rollouts_min"] for m in window)
+        assert line["gdro/rollouts_max"] == max(m["rollouts_max"] for m in window)
+        for name, count in steps[start + 4]["ledger"].items():
+            assert line[f"gdro/total_{name}"] == count
+        assert line["gdro/total_rollouts"] == 16 * line["step"]
+    assert max(line["gdro/rollouts_max"] for line in lines[:2]) > 4, "allocation never left uniform"
+    assert trainer.state.log_history[-1]["gdro/total_rollouts"] == 16 * 12
+
+
+def test_a_window_without_a_generation_counts_too() -> None:
+    trainer = make(max_steps=6, num_iterations=3)
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    assert [line["gdro/total_rollouts"] for line in lines] == [16.0] * 3 + [32.0] * 3
+
+
+def test_counters_go_on_after_a_resume(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "output_dir": str(tmp_path), "save_strategy": "steps", "save_steps": 3, "logging_steps": 4,
+    }  # fmt: skip
+    make(max_steps=4, **options).train()
+    again = make(max_steps=8, **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert [line["gdro/total_rollouts"] for line in trained(again)] == [64.0, 128.0]
+
+
+@pytest.mark.parametrize("disable_tqdm", [True, False])
+def test_the_console_shows_six_numbers_and_trackers_all(
+    disable_tqdm: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"max_steps": 3, "disable_tqdm": disable_tqdm}
+    trainer = make(eval_dataset=tiny.dataset(8), eval_strategy="steps", eval_steps=3,
+                   per_device_eval_batch_size=8, report_to="tensorboard", **options)  # fmt: skip
+    trainer.train()
+    shown, bars = capsys.readouterr()
+    lines = [ast.literal_eval(line) for line in shown.splitlines() if line.startswith("{")]
+    assert [list(line) for line in lines[:3]] == [["step", *BRIEF]] * 3
+    assert [line["step"] for line in lines[:3]] == ["1/3", "2/3", "3/3"]
+    assert list(lines[3])[:2] == ["step", "eval_reward"]
+    assert "train_runtime" in lines[4]
+    assert "%|" not in bars, "no bar where there is no terminal"
+    logged = trained(trainer)[-1]
+    assert {"gdro/total_rollouts", "gdro/price", "loss"} <= set(logged)
+    assert "gdro/unseen/share" in logged, "values by bin, too"
+    json.dumps(logged)
+
+
+def test_the_whole_line_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    make(max_steps=1, gdro_log="full").train()
+    line = ast.literal_eval(capsys.readouterr().out.splitlines()[0])
+    assert {"loss", "gdro/price", "gdro/total_rollouts"} <= set(line)
+    with pytest.raises(GdroError, match="gdro_log is 'short'; allowed: 'brief'"):
+        make(gdro_log="short")
+
+
+def test_another_progress_callback_is_left_alone() -> None:
+    class Mine(ProgressCallback): ...
+
+    trainer = make(disable_tqdm=False)
+    trainer.remove_callback(ProgressCallback)
+    assert not any(isinstance(c, ProgressCallback) for c in trainer.callback_handler.callbacks)
+    trainer.add_callback(Mine)
+    assert type(trainer.callback_handler.callbacks[-1]) is Mine
