@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 from peft import LoraConfig
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from gdro import StrategyError
 from gdro.errors import UnsupportedError
@@ -245,6 +246,37 @@ def test_refusals():
         make(f"uniform + {SMALL}", multi_objective_aggregation="normalize_then_sum")
     with pytest.raises(StrategyError, match="memory_bytes"):
         make(f"uniform + {SMALL}", memory_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"entropy_coef": 0.01}, "entropy_coef=0.0"),
+        ({"use_adaptive_entropy": True}, "use_adaptive_entropy=False"),
+    ],
+)
+def test_a_bonus_that_gives_every_row_a_gradient_is_refused(options, fix):
+    with pytest.raises(UnsupportedError, match=f"memory cannot be combined.*bonus.*set {fix}"):
+        make(f"uniform + {SMALL}", **options)
+    make("uniform", max_steps=1, **options).train()
+
+
+def test_the_load_balancing_loss_of_experts_is_refused():
+    def experts(**options):
+        config = Qwen3MoeConfig(
+            vocab_size=len(tiny.ALPHABET), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=8, moe_intermediate_size=16,
+            num_experts=2, num_experts_per_tok=1, router_aux_loss_coef=0.01, pad_token_id=0,
+        )  # fmt: skip
+        return GDROTrainer(
+            model=Qwen3MoeForCausalLM(config), reward_funcs=rare, args=tiny.config(**options),
+            train_dataset=tiny.dataset(8), processing_class=tiny.tokenizer(),
+            strategy="uniform + memory",
+        )  # fmt: skip
+
+    with pytest.raises(UnsupportedError, match=r"mixture of experts.*set router_aux_loss_coef=0\.0"):
+        experts(router_aux_loss_coef=0.01)
+    experts(router_aux_loss_coef=0.0)
 
 
 def test_metrics_and_log():

@@ -14,8 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig
+from trl import GRPOTrainer
 
 from gdro import StrategyError, default_strategy, make_strategy
+from gdro.errors import UnsupportedError
+from gdro.integrations import trl_support
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_advantages import Ragged, advantages
 from gdro.runlog import read_jsonl
@@ -113,6 +116,34 @@ def test_surrogate_losses_come_by_ticket_after_the_update(options: dict[str, Any
     assert trainer.controller.open_tickets == []
     score = trainer.controller.state_dict()["arrays"]["strategy/score_B"]
     assert np.isfinite(score).all()
+
+
+def test_surrogate_is_refused_where_losses_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Liger's loss in TRL 1.12 and 1.13, or a loss of one's own: no plan is abandoned in silence."""
+    surrogate = make_strategy("prompt-gdro", signal="surrogate")
+    monkeypatch.setattr(GRPOTrainer, "compute_liger_loss", None, raising=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            trl_support, "check_config", lambda args: setattr(args, "use_liger_kernel", True)
+        )
+        with pytest.raises(UnsupportedError, match=r"signal='surrogate'.*use_liger_kernel=False"):
+            make(surrogate)
+        make("prompt-gdro")
+
+    class Own(GDROTrainer):
+        def _compute_loss(self, model, inputs):
+            self._get_per_token_logps_and_entropies = self._unseen
+            return super()._compute_loss(model, inputs)
+
+        def _unseen(self, *args, **kwargs):
+            return GRPOTrainer._get_per_token_logps_and_entropies(self, *args, **kwargs)
+
+    own = Own(
+        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(), train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(), strategy=surrogate,
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match=r"loss took none through _get_per_token_logps"):
+        own.train()
 
 
 def test_surrogate_is_zero_on_policy() -> None:

@@ -30,10 +30,11 @@ from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
+from gdro.integrations.trl_subclass import check_order, recorded_rewards
 from gdro.integrations.trl_verdicts import Verdicts
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
-from gdro.types import IntArray, Outcome, Plan, Request
+from gdro.types import IntArray, Outcome, Plan, Request, Weights
 
 LOG_FOLDER = "gdro"
 
@@ -84,6 +85,7 @@ class GDROMixin(Logs, Card):
         **kwargs: Any,
     ) -> None:
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
+        check_order(type(self), GDROMixin, GRPOTrainer)
         trl_support.check_arguments(dataset, kwargs, type(self))
         check_console(gdro_log)
         made, columns = None, ()
@@ -95,7 +97,6 @@ class GDROMixin(Logs, Card):
         if controller is not None:
             given = (strategy, strategy_options, difficulty, not apply)
             trl_support.check_controller(controller, self._pool.problem, given, mean)
-        self._gdro_rewards: torch.Tensor | None = None
         self._gdro_planning = False
         self._gdro_losses: tuple[Outcome, LossCollector] | None = None
         self._gdro_logps: torch.Tensor | None = None
@@ -112,6 +113,7 @@ class GDROMixin(Logs, Card):
                 made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
             )
         assert controller is not None
+        trl_support.check_losses(self, controller.strategy)
         self.controller = controller
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
@@ -153,7 +155,29 @@ class GDROMixin(Logs, Card):
             self.reward_weights, self.scale_rewards, self.multi_objective_aggregation,
             self.prompt_equal, self.controller.strategy.extends,
         )  # fmt: skip
-        return self._gdro_batch(Step(plan, outcome, rewards_RK, batches, weights, options))
+        return self._gdro_batch(
+            Step(plan, outcome, rewards_RK, batches, weights, options, self.adjust_advantages)
+        )
+
+    def adjust_advantages(
+        self, advantages: torch.Tensor, outcome: Outcome, weights: Weights
+    ) -> torch.Tensor:
+        """Change advantages before the loss takes them; the place to override for that.
+
+        Every rank calls it with the same values and must return the same; a step with a memory calls it
+        twice, without and with what is recalled. Rows that a strategy dropped
+        have no advantage whatever it returns, and rollouts that a memory recalls keep theirs.
+
+        Args:
+            advantages: Of every rollout of the step, weights included, shape (R,).
+            outcome: Prompt, reward, verdict and tokens of each; rows in the same order, rollouts of
+                further rounds of a strategy that samples on behind the others.
+            weights: What the strategy said of the rows.
+
+        Returns:
+            Advantages, shape (R,).
+        """
+        return advantages
 
     def _gdro_batch(self, step: Step) -> dict[str, Any]:
         """This rank's rows with their advantages; the plan is closed, or waits for its losses."""
@@ -191,20 +215,17 @@ class GDROMixin(Logs, Card):
             # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
             # server for prompts[::n]. The advantages it computes are replaced.
             self.num_generations, self._gdro_planning = 1, True
-            output = super()._generate_and_score_completions(rows)
+            with recorded_rewards(self) as seen:
+                output = super()._generate_and_score_completions(rows)
         finally:
             self.num_generations, self._gdro_planning = mean, False
-        rewards_RK, self._gdro_rewards = self._gdro_rewards, None
-        assert rewards_RK is not None  # set by _calculate_rewards within the super() call
-        return output, rewards_RK
+        return output, seen[0]  # gathered: the same on every rank
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self._gdro_planning:
-            self._gdro_rewards = rewards  # gathered: the same on every rank
-            if self.args.log_completions and self.controller.log is not None:
-                texts = zip(map(self._pool.key, inputs), map(prompt_text, completions), strict=True)
-                self.controller.log.write_completions(dict(texts))
+        if self._gdro_planning and self.args.log_completions and self.controller.log is not None:
+            texts = zip(map(self._pool.key, inputs), map(prompt_text, completions), strict=True)
+            self.controller.log.write_completions(dict(texts))
         return rewards
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
@@ -214,7 +235,7 @@ class GDROMixin(Logs, Card):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss = super()._compute_loss(model, inputs)
-        if self._gdro_losses is not None and ROW in inputs and self._gdro_logps is not None:
+        if self._gdro_losses is not None and ROW in inputs:
             self._gdro_losses[1].add(self._gdro_logps, inputs, self.args)
         self._gdro_logps = None
         return loss

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gdro.errors import UnsupportedError
 from gdro.types import IntArray
 
 ROW, ADVANTAGE = "gdro_row", "gdro_advantage"
@@ -32,14 +33,23 @@ class LossCollector:
         """What the batch must carry: each row's number and its advantage without weights."""
         return {ROW: self._mine_R, ADVANTAGE: self._base_R[self._mine_R]}
 
-    def add(self, logps: torch.Tensor, inputs: dict[str, Any], args: Any) -> None:
+    def add(self, logps: torch.Tensor | None, inputs: dict[str, Any], args: Any) -> None:
         """Record the rows of one micro-batch.
 
         Args:
-            logps: Log-probabilities of completion tokens, shape (rows, T).
+            logps: Log-probabilities of completion tokens, shape (rows, T); None: the loss took none.
             inputs: TRL's batch, with the rows' places (-1: recalled) and unweighted advantages.
             args: The GRPOConfig (clipping range, beta).
+
+        Raises:
+            UnsupportedError: The loss took no log-probabilities.
         """
+        if logps is None:
+            raise UnsupportedError(
+                "signal='surrogate' needs the log-probabilities of each rollout, and the trainer's loss "
+                "took none through _get_per_token_logps_and_entropies; take signal='failure', or let "
+                "the loss of your trainer call that method"
+            )
         rows = surrogate(logps.detach(), inputs, args.epsilon, args.epsilon_high, args.beta)
         fresh = inputs[ROW] >= 0
         self.loss_R[inputs[ROW][fresh]] = rows[fresh].double()

@@ -23,21 +23,37 @@ from gdro.types import IntArray, Problem
 STORE_FILE = "gdro_memory.npz"
 
 
-def check_memory(args: Any) -> None:
+def check_memory(trainer: Any) -> None:
     """Refuse trainer options that recalled rows would break.
 
     Args:
-        args: The GRPOConfig.
+        trainer: The trainer.
 
     Raises:
         UnsupportedError: With the reason.
     """
-    if args.beta != 0.0:
-        raise UnsupportedError(
-            f"memory with beta={args.beta} is not supported: with a KL term every row has a gradient, "
-            "so none can make room for a remembered one; set beta=0.0 or "
-            "leave memory out, e.g. strategy='mopps(target=0.1) + rollout-gdro'"
-        )
+    args = trainer.args
+    for given, what, fix in (
+        (args.beta != 0.0, f"beta={args.beta}: its KL term", "beta=0.0"),
+        (args.entropy_coef != 0.0, f"entropy_coef={args.entropy_coef}: its bonus", "entropy_coef=0.0"),
+        (
+            args.use_adaptive_entropy,
+            "use_adaptive_entropy=True: its bonus",
+            "use_adaptive_entropy=False",
+        ),
+        (
+            trainer.aux_loss_enabled,
+            f"the load-balancing loss of a mixture of experts: its term (router_aux_loss_coef="
+            f"{trainer.router_aux_loss_coef})",
+            "router_aux_loss_coef=0.0",
+        ),
+    ):
+        if given:
+            raise UnsupportedError(
+                f"memory cannot be combined with {what} gives every row a gradient, so none can make "
+                f"room for a remembered one; set {fix} or leave memory out, e.g. "
+                "strategy='mopps(target=0.1) + rollout-gdro'"
+            )
     if args.multi_objective_aggregation != "sum_then_normalize":
         raise UnsupportedError(
             "memory needs multi_objective_aggregation='sum_then_normalize': with the other, groups that "
@@ -85,7 +101,7 @@ class TrlMemory:
     """
 
     def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
-        check_memory(trainer.args)
+        check_memory(trainer)
         vocabulary = trainer.model.config.get_text_config().vocab_size
         self.store = RolloutStore(problem, max_bytes, vocabulary, len(trainer.reward_funcs))
         self._trainer = trainer
@@ -176,20 +192,26 @@ class TrlMemory:
     def _pad_id(self) -> int:
         return self._trainer._tokenizer.pad_token_id
 
+    def _tensors(
+        self, rollouts: Sequence[StoredRollout], device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        return tensors(rollouts, self._pad_id, self._trainer.args.pad_to_multiple_of, device)
+
     def _values(
         self, batch: dict[str, Any], joining: Joining, scored: Scored
     ) -> dict[str, torch.Tensor]:
         """Every tensor of the batch for the recalled rows of all ranks."""
         num, device = len(joining.rollouts), batch["completion_ids"].device
-        rows = tensors(joining.rollouts, self._pad_id, device)
+        rows = self._tensors(joining.rollouts, device)
         fixed = [r.advantage or 0.0 for r in joining.placed.recalls if r.kind == "anchor"]
         advantage_M = torch.tensor(fixed, dtype=torch.float64, device=device)
         rows["advantages"] = torch.cat([scored.replay_M.double(), advantage_M])
         rows[ROW] = torch.full((num,), -1, device=device)
         rows[ADVANTAGE] = torch.zeros(num, device=device)
-        ratio = batch.get("importance_sampling_ratio")
-        if ratio is not None:
-            shape = rows["completion_ids"].shape if ratio.shape[-1] > 1 else (num, 1)
+        if "importance_sampling_ratio" in batch:
+            # One for each token, or one for the row.
+            by_token = self._trainer.args.vllm_importance_sampling_mode.startswith("token")
+            shape = rows["completion_ids"].shape if by_token else (num, 1)
             rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
         if any(name in batch for name in LOGPS):
             # Recalled rows start on policy: stored log-probabilities made no difference in our trials.
@@ -212,7 +234,7 @@ class TrlMemory:
             )[0]
 
     def _least_likely(self, prompt_M: IntArray) -> list[int]:
-        rows = tensors(self._rollouts(prompt_M), self._pad_id, self._trainer.accelerator.device)
+        rows = self._tensors(self._rollouts(prompt_M), self._trainer.accelerator.device)
         total_M = (self._logps(rows) * rows["completion_mask"]).sum(dim=1)
         order = torch.argsort(total_M, stable=True).tolist()
         # Ranks may round differently; all must take the first one's order.

@@ -10,23 +10,33 @@ import torch
 from gdro.errors import UnsupportedError
 from gdro.integrations.rollout_store import StoredRollout
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
-from gdro.integrations.trl_rows import LEFT, widened
+from gdro.integrations.trl_padding import padding_of, rounded, widened
 from gdro.types import IntArray
 
 LOGPS = ("old_per_token_logps", "sampling_per_token_logps")
 _KNOWN = {
-    *LEFT, *LOGPS, "completion_ids", "completion_mask", "advantages",
+    *LOGPS, "prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages",
     "importance_sampling_ratio", ROW, ADVANTAGE,
 }  # fmt: skip
 
 
 def tensors(
-    rollouts: Sequence[StoredRollout], pad_id: int, device: torch.device
+    rollouts: Sequence[StoredRollout], pad_id: int, multiple: int | None, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """TRL's padded tensors of stored rollouts: prompt_ids, completion_ids and their masks."""
+    """TRL's padded tensors of stored rollouts: prompt_ids, completion_ids and their masks.
+
+    Args:
+        rollouts: M of them.
+        pad_id: Token that pads.
+        multiple: Widths are multiples of it (`pad_to_multiple_of` of GRPOConfig); None: any.
+        device: Where the tensors go.
+
+    Returns:
+        Four tensors of M rows, by TRL's names.
+    """
 
     def padded(rows: list[IntArray], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(map(len, rows))
+        width = rounded(max(map(len, rows)), multiple)
         ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
         for m, row in enumerate(rows):
@@ -76,11 +86,11 @@ def replaced(
 def _written(
     into: torch.Tensor, rows: torch.Tensor, where: torch.Tensor, pad_id: int, name: str
 ) -> torch.Tensor:
-    padding = pad_id if name.endswith("_ids") else 0
     rows = rows.to(into.dtype)
     if into.ndim > 1:
+        value, left = padding_of(name, pad_id)
         width = max(into.shape[1], rows.shape[1])
-        into, rows = (widened(x, width, padding, name in LEFT) for x in (into, rows))
+        into, rows = (widened(x, width, value, left) for x in (into, rows))
     made = into.clone()
     made[where] = rows
     return made

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
+from gdro.integrations.trl_padding import padding_of, widened
 from gdro.types import BoolArray, IntArray
-
-LEFT = ("prompt_ids", "prompt_mask")
 
 
 def chosen_rows(keep_R: BoolArray, num_rows: int) -> IntArray:
@@ -40,6 +38,9 @@ def select_rows(
 
     Returns:
         A batch of the same keys with this rank's share of the rows.
+
+    Raises:
+        UnsupportedError: A tensor with a second axis is none of TRL's.
     """
     share = len(chosen_R) // accelerator.num_processes
     mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
@@ -50,10 +51,10 @@ def select_rows(
         if not torch.is_tensor(first) or first.ndim == 0:
             merged[name] = first
             continue
-        padding = pad_id if name.endswith("_ids") else 0
-        parts = [_gathered(r[name], accelerator, padding, name in LEFT) for r in rounds]
+        value, left = padding_of(name, pad_id) if first.ndim > 1 else (0, False)
+        parts = [_gathered(r[name], accelerator, value, left) for r in rounds]
         width = max(part.shape[1] for part in parts) if first.ndim > 1 else 0
-        rows = torch.cat([widened(part, width, padding, name in LEFT) for part in parts])
+        rows = torch.cat([widened(part, width, value, left) for part in parts])
         merged[name] = rows[chosen][mine]
         if name == "completion_mask":
             num_items = rows[chosen].sum()
@@ -62,17 +63,9 @@ def select_rows(
     return merged
 
 
-def _gathered(rows: torch.Tensor, accelerator: Any, padding: int, left: bool) -> torch.Tensor:
+def _gathered(rows: torch.Tensor, accelerator: Any, value: float, left: bool) -> torch.Tensor:
     if accelerator.num_processes == 1:
         return rows
     if rows.ndim > 1:
-        rows = accelerator.pad_across_processes(rows, dim=1, pad_index=padding, pad_first=left)
+        rows = accelerator.pad_across_processes(rows, dim=1, pad_index=value, pad_first=left)
     return accelerator.gather(rows.contiguous())
-
-
-def widened(rows: torch.Tensor, width: int, padding: int, left: bool) -> torch.Tensor:
-    """Rows padded to a width on one side; those without a second axis as they are."""
-    if rows.ndim == 1:
-        return rows
-    missing = width - rows.shape[1]
-    return F.pad(rows, (missing, 0) if left else (0, missing), value=padding)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from gdro.errors import OutcomeError
 from gdro.integrations.trl_rows import chosen_rows, select_rows
 from gdro.integrations.trl_score import AdvantageOptions, Replays, Scored, score
 from gdro.types import BoolArray, IntArray, Outcome, Plan, Weights
@@ -24,6 +26,7 @@ class Step:
         batches: This rank's share of each round's rows.
         weights: The controller's.
         options: How the trainer makes advantages.
+        adjust: Changes advantages of all rows, given those, the outcome and the weights.
     """
 
     plan: Plan
@@ -32,10 +35,27 @@ class Step:
     batches: list[dict[str, Any]]
     weights: Weights
     options: AdvantageOptions
+    adjust: Callable[[torch.Tensor, Outcome, Weights], torch.Tensor]
 
     def score(self, replays: Replays | None = None) -> Scored:
-        """Advantages of all rows, with replays in their groups."""
-        return score(self.plan, self.outcome, self.rewards_RK, self.weights, self.options, replays)
+        """Advantages of all rows, with replays in their groups.
+
+        Raises:
+            OutcomeError: What adjusts advantages returned another shape or values that are not finite.
+        """
+        scored = score(self.plan, self.outcome, self.rewards_RK, self.weights, self.options, replays)
+        before_R = scored.advantage_R
+        advantage_R = self.adjust(before_R, self.outcome, self.weights)
+        if advantage_R is before_R:
+            return scored
+        if advantage_R.shape != before_R.shape or not bool(advantage_R.isfinite().all()):
+            wrong = int((~advantage_R.isfinite()).sum())
+            raise OutcomeError(
+                f"adjust_advantages returned shape {tuple(advantage_R.shape)} with {wrong} values that "
+                f"are not finite; it must return finite numbers, shape {tuple(before_R.shape)}"
+            )
+        kept_R = torch.as_tensor(scored.keep_R, device=advantage_R.device)
+        return replace(scored, advantage_R=advantage_R.to(before_R.dtype) * kept_R)
 
     def rows(self, keep_R: BoolArray, accelerator: Any, pad_id: int) -> tuple[dict[str, Any], IntArray]:
         """This rank's batch, and the rows of all ranks that the loss takes, shape (rows,)."""

@@ -83,6 +83,32 @@ def check_config(args: Any) -> None:
             "remove_unused_columns=True drops the columns that identify prompts; leave it False, "
             "GRPOConfig's default"
         )
+    if args.use_vllm and "seed" in (args.generation_kwargs or {}):
+        raise UnsupportedError(
+            f"generation_kwargs={{'seed': {args.generation_kwargs['seed']}}} with vLLM gives all "
+            "rollouts of a prompt the same text, since each is a request of its own and every request "
+            "starts from that seed; leave 'seed' out of generation_kwargs"
+        )
+
+
+def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
+    """Refuse a loss that hides what a strategy needs of it.
+
+    Args:
+        trainer: The trainer.
+        strategy: Its strategy.
+
+    Raises:
+        UnsupportedError: The strategy needs the loss of each rollout, and Liger's gives only their sum
+            (TRL 1.12 and 1.13; later versions have a loss of their own beside Liger's kernels).
+    """
+    hidden = trainer.args.use_liger_kernel and hasattr(trainer, "compute_liger_loss")
+    if strategy.needs_loss and hidden:
+        raise UnsupportedError(
+            f"strategy {strategy.name!r} needs the loss of each rollout (signal='surrogate'), which "
+            "Liger's fused loss of this TRL hides; take signal='failure', set use_liger_kernel=False, "
+            "or upgrade: pip install 'trl>=1.14,!=1.15.0'"
+        )
 
 
 @dataclass(frozen=True)

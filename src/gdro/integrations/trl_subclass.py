@@ -1,0 +1,87 @@
+"""Subclasses of a trainer with gdro: what they may override, and what they see of the rewards."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import Any
+
+from gdro.errors import UnsupportedError
+
+_GENERATE = "_generate_and_score_completions"
+_OURS = (_GENERATE, "_compute_loss", "_get_per_token_logps_and_entropies", "_save_checkpoint",
+         "_load_optimizer_and_scheduler", "train")  # fmt: skip
+
+
+def check_order(trainer: type, mixin: type, base: type) -> None:
+    """Refuse a class whose methods would hide gdro's, or whose work gdro would overwrite.
+
+    Args:
+        trainer: The trainer's class.
+        mixin: GDROMixin.
+        base: GRPOTrainer.
+
+    Raises:
+        UnsupportedError: With the order or the hook that works.
+    """
+    order = trainer.__mro__
+    own = order.index(mixin)
+    for cls in order[:own]:
+        for name in _OURS:
+            if name in vars(cls) and not _goes_on(vars(cls)[name], name):
+                raise UnsupportedError(
+                    f"{cls.__name__}.{name} hides that of {mixin.__name__}, which plans the rollouts: "
+                    f"it stands first and does not call super().{name}(...); call it there, or put "
+                    f"{mixin.__name__} first: class {trainer.__name__}({mixin.__name__}, ...)"
+                )
+    for cls in order[own + 1 : order.index(base) if base in order else None]:
+        if _GENERATE in vars(cls) and not vars(cls).get("keeps_advantages", False):
+            raise UnsupportedError(
+                f"{cls.__name__}.{_GENERATE} stands behind {mixin.__name__}, so advantages that it "
+                "changes would be replaced by those of the plan's groups; change them in "
+                "adjust_advantages(self, advantages, outcome, weights), which gets the plan's, or put "
+                f"{cls.__name__} first: class {trainer.__name__}({cls.__name__}, GDROTrainer). If it "
+                "leaves advantages alone, say so in its body: keeps_advantages = True"
+            )
+
+
+def _goes_on(method: Any, name: str) -> bool:
+    """Whether a method calls super's, or names the method of another class."""
+    function = inspect.unwrap(getattr(method, "__func__", method))
+    code = getattr(function, "__code__", None)
+    return code is None or bool({"super", name} & _names(code))
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(c) for c in code.co_consts if isinstance(c, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+@contextmanager
+def recorded_rewards(trainer: Any) -> Iterator[list[Any]]:
+    """Record what `_calculate_rewards` returns, with the changes that subclasses make on either side.
+
+    Args:
+        trainer: The trainer.
+
+    Yields:
+        A list; each call adds its rewards, shape (R, K).
+    """
+    calculate = trainer._calculate_rewards
+    before = vars(trainer).get("_calculate_rewards")
+    seen: list[Any] = []
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        seen.append(calculate(*args, **kwargs))
+        return seen[-1]
+
+    trainer._calculate_rewards = recorded
+    try:
+        yield seen
+    finally:
+        if before is None:
+            del trainer._calculate_rewards
+        else:
+            trainer._calculate_rewards = before

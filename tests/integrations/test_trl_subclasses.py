@@ -1,0 +1,111 @@
+"""Subclasses: what they change arrives in the loss, or is refused with the way that works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from trl import GRPOTrainer
+
+from gdro import OutcomeError
+from gdro.errors import UnsupportedError
+from gdro.integrations.trl import GDROMixin, GDROTrainer
+
+
+class Halved(GRPOTrainer):
+    """Halves advantages, as subclasses in the wild clip or shape them."""
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        output["advantages"] = output["advantages"] * 0.5
+        return output
+
+
+class Shifted(GRPOTrainer):
+    """Gives every even row of the data a reward of its own."""
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        even = torch.tensor([row["parity"] == "even" for row in inputs])
+        return torch.where(even.unsqueeze(1), torch.ones_like(rewards), rewards)
+
+
+class Hidden(GRPOTrainer):
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        raise AssertionError("never called")
+
+
+def make(cls: type, **options: Any) -> Any:
+    given = {"strategy": "uniform"} if issubclass(cls, GDROMixin) else {}
+    return cls(
+        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(max_steps=3, **options),
+        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), **given,
+    )  # fmt: skip
+
+
+def trained(cls: type, **options: Any) -> torch.Tensor:
+    trainer = make(cls, **options)
+    trainer.train()
+    return tiny.weights(trainer)
+
+
+class Adjusted(GDROTrainer):
+    def adjust_advantages(self, advantages, outcome, weights):
+        assert advantages.shape == outcome.prompt_R.shape == weights.weight_R.shape == (16,)
+        return advantages * 0.5
+
+
+class HalvedFirst(Halved, GDROTrainer): ...
+
+
+@pytest.mark.parametrize("cls", [Adjusted, HalvedFirst])
+def test_changed_advantages_reach_the_loss(cls: type) -> None:
+    want = trained(Halved, optim="sgd")
+    assert torch.equal(trained(cls, optim="sgd"), want)
+    assert not torch.equal(trained(GDROTrainer, optim="sgd"), want)
+
+
+@pytest.mark.parametrize("order", [(Shifted, GDROTrainer), (GDROMixin, Shifted)])
+def test_changed_rewards_reach_the_loss_in_either_order(order: tuple[type, ...]) -> None:
+    assert torch.equal(trained(type("Both", order, {})), trained(Shifted))
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        (
+            (GDROMixin, Halved),
+            r"Halved\._generate.*replaced.*adjust_advantages.*\(Halved, GDROTrainer\)",
+        ),
+        ((Hidden, GDROTrainer), r"Hidden\._generate.*hides.*call super.*\(GDROMixin, \.\.\.\)"),
+    ],
+)
+def test_an_order_that_would_lose_work_is_refused(order: tuple[type, ...], words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        make(type("Both", order, {}))
+
+
+def test_a_class_that_leaves_advantages_alone_may_say_so() -> None:
+    class Watching(GRPOTrainer):
+        keeps_advantages = True
+        seen = 0
+
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            self.seen += len(inputs)
+            return super()._generate_and_score_completions(inputs)
+
+    trainer = make(type("Both", (GDROMixin, Watching), {}))
+    trainer.train()
+    assert trainer.seen == 3 * 16
+
+
+@pytest.mark.parametrize("wrong", [lambda a: a[:-1], lambda a: a / 0])
+def test_what_the_hook_returns_is_checked(wrong: Any) -> None:
+    class Wrong(GDROTrainer):
+        def adjust_advantages(self, advantages, outcome, weights):
+            return wrong(advantages)
+
+    with pytest.raises(OutcomeError, match=r"adjust_advantages returned shape .* shape \(16,\)"):
+        make(Wrong).train()
