@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 from gdro.errors import StrategyError
 from gdro.strategy import Strategy
 
 ROLES = ("select", "allocate", "extend", "weigh", "remember")
+Part = Strategy[Any] | str | Mapping[str, Any]
 _TERM = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
@@ -37,6 +38,40 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     [('mopps', {'target': 0.4, 'rule': 'band'}), ('rollout-gdro', {})]
     """
     return [_term(part, text) for part in _split(text, "+")]
+
+
+def replace_names(text: str, name_of: Callable[[str], str]) -> str:
+    """A composition with its names replaced; what cannot be read stays as it is.
+
+    >>> replace_names("Mopps(rule=band) + DAPO", str.lower)
+    'mopps(rule=band) + dapo'
+    """
+    terms = [(part, _TERM.fullmatch(part)) for part in _split(text, "+")]
+    if not all(match for _, match in terms):
+        return text
+    return " + ".join(
+        name_of(match[1]) + part.strip()[len(match[1]) :] for part, match in terms if match
+    )
+
+
+def term_of(part: object) -> str:
+    """The term of a part that is given as {"name": ..., options}.
+
+    Raises:
+        StrategyError: It has no name.
+
+    >>> term_of({"name": "mopps", "target": 0.4, "rule": "band"})
+    "mopps(target=0.4, rule='band')"
+    """
+    given: Mapping[str, Any] = {}
+    if isinstance(part, Mapping):
+        given = cast("Mapping[str, Any]", part)
+    if not isinstance(given.get("name"), str):
+        raise StrategyError(
+            f"a part of a composition is {part!r}; pass a name, {{'name': ..., options}} or a strategy"
+        )
+    options = ", ".join(f"{name}={value!r}" for name, value in given.items() if name != "name")
+    return f"{given['name']}({options})" if options else str(given["name"])
 
 
 def roles(strategy: Strategy[Any]) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gdro.errors import StrategyError
-from gdro.registry import make_strategy
+from gdro.registry import named
 from gdro.strategy import Strategy
 
 
 def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
-    """What the headline study confirmed (arm `gdro` of studies/headline.yaml, docs/results.md).
+    """The preset `gdro`: what the headline study confirmed (studies/headline.yaml, docs/results.md).
 
     Thompson draws of prompts near a pass rate of .1, rollouts by their worth from two to twice the mean,
     advantages of pass@2 within each group, and a memory of successes.
@@ -31,6 +31,4 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
         raise StrategyError(
             f"mean_rollouts is {mean_rollouts}; a group has at least 2 (one rollout has no advantage)"
         )
-    return make_strategy(
-        f"mopps(target=0.1) + rollout-gdro(n_max={2 * mean_rollouts}) + passk-advantages + memory"
-    )
+    return named("gdro", {}, mean_rollouts)

@@ -9,7 +9,9 @@ import numpy as np
 
 from gdro.compose import is_composition
 from gdro.controller import Controller
-from gdro.registry import list_strategies, make_strategy, strategy_class
+from gdro.registry import MEAN_ROLLOUTS, list_strategies, make_strategy, strategy_class
+from gdro.strategies.names import canonical
+from gdro.strategies.presets import ALIASES, PRESETS
 from gdro.strategy import Strategy
 from gdro.types import Extension, FloatArray, IntArray, Outcome, Plan, Problem, Request
 
@@ -18,7 +20,7 @@ _EACH, _STEPS, _PROMPTS, _MEAN = 40, 60, 20, 4
 
 
 def table() -> str:
-    """Every strategy: name, what it changes, source and cost."""
+    """Every strategy: name, what it changes, source and cost; then presets and other names."""
     rows = [("name", "changes", "source", "cost")]
     for name in list_strategies():
         cls = strategy_class(name)
@@ -26,10 +28,15 @@ def table() -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
     lines.insert(1, "  ".join("-" * w for w in widths))
-    compose = 'Join with +, each part changing something else: --strategy "mopps + rollout-gdro".'
-    return "\n".join(
-        [*(line.rstrip() for line in lines), "", "gdro strategies NAME explains one.", compose]
-    )
+    lines += ["", "presets:"]
+    for name, preset in PRESETS.items():
+        lines += [f"  {name} = {preset.written(MEAN_ROLLOUTS)}", f"    {preset.note}"]
+    lines += ["", "other names: " + ", ".join(f"{alias} = {name}" for alias, name in ALIASES.items())]
+    lines += [
+        "", "Names are read without regard to case. gdro strategies NAME explains one.",
+        'Join with +, each part changing something else: --strategy "mopps + rollout-gdro".',
+    ]  # fmt: skip
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def explanation(name: str) -> str:
@@ -41,12 +48,23 @@ def explanation(name: str) -> str:
     Raises:
         StrategyError: It is unknown.
     """
-    strategy = make_strategy(name)
-    lines = [f"{name}: {inspect.getdoc(strategy)}", "", "defaults:"]
+    strategy, name = make_strategy(name), canonical(name)
+    lines = [f"{name}: {_about(name, strategy)}", "", "defaults:"]
     options = strategy.config()
     lines += [f"  {option} = {value!r}" for option, value in options.items()] or ["  (no options)"]
     lines += ["", *example(strategy), "", "example:", f"  {_command(name, options)}"]
     return "\n".join(lines)
+
+
+def _about(name: str, strategy: Strategy[Any]) -> str:
+    preset = PRESETS.get(name)
+    if preset is None:
+        return inspect.getdoc(strategy) or ""
+    mean = MEAN_ROLLOUTS
+    return (
+        f"{preset.note}.\n\nWith {mean} rollouts a prompt on average: {preset.written(mean)}. "
+        "gdro strategies PART explains a part."
+    )
 
 
 def example(strategy: Strategy[Any]) -> list[str]:
@@ -116,7 +134,7 @@ def _scored(plan: Plan | Extension, rate_N: FloatArray, rng: np.random.Generator
 
 
 def _command(name: str, options: dict[str, Any]) -> str:
-    if is_composition(name):
+    if is_composition(name) or name in PRESETS:
         return f'gdro train --strategy "{name}"'
     number = next((k for k, v in options.items() if isinstance(v, int | float | str)), None)
     if number is None:

@@ -19,3 +19,13 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {prefix + close[0]!r}?" if close else ""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What a misspelt name was meant to be, and all that it could be.
+
+    >>> hint("eta1", ["eta", "gamma"])
+    "; did you mean 'eta'? known: eta, gamma"
+    """
+    known = list(known)
+    return f"{did_you_mean(name, known) or ';'} known: {', '.join(known) or 'none'}"

@@ -1,51 +1,30 @@
-"""Strategies by name, found through the entry points group `gdro.strategies`."""
+"""Make strategies by name, and compositions of them."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
-from gdro.compose import ROLES, composed, is_composition, parse
+from gdro.compose import ROLES, Part, composed, is_composition, parse, replace_names, term_of
 from gdro.errors import StrategyError
-from gdro.hints import did_you_mean
+from gdro.hints import hint
+from gdro.strategies.names import canonical, list_strategies, preset_of, strategy_class
 from gdro.strategy import Strategy
 
-GROUP = "gdro.strategies"
+__all__ = ["MEAN_ROLLOUTS", "list_strategies", "make_strategy", "named", "strategy_class", "text_of"]
+
+MEAN_ROLLOUTS = 4  # of presets, where nothing says how many rollouts a prompt has on average
 
 
-@cache
-def _table() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def list_strategies() -> list[str]:
-    """Names of all strategies, built in or from other packages, sorted."""
-    return sorted(_table())
-
-
-def strategy_class(name: str) -> type[Strategy[Any]]:
-    """The class behind a name.
-
-    Raises:
-        StrategyError: The name is unknown; names the known ones.
-    """
-    point = _table().get(name)
-    if point is None:
-        raise StrategyError(f"unknown strategy {name!r}{_hint(name, list_strategies())}")
-    loaded: type[Strategy[Any]] = point.load()
-    return loaded
-
-
-def make_strategy(name: str, **options: Any) -> Strategy[Any]:
+def make_strategy(name: str | Sequence[Part], **options: Any) -> Strategy[Any]:
     """Make a strategy by name.
 
     Args:
-        name: One of `list_strategies()`, or a composition such as "mopps + rollout-gdro" or
-            "mopps(target=0.4) + rollout-gdro(n_max=8)".
+        name: One of `list_strategies()` in any case, a preset such as "gdro" (the default), or a
+            composition: "mopps(target=0.4) + rollout-gdro(n_max=8)", or a list of its parts, each
+            a name, {"name": ..., options} or a strategy.
         **options: Its options; the rest keep their defaults. For a composition: a mapping of options
             by the name of a part.
 
@@ -59,27 +38,71 @@ def make_strategy(name: str, **options: Any) -> Strategy[Any]:
     8
     >>> make_strategy("mopps + rollout-gdro").allocator.name
     'rollout-gdro'
+    >>> make_strategy(["mopps", "rollout-gdro"]) == make_strategy("mopps + rollout-gdro")
+    True
     """
-    _check_name(name)
-    if is_composition(name):
-        return _composition(name, options)
+    return named(name, options)
+
+
+def named(
+    name: str | Sequence[Part], options: Mapping[str, Any], mean_rollouts: int = MEAN_ROLLOUTS
+) -> Strategy[Any]:
+    """As `make_strategy`, for a trainer whose mean number of rollouts is known.
+
+    Args:
+        name: A name, a preset, a composition, or a list of parts.
+        options: Its options; of a composition by part.
+        mean_rollouts: Rollouts a prompt has on average (n_bar), which presets scale with.
+
+    Raises:
+        StrategyError: The name or an option is unknown, or an option is out of range.
+    """
+    if isinstance(name, str) and not is_composition(name):
+        if preset_of(name) is None:
+            return _single(name, options)
+    elif not isinstance(name, str | list | tuple) or not name:
+        raise StrategyError(
+            f"the name of a strategy is {name!r}; pass one of {', '.join(list_strategies())}, a list of "
+            "them, or take gdro.default_strategy()"
+        )
+    written = [name] if isinstance(name, str) else name
+    terms = [term for part in written for term in _terms(part, mean_rollouts)]
+    return _composition(terms, name, options)
+
+
+def text_of(name: Any) -> Any:
+    """A strategy as recipes keep it: one line of text, with the names of the table.
+
+    Args:
+        name: A name, a composition or a list of parts, as a file has it.
+
+    Returns:
+        The text; what is neither text nor a list is returned as it is, and so is what cannot be read.
+
+    >>> text_of(["Rollout-GDRO", {"name": "memory", "max_misses": 2}])
+    'rollout-gdro + memory(max_misses=2)'
+    >>> text_of("GRPO")
+    'uniform'
+    """
+    if isinstance(name, list | tuple) and name:
+        parts = cast("Sequence[Any]", name)
+        if all(isinstance(part, str | Mapping) for part in parts):
+            return " + ".join(
+                text_of(part if isinstance(part, str) else term_of(part)) for part in parts
+            )
+    return replace_names(name, canonical) if isinstance(name, str) else cast("Any", name)
+
+
+def _single(name: str, options: Mapping[str, Any]) -> Strategy[Any]:
     cls = strategy_class(name)
     known = [f.name for f in fields(cls)]
     aliases: Mapping[str, str] = getattr(cls, "aliases", {})
     options = {aliases.get(option, option): value for option, value in options.items()}
     for option in options:
         if option not in known:
-            raise StrategyError(f"{name}: unknown option {option!r}{_hint(option, known)}")
+            raise StrategyError(f"{name}: unknown option {option!r}{hint(option, known)}")
     _check_types(name, cls, options)
     return cls(**options)
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str):
-        raise StrategyError(
-            f"the name of a strategy is {name!r}; pass one of {', '.join(list_strategies())}, or take "
-            "gdro.default_strategy()"
-        )
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -101,25 +124,56 @@ def _check_types(name: str, cls: type[Strategy[Any]], options: Mapping[str, Any]
             raise StrategyError(f"{name}: {option} is {value!r}; allowed: {declared[option]}")
 
 
-def _composition(text: str, options: Mapping[str, Any]) -> Strategy[Any]:
-    terms = parse(text)
-    names = [name for name, _ in terms]
-    for name in options:
-        if name not in names:
+_Term = tuple[str, dict[str, Any]] | Strategy[Any]
+
+
+def _terms(part: Part, mean_rollouts: int) -> list[_Term]:
+    """Terms of a part of a composition: names with options, presets written out, or a strategy."""
+    if isinstance(part, Strategy):
+        return [part]
+    text = part if isinstance(part, str) else term_of(part)
+    found: list[_Term] = []
+    for name, own in parse(text):
+        preset = preset_of(name)
+        if preset is None:
+            found.append((canonical(name), own))
+            continue
+        if own:
             raise StrategyError(
-                f"{text!r} has no part {name!r}{_hint(name, names)}; give options by part, e.g. "
-                f"{{{names[0]!r}: {{...}}}}, or in the text, e.g. '{names[0]}(option=value)'"
+                f"{text!r} gives options to the preset {name!r}; write out its parts, "
+                f"{preset.written(mean_rollouts)!r}, or give options by part"
             )
+        found += parse(preset.written(mean_rollouts))
+    return found
+
+
+def _composition(terms: Sequence[_Term], written: Any, options: Mapping[str, Any]) -> Strategy[Any]:
+    names = [term.name if isinstance(term, Strategy) else term[0] for term in terms]
+    free = [name for name, term in zip(names, terms, strict=True) if not isinstance(term, Strategy)]
+    options = {canonical(part): given for part, given in options.items()}
+    for part, given in options.items():
+        _check_part(part, given, free, written)
     parts: dict[str, Strategy[Any]] = {}
-    for name, own in terms:
+    for name, term in zip(names, terms, strict=True):
         if name in parts:
-            raise StrategyError(f"{text!r} names {name!r} twice; name each part once")
-        parts[name] = make_strategy(name, **{**own, **dict(options.get(name, {}))})
+            raise StrategyError(f"{written!r} names {name!r} twice; name each part once")
+        parts[name] = (
+            term if isinstance(term, Strategy) else _single(name, {**term[1], **options.get(name, {})})
+        )
     if len(parts) == 1:
         return next(iter(parts.values()))
-    roles = dict.fromkeys(ROLES, "uniform") | composed(parts)
-    return make_strategy("joint", **roles)
+    return _single("joint", dict.fromkeys(ROLES, "uniform") | composed(parts))
 
 
-def _hint(name: str, known: list[str]) -> str:
-    return f"{did_you_mean(name, known) or ';'} known: {', '.join(known) or 'none'}"
+def _check_part(part: str, given: Any, parts: Sequence[str], written: Any) -> None:
+    """Raise unless options of a composition are a mapping, and of one of its parts."""
+    owner = next((p for p in parts if part in [f.name for f in fields(strategy_class(p))]), None)
+    shown, option = owner or (parts[0] if parts else "NAME"), part if owner else "option"
+    fix = (
+        f"give options by part, e.g. {{{shown!r}: {{{option!r}: ...}}}}, or in the text, e.g. "
+        f"'{shown}({option}=...)'"
+    )
+    if part not in parts:
+        raise StrategyError(f"{written!r} has no part {part!r}{hint(part, parts)}; {fix}")
+    if not isinstance(given, Mapping):
+        raise StrategyError(f"{written!r}: options of {part!r} are {given!r}; {fix}")

@@ -13,6 +13,9 @@ import pytest
 from gdro.cli import _check_named, _parser, main
 from gdro.commands.train import _recipe
 from gdro.recipes import list_recipes, load_recipe
+from gdro.recipes.checks import check_arms
+from gdro.registry import named
+from gdro.study.config import load_study, strategy_of
 from gdro.tasks import chains
 
 
@@ -59,6 +62,35 @@ def test_every_strategy_given_is_an_arm() -> None:
         "mopps-target-0-4-dapo": "mopps(target=0.4) + dapo", "uniform": "uniform",
     }  # fmt: skip
     assert not any(arm.apply for arm in arms.values())
+
+
+def test_names_of_strategies_in_files(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "name: mine\ntask: gdro.tasks.chains\ntrl: {num_generations: 16}\narms:\n  a: {strategy: GRPO}\n"
+        "  b: {strategy: [Rollout-GDRO, {name: memory, max_misses: 2}]}\n  c: {strategy: gdro}\n"
+    )
+    made = load_recipe(str(recipe), ["arms.d.strategy=[mopps,dapo]"])
+    assert {name: arm.strategy for name, arm in made.arms.items()} == {
+        "a": "uniform", "b": "rollout-gdro + memory(max_misses=2)", "c": "gdro", "d": "mopps + dapo",
+    }  # fmt: skip
+    del made.arms["b"]  # its most, 12, is below this recipe's mean
+    check_arms(made)
+    study = load_study(
+        Path(__file__).parents[2] / "studies/smoke.yaml",
+        ["arms.grpo.strategy=GRPO", "arms.more.strategy=[gdro, dapo]", "training.rollouts=8"],
+    )
+    assert study.arms["grpo"].strategy == "uniform"
+    assert study.arms["more"].strategy == "gdro + dapo"
+    assert strategy_of(study, study.arms["more"]) == named("gdro + dapo", {}, 8)
+
+
+def test_a_simulation_of_presets_and_lists(tmp_path: Path) -> None:
+    small = ["population.num_prompts=64", "batch=8", "num_steps=2", "rollouts=16"]
+    arms = ["--strategy", "GDRO", "--strategy", "grpo", "arms.mine.strategy=[grpo, memory]"]
+    assert main(["simulate", "--output", str(tmp_path / "s"), *arms, *small]) == 0
+    kept = json.loads((tmp_path / "s/GDRO/gdro/run.json").read_text())
+    assert kept["options"] == named("gdro", {}, 16).config()
 
 
 def test_more_of_k_than_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ number of rows never changes, so every loss type, buffering and splitting work a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
+from gdro.compose import Part
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
@@ -46,7 +47,8 @@ class GDROMixin(Logs, Card):
 
     Args:
         *args: Positional arguments of the trainer.
-        strategy: Strategy, or its name; default: `gdro.default_strategy(num_generations)`.
+        strategy: Strategy, its name, or a list of parts (see `gdro.make_strategy`); default:
+            `gdro.default_strategy(num_generations)`.
         strategy_options: Options, when `strategy` is a name.
         controller: A ready controller instead of `strategy`; its pool must be the dataset's.
         difficulty: How difficulty is estimated and binned.
@@ -71,7 +73,7 @@ class GDROMixin(Logs, Card):
     def __init__(
         self,
         *args: Any,
-        strategy: Strategy[Any] | str | None = None,
+        strategy: Strategy[Any] | str | Sequence[Part] | None = None,
         strategy_options: Mapping[str, Any] | None = None,
         controller: Controller | None = None,
         difficulty: Difficulty | None = None,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import IterableDataset
 
+from gdro.checks import check_parts
+from gdro.compose import Part
 from gdro.controller import Controller
 from gdro.defaults import default_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
-from gdro.registry import make_strategy
+from gdro.registry import named
 from gdro.strategy import Strategy
 from gdro.types import Problem
 
@@ -154,9 +156,11 @@ def resolve_correct(correct: str | tuple[str, float] | None, names: list[str]) -
 
 
 def resolve_strategy(
-    strategy: Strategy[Any] | str | None, options: Mapping[str, Any] | None, mean_rollouts: int
+    strategy: Strategy[Any] | str | Sequence[Part] | None,
+    options: Mapping[str, Any] | None,
+    mean_rollouts: int,
 ) -> Strategy[Any]:
-    """The strategy that a trainer was given, by name or as an object; the default if none was.
+    """The strategy that a trainer was given, by name, as parts or as an object; the default if none was.
 
     Raises:
         StrategyError: The name is unknown, options came without a name, or the strategy's bounds on the
@@ -164,14 +168,15 @@ def resolve_strategy(
     """
     if strategy is None and not options:
         strategy = default_strategy(mean_rollouts)
-    elif isinstance(strategy, str):
-        strategy = make_strategy(strategy, **dict(options or {}))
+    elif isinstance(strategy, str | list | tuple):
+        strategy = named(strategy, dict(options or {}), mean_rollouts)
     elif options:
         raise StrategyError(
             "strategy_options go with a strategy's name: pass strategy='rollout-gdro' or another of "
             "gdro.list_strategies()"
         )
-    assert strategy is not None and not isinstance(strategy, str)
+    check_parts(strategy, None)
+    assert isinstance(strategy, Strategy)
     check_bounds(strategy, mean_rollouts, "num_generations")
     return strategy
 

@@ -14,6 +14,7 @@ from yaml import YAMLError
 from gdro.config import merge
 from gdro.errors import GdroError
 from gdro.hints import did_you_mean
+from gdro.registry import text_of
 
 
 class RecipeError(GdroError):
@@ -22,9 +23,10 @@ class RecipeError(GdroError):
 
 @dataclass
 class Arm:
-    """One trained model: a strategy by name, its options, and whether it acts or only watches."""
+    """One trained model: a strategy (a name, a composition or a list of parts), its options, and whether
+    it acts or only watches."""
 
-    strategy: str = MISSING
+    strategy: Any = MISSING
     options: dict[str, Any] = field(default_factory=dict)
     apply: bool = True
 
@@ -110,6 +112,8 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     """
     made = merge(Recipe, _with_bases(_path(recipe)), overrides or [], f"recipe {recipe!r}", RecipeError)
     assert isinstance(made, Recipe)
+    for arm in made.arms.values():
+        arm.strategy = text_of(arm.strategy)
     return made
 
 

@@ -13,7 +13,7 @@ from gdro.errors import GdroError
 from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
 from gdro.recipes import Recipe, RecipeError
-from gdro.registry import make_strategy
+from gdro.registry import MEAN_ROLLOUTS, named
 
 # What a value may be where an option is declared so: True is a number in Python, and never meant as one.
 _TAKEN = {int: (int,), float: (int, float), bool: (bool,), str: (str,), NoneType: (NoneType,)}
@@ -48,7 +48,7 @@ def check_arms(recipe: Recipe) -> None:
     mean = recipe.trl.get("num_generations")
     for name, arm in recipe.arms.items():
         try:
-            strategy = make_strategy(arm.strategy, **arm.options)
+            strategy = named(arm.strategy, arm.options, mean if type(mean) is int else MEAN_ROLLOUTS)
             if type(mean) is int:  # what else it is, is told by `check_trl`
                 check_bounds(strategy, mean, "trl.num_generations", warn=False)
         except (GdroError, TypeError) as problem:

@@ -14,7 +14,7 @@ from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.errors import GdroError
 from gdro.files import write_json
-from gdro.registry import make_strategy
+from gdro.registry import named
 from gdro.runlog import RunLog
 from gdro.simulate.population import Population, SimulationError, World
 from gdro.slices import SLICES
@@ -23,9 +23,9 @@ from gdro.types import FloatArray, Request
 
 @dataclass
 class SimulatedArm:
-    """A strategy by name, and its options."""
+    """A strategy (a name, a composition or a list of parts), and its options."""
 
-    strategy: str = "uniform"
+    strategy: Any = "uniform"
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -87,7 +87,7 @@ def simulate(simulation: Simulation, output: Path, progress: Any = iter) -> dict
     """
     simulation.check()
     arms = simulation.arms or {"uniform": SimulatedArm("uniform")}
-    made = {name: make_strategy(arm.strategy, **arm.options) for name, arm in arms.items()}
+    made = {name: named(arm.strategy, arm.options, simulation.rollouts) for name, arm in arms.items()}
     if (output / "summary.json").exists():
         raise GdroError(f"{output} holds a simulation already; pass another --output, or delete it")
     fresh = _world(simulation)

@@ -1,1 +1,1 @@
-"""One file a strategy. Make them with `gdro.make_strategy(name, **options)`."""
+"""One file a strategy; `names` is their table. Make them with `gdro.make_strategy(name, **options)`."""

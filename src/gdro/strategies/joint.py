@@ -9,14 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gdro.belief import Belief
-from gdro.compose import roles
+from gdro.compose import Part, roles
 from gdro.errors import StrategyError
 from gdro.groups import Groups
 from gdro.registry import make_strategy
 from gdro.strategy import Draft, More, Strategy
 from gdro.types import FloatArray, IntArray, Request, Weights
 
-Part = Strategy[Any] | str | Mapping[str, Any]
 _FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender",
            "remember": "rememberer"}  # fmt: skip
 

@@ -12,7 +12,8 @@ from omegaconf import MISSING
 
 from gdro.config import merge
 from gdro.difficulty import Difficulty
-from gdro.registry import make_strategy
+from gdro.registry import named, text_of
+from gdro.strategy import Strategy
 from gdro.study.decoder import StudyError
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
@@ -26,7 +27,7 @@ class StudyArm:
     """An arm: a strategy by name, its options, and training options that differ from the study's.
 
     Attributes:
-        strategy: Name, or names joined with `+`.
+        strategy: Name, names joined with `+`, or a list of parts.
         options: Of the strategy.
         difficulty: Options of `gdro.Difficulty`.
         training: Options of the training.
@@ -34,7 +35,7 @@ class StudyArm:
         groups: Groups of testbeds that it runs on; None: all.
     """
 
-    strategy: str = "uniform"
+    strategy: Any = "uniform"
     options: dict[str, Any] = field(default_factory=dict)
     difficulty: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -109,6 +110,8 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
         raise StudyError(f"no study {path}; {guess}")
     study = merge(Study, [path], overrides or [], f"study {path}", StudyError)
     assert isinstance(study, Study)
+    for arm in study.arms.values():
+        arm.strategy = text_of(arm.strategy)
     _check_arms(study)
     confirmation, exploration = parse_seeds(study.seeds), parse_seeds(study.exploration_seeds)
     overlap = sorted(set(confirmation) & set(exploration))
@@ -133,9 +136,8 @@ def _check_arms(study: Study) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise StudyError(f"arm {name!r}: use letters, digits, '-', '_', '+' and '.'")
         _check_groups(study, name, arm)
-        make_strategy(arm.strategy, **arm.options)
         Difficulty(**{**study.difficulty, **arm.difficulty})
-        training_of(study, arm)
+        strategy_of(study, arm)
         _subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
     if len(study.arms) > 2:
         for kind, strategy in missing_placebos(study).items():
@@ -143,6 +145,16 @@ def _check_arms(study: Study) -> None:
                 f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
                 "and groups do something by themselves"
             )
+
+
+def strategy_of(study: Study, arm: StudyArm) -> Strategy[Any]:
+    """The strategy of an arm, for as many rollouts a prompt as it trains with.
+
+    Raises:
+        StudyError: A training option is unknown or out of range.
+        StrategyError: The name or an option is unknown, or out of range.
+    """
+    return named(arm.strategy, arm.options, training_of(study, arm).rollouts)
 
 
 def missing_placebos(study: Study) -> dict[str, str]:

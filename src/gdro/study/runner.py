@@ -18,9 +18,8 @@ import torch
 
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
-from gdro.registry import make_strategy
 from gdro.runlog import drop_partial_line, read_jsonl
-from gdro.study.config import Study, StudyArm, parse_seeds, training_of, warm_start_path
+from gdro.study.config import Study, StudyArm, parse_seeds, strategy_of, training_of, warm_start_path
 from gdro.study.decoder import StudyError, load
 from gdro.study.engine import run
 from gdro.study.testbed import load_testbed
@@ -49,12 +48,11 @@ class Job:
     def key(self) -> str:
         """Hash of all that the numbers depend on: what changed runs again, nothing else does."""
         study, arm = self.study, self.study.arms[self.arm]
-        bed = study.testbeds[self.testbed]
+        bed, strategy = study.testbeds[self.testbed], strategy_of(study, arm)
         start = hashlib.sha256(warm_start_path(bed.warm_start).read_bytes()).hexdigest()
         parts = (
             bed.task, asdict(bed.variant), start, asdict(training_of(study, arm)), asdict(study.sizes),
-            {**study.difficulty, **arm.difficulty}, make_strategy(arm.strategy, **arm.options).name,
-            make_strategy(arm.strategy, **arm.options).config(), self.seed,
+            {**study.difficulty, **arm.difficulty}, strategy.name, strategy.config(), self.seed,
         )  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -107,7 +105,7 @@ def _world(bed: str, sizes: str, seed: int, num_train: int) -> tuple[Recipe, Wor
 
 
 def _controller_of(study: Study, arm: StudyArm, seed: int) -> Callable[[Any], Controller]:
-    strategy = make_strategy(arm.strategy, **arm.options)
+    strategy = strategy_of(study, arm)
     difficulty = Difficulty(**{**study.difficulty, **arm.difficulty})
     return lambda problem: Controller(strategy, problem, seed=seed, difficulty=difficulty)
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gdro.difficulty import Difficulty
 from gdro.errors import StrategyError, UnsupportedError
 from gdro.integrations.bounds import check_bounds
-from gdro.registry import make_strategy
+from gdro.registry import MEAN_ROLLOUTS, named
 from gdro.strategy import Strategy
 
 ESTIMATORS = (
@@ -52,7 +52,7 @@ class VerlOptions:
             spend waiting.
     """
 
-    strategy: str = "rollout-gdro"
+    strategy: Any = "rollout-gdro"
     options: dict[str, Any] = field(default_factory=dict)
     difficulty: dict[str, Any] = field(default_factory=dict)
     id: str = "extra_info.index"
@@ -65,13 +65,16 @@ class VerlOptions:
     resume: Resume = Resume.exact
     poll_interval: float | None = None
 
-    def make(self) -> tuple[Strategy[Any], Difficulty]:
+    def make(self, mean_rollouts: int = MEAN_ROLLOUTS) -> tuple[Strategy[Any], Difficulty]:
         """The strategy, and how difficulty is estimated.
+
+        Args:
+            mean_rollouts: Rollouts a prompt has on average (verl's `rollout.n`).
 
         Raises:
             StrategyError: A name or an option is wrong.
         """
-        return make_strategy(self.strategy, **self.options), Difficulty(**self.difficulty)
+        return named(self.strategy, self.options, mean_rollouts), Difficulty(**self.difficulty)
 
 
 def options_of(config: DictConfig) -> VerlOptions:

@@ -47,7 +47,7 @@ class GDROTrainer(PPOTrainerSync):
 
     def __init__(self, config: DictConfig) -> None:
         self._gdro = options_of(config)
-        self._strategy, self._difficulty = self._gdro.make()
+        self._strategy, self._difficulty = self._gdro.make(config.actor_rollout_ref.rollout.n)
         check_config(config, self._strategy)
         self._step: Step | None = None
         with open_dict(config):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdro.controller import Controller
-from gdro.defaults import default_strategy
 from gdro.difficulty import Difficulty
-from gdro.registry import make_strategy
+from gdro.registry import named
 from gdro.report.diagnose.rewards import RewardLog
+from gdro.strategies.names import canonical
 from gdro.strategy import Strategy
 from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Problem, Request
 
@@ -85,11 +85,8 @@ def replay(log: RewardLog, arms: Iterable[str] = DEFAULT_ARMS, seed: int = 0) ->
 
 
 def _made(name: str, mean_rollouts: int) -> Strategy:
-    if name == "gdro":
-        return default_strategy(mean_rollouts)
-    if name == "rollout-gdro":
-        return make_strategy(name, n_max=max(12, 3 * mean_rollouts))
-    return make_strategy(name)
+    options = {"n_max": max(12, 3 * mean_rollouts)} if canonical(name) == "rollout-gdro" else {}
+    return named(name, options, mean_rollouts)
 
 
 def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, seed: int) -> Spent:

@@ -1,0 +1,139 @@
+"""Names of strategies: those of gdro, presets, aliases, and those of other packages.
+
+Other packages declare theirs under the entry points group `gdro.strategies`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from gdro.errors import StrategyError
+from gdro.hints import hint
+from gdro.strategies.presets import ALIASES, PRESETS, Preset
+from gdro.strategy import Strategy
+
+GROUP = "gdro.strategies"
+BUILT_IN = {
+    "adarft": "gdro.strategies.adarft:AdaRFT",
+    "curriculum": "gdro.strategies.curriculum:Curriculum",
+    "dapo": "gdro.strategies.dapo:Dapo",
+    "daro": "gdro.strategies.daro:Daro",
+    "difficulty-pool": "gdro.strategies.difficulty_pool:DifficultyPool",
+    "failure-sampling": "gdro.strategies.failure_sampling:FailureSampling",
+    "frontier-sampling": "gdro.strategies.frontier_sampling:FrontierSampling",
+    "greso": "gdro.strategies.greso:Greso",
+    "hora": "gdro.strategies.hora:Hora",
+    "joint": "gdro.strategies.joint:Joint",
+    "knapsack": "gdro.strategies.knapsack:Knapsack",
+    "learning-progress": "gdro.strategies.learning_progress:LearningProgress",
+    "memory": "gdro.strategies.memory:Memory",
+    "mopps": "gdro.strategies.mopps:Mopps",
+    "passk-advantages": "gdro.strategies.passk_advantages:PasskAdvantages",
+    "placebo-weights": "gdro.strategies.placebo_weights:PlaceboWeights",
+    "prompt-gdro": "gdro.strategies.prompt_gdro:PromptGDRO",
+    "random-rollouts": "gdro.strategies.random_rollouts:RandomRollouts",
+    "reinforce-ada": "gdro.strategies.reinforce_ada:ReinforceAda",
+    "rollout-gdro": "gdro.strategies.rollout_gdro:RolloutGDRO",
+    "sec": "gdro.strategies.sec:Sec",
+    "speed": "gdro.strategies.speed:Speed",
+    "uniform": "gdro.strategies.uniform:Uniform",
+}
+
+
+@cache
+def _table() -> dict[str, tuple[EntryPoint, ...]]:
+    """What is under each name: one class, or several that clash."""
+    built_in = [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
+    table: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in [*built_in, *entry_points(group=GROUP)]:
+        others = table.get(point.name, ())
+        # A gdro that was installed before its strategies had a table still declares them.
+        if point.value not in [other.value for other in others]:
+            table[point.name] = (*others, point)
+    return table
+
+
+def list_strategies() -> list[str]:
+    """Names of all strategies, built in or from other packages, sorted; presets are not among them."""
+    return sorted(_table())
+
+
+def canonical(name: str) -> str:
+    """A name as the table has it: upper case, `_` for `-` and aliases are replaced.
+
+    Args:
+        name: A strategy, a preset, or another name of one.
+
+    Returns:
+        The name, unchanged if nothing is called so.
+
+    >>> canonical("Rollout_GDRO"), canonical("GRPO"), canonical("nosuch")
+    ('rollout-gdro', 'uniform', 'nosuch')
+    """
+    if name in _table() or name in PRESETS:
+        return name
+    folded = _folded(name)
+    known = {_folded(other): other for other in (*list_strategies(), *PRESETS)}
+    return (known | ALIASES).get(folded, name)
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold().replace("_", "-")
+
+
+def strategy_class(name: str) -> type[Strategy[Any]]:
+    """The class behind a name.
+
+    Raises:
+        StrategyError: The name is unknown, which names the known ones; two packages have it; or a
+            package's class cannot be loaded.
+    """
+    points = _table().get(canonical(name), ())
+    if not points:
+        known = [*list_strategies(), *PRESETS, *ALIASES]
+        raise StrategyError(f"unknown strategy {name!r}{hint(name, known)}")
+    point = points[0]
+    if len(points) > 1 or point.name in ALIASES:
+        raise _taken_twice(point.name, points)
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as problem:
+        raise StrategyError(
+            f"strategy {name!r} ({_origin(point)}) cannot be loaded: {problem}; install what its "
+            "package needs, or uninstall it"
+        ) from problem
+    if not (isinstance(loaded, type) and issubclass(loaded, Strategy)):
+        raise StrategyError(
+            f"strategy {name!r} ({_origin(point)}) is {loaded!r}; it must be a class derived from "
+            "gdro.Strategy"
+        )
+    return cast("type[Strategy[Any]]", loaded)
+
+
+def preset_of(name: str) -> Preset | None:
+    """The preset of a name, if it is one.
+
+    Raises:
+        StrategyError: Another package has a strategy of that name.
+    """
+    known = canonical(name)
+    if known in PRESETS and known in _table():
+        raise _taken_twice(known, _table()[known])
+    return PRESETS.get(known)
+
+
+def _taken_twice(name: str, points: Sequence[EntryPoint]) -> StrategyError:
+    own = ["a name of gdro's own"] if name in (*PRESETS, *ALIASES) else []
+    owners = " and ".join([*(_origin(point) for point in points), *own])
+    return StrategyError(
+        f"the strategy name {name!r} is taken twice: {owners}; rename the entry point of the other "
+        "package, or uninstall it"
+    )
+
+
+def _origin(point: EntryPoint) -> str:
+    package = f" of {point.dist.name}" if point.dist is not None else ""
+    return f"{point.value}{package}"
