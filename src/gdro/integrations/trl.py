@@ -24,6 +24,7 @@ from gdro.integrations import trl_support
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
+from gdro.integrations.trl_config import GDROConfig, settled
 from gdro.integrations.trl_console import Console, check_console, shorten
 from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record
 from gdro.integrations.trl_losses import ROW, LossCollector
@@ -38,12 +39,15 @@ from gdro.strategy import Strategy
 from gdro.types import IntArray, Outcome, Plan, Request, Weights
 
 LOG_FOLDER = "gdro"
+__all__ = ["GDROConfig", "GDROMixin", "GDROTrainer"]
 
 
 class GDROMixin(Logs, Card):
     """Adds a controller to a GRPOTrainer; put it before the trainer class.
 
     >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
+
+    Arguments that are left out come from the trainer's `args`, where that is a `GDROConfig`.
 
     Args:
         *args: Positional arguments of the trainer.
@@ -52,20 +56,21 @@ class GDROMixin(Logs, Card):
         strategy_options: Options, when `strategy` is a name.
         controller: A ready controller instead of `strategy`; its pool must be the dataset's.
         difficulty: How difficulty is estimated and binned.
-        apply: False is shadow mode: plan, weigh and log, change nothing.
+        apply: False is shadow mode: plan, weigh and log, change nothing; default: True.
         id_column: Dataset column of distinct ids; default: a hash of prompt and answer.
         prior_column: Dataset column of known pass rates.
         correct: Reward function, or (function, threshold), that says whether a rollout is right;
             default: the only reward function, above .5.
         prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
             weigh more in a loss that averages over rows.
-        memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
-        gdro_log: `brief` shows six numbers a line on the console, `full` all of them; trackers and
-            `state.log_history` get all either way.
+        memory_bytes: Most bytes of tokens that a strategy with a memory keeps (256 MiB).
+        gdro_log: `brief` (default) shows six numbers a line on the console, `full` all of them; trackers
+            and `state.log_history` get all either way.
         **kwargs: Keyword arguments of the trainer.
 
     Raises:
-        UnsupportedError: A feature of the trainer cannot work with planned rollouts.
+        UnsupportedError: A feature of the trainer cannot work with planned rollouts, or an argument and
+            a field of the config differ.
         ProblemError: Prompt ids are missing or repeat.
         StrategyError: A strategy or option is unknown, or its bounds exclude `num_generations`.
     """
@@ -77,21 +82,28 @@ class GDROMixin(Logs, Card):
         strategy_options: Mapping[str, Any] | None = None,
         controller: Controller | None = None,
         difficulty: Difficulty | None = None,
-        apply: bool = True,
+        apply: bool | None = None,
         id_column: str | None = None,
         prior_column: str | None = None,
         correct: str | tuple[str, float] | None = None,
-        prompt_equal: bool = False,
-        memory_bytes: int = 2**28,
-        gdro_log: Console = "brief",
+        prompt_equal: bool | None = None,
+        memory_bytes: int | None = None,
+        gdro_log: Console | None = None,
         **kwargs: Any,
     ) -> None:
+        config = kwargs.get("args", args[2] if len(args) > 2 else None)
+        (strategy, strategy_options, difficulty, apply, id_column, prior_column, correct, prompt_equal,
+         memory_bytes, gdro_log) = settled(
+            config, strategy=strategy, strategy_options=strategy_options, difficulty=difficulty,
+            apply=apply, id_column=id_column, prior_column=prior_column, correct=correct,
+            prompt_equal=prompt_equal, memory_bytes=memory_bytes, gdro_log=gdro_log,
+        )  # fmt: skip
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         check_order(type(self), GDROMixin, GRPOTrainer)
         trl_support.check_arguments(dataset, kwargs, type(self))
         check_console(gdro_log)
         made, columns = None, ()
-        mean = (kwargs.get("args", args[2] if len(args) > 2 else None) or GRPOConfig).num_generations
+        mean = (config or GRPOConfig).num_generations
         if controller is None:
             made = trl_support.resolve_strategy(strategy, strategy_options, mean)
             columns = wanted_columns(made, difficulty)

@@ -1,0 +1,174 @@
+"""GRPOConfig with gdro's arguments as fields, for parsers, YAML files and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from trl import GRPOConfig
+
+from gdro.difficulty import Difficulty
+from gdro.errors import StrategyError, UnsupportedError
+from gdro.hints import did_you_mean
+from gdro.integrations.trl_console import Console, check_console
+
+
+@dataclass
+class GDROConfig(GRPOConfig):
+    """GRPOConfig with what `GDROTrainer` takes beside it.
+
+    An argument of the trainer wins over a field left at its default; given twice they must agree.
+
+    Args:
+        strategy: Name of a strategy; None: `gdro.default_strategy(num_generations)`.
+        strategy_options: Its options; on a command line as JSON.
+        difficulty: Options of `gdro.Difficulty` by name; on a command line as JSON.
+        apply: False is shadow mode: plan, weigh and log, change nothing.
+        id_column: Dataset column of distinct ids.
+        prior_column: Dataset column of known pass rates.
+        correct: Reward function that says whether a rollout is right, or its name and a threshold.
+        prompt_equal: Multiply advantages by n_bar/n.
+        memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
+        gdro_log: `brief` or `full` lines on the console.
+
+    Raises:
+        StrategyError: `strategy` is no name, or an option of `difficulty` is unknown or out of range.
+        UnsupportedError: `gdro_log` is neither.
+
+    >>> GDROConfig("out", strategy="rollout-gdro", correct=["accuracy", "0.9"], bf16=False).correct
+    ['accuracy', 0.9]
+    """
+
+    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "strategy_options", "difficulty"]  # noqa: RUF012
+
+    strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Strategy by name, or a composition like 'mopps + rollout-gdro' (`gdro strategies` "
+            "lists them). Not set: gdro's default for `num_generations`."
+        },
+    )
+    strategy_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Options of the strategy, as JSON."}
+    )
+    difficulty: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Options of gdro.Difficulty (k, edges, decay, bins, column, ...), as JSON."},
+    )
+    apply: bool = field(
+        default=True,
+        metadata={"help": "False is shadow mode: plan, weigh and log, but train as GRPOTrainer does."},
+    )
+    id_column: str | None = field(
+        default=None, metadata={"help": "Dataset column of distinct ids of prompts."}
+    )
+    prior_column: str | None = field(
+        default=None, metadata={"help": "Dataset column of known pass rates of prompts."}
+    )
+    correct: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Reward function that says whether a rollout is right, and optionally the threshold "
+            "that its reward must exceed: --correct accuracy 0.5."
+        },
+    )
+    prompt_equal: bool = field(
+        default=False,
+        metadata={"help": "Multiply advantages by n_bar/n, for losses that average over rows."},
+    )
+    memory_bytes: int = field(
+        default=2**28, metadata={"help": "Most bytes of tokens that a strategy with a memory keeps."}
+    )
+    gdro_log: Console = field(
+        default="brief", metadata={"help": "Lines on the console: brief (six numbers) or full."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy is not None and not isinstance(self.strategy, str):
+            raise StrategyError(
+                f"GDROConfig.strategy is a {type(self.strategy).__name__}, and a config holds names; "
+                "pass the object to the trainer: GDROTrainer(..., strategy=...)"
+            )
+        if isinstance(self.difficulty, Difficulty):
+            self.difficulty = asdict(self.difficulty)
+        _difficulty(self.difficulty)
+        check_console(self.gdro_log)
+        self.correct = _correct(self.correct)
+
+
+OWN = tuple(f.name for f in fields(GDROConfig) if f.name not in {g.name for g in fields(GRPOConfig)})
+"""Fields of gdro's."""
+
+_DEFAULTS = {f.name: f.default for f in fields(GDROConfig) if f.name in OWN}
+
+
+def settled(config: Any, **given: Any) -> tuple[Any, ...]:
+    """Arguments of the trainer, filled in from its config.
+
+    Args:
+        config: A GDROConfig, or any other config, or None.
+        given: Arguments by name; None is not given.
+
+    Returns:
+        Their values, in the order given.
+
+    Raises:
+        UnsupportedError: An argument and a field of the config were given and differ.
+    """
+    values: list[Any] = []
+    for name, value in given.items():
+        default = _DEFAULTS[name]
+        said = getattr(config, name) if isinstance(config, GDROConfig) else default
+        filled = said != default
+        if name == "difficulty":
+            said = _difficulty(said)
+        same = _correct(value) == said if name == "correct" else value == said
+        if value is None:
+            # A pair is a name and its threshold, as the trainer takes it.
+            pair = name == "correct" and isinstance(said, list) and isinstance(said[-1], float)
+            values.append(tuple(said) if pair else said)
+            continue
+        if filled and not same:
+            raise UnsupportedError(
+                f"{name} was given twice: {value!r} to the trainer and {said!r} in its GDROConfig; "
+                "give it once"
+            )
+        values.append(value)
+    return tuple(values)
+
+
+def _difficulty(options: Any) -> Difficulty | None:
+    """Difficulty from its options by name."""
+    if options is None:
+        return None
+    known = [f.name for f in fields(Difficulty)]
+    if not isinstance(options, Mapping):
+        raise StrategyError(
+            f"GDROConfig.difficulty is {options!r}; allowed: options of gdro.Difficulty by name, e.g. "
+            '{"k": 4}'
+        )
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        guess = did_you_mean(unknown, known) or f"; there are: {', '.join(known)}"
+        raise StrategyError(f"GDROConfig.difficulty has no option {unknown!r}{guess}")
+    return Difficulty(**options)
+
+
+def _correct(correct: Any) -> Any:
+    """`correct` as the config holds it: a command line and YAML give lists, and numbers as texts."""
+    if not isinstance(correct, list | tuple):
+        return correct
+    if len(correct) == 1:
+        return correct[0]
+    if len(correct) == 2 and _number(correct[1]) is not None:
+        return [correct[0], _number(correct[1])]
+    return list(correct)
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
