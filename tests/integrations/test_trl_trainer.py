@@ -204,11 +204,11 @@ def test_prompt_equal_undoes_the_weight_of_group_size() -> None:
     assert not torch.equal(tiny.weights(plain), tiny.weights(equal))
 
 
-def test_duplicate_texts_share_a_belief() -> None:
+def test_copies_of_a_row_share_a_belief() -> None:
     data = tiny.dataset(12)
     from datasets import concatenate_datasets
 
-    with pytest.warns(UserWarning, match="12 of 24 rows repeat"):
+    with pytest.warns(UserWarning, match="12 of 24 rows are exact copies"):
         trainer = make("rollout-gdro", data=concatenate_datasets([data, data]), max_steps=6)
     trainer.train()
     assert trainer.controller.problem.num_prompts == 12

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,24 +12,9 @@ import numpy as np
 from gdro.checks import check_parts
 from gdro.difficulty import Difficulty
 from gdro.errors import ProblemError
+from gdro.integrations.row_keys import repeated, row_key, row_keys
 from gdro.strategy import Strategy
 from gdro.types import IntArray, Problem
-
-_ANSWER_COLUMNS = ("answer", "solution", "ground_truth", "target")
-
-
-def text_key(row: Mapping[str, Any]) -> str:
-    """Hash of a row's prompt and answer: its identity where the dataset has no id column.
-
-    Args:
-        row: A dataset row with `prompt` (text or messages) and perhaps an answer column.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    parts = [row["prompt"], *(row[c] for c in _ANSWER_COLUMNS if c in row)]
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def prompt_text(prompt: Any) -> str:
@@ -61,22 +44,38 @@ class DatasetPool:
 
     Attributes:
         problem: The pool, N distinct prompts.
-        id_column: Column that names prompts, or None for the hash of the text.
+        id_column: Column that names prompts, or None for a hash of all columns.
+        names: Columns that make the key.
         row_N: The dataset row that stands for each prompt.
         index: Prompt index by key.
+        copies: Prompts of exact copies, by the index of the first; empty where copies are one prompt.
     """
 
     problem: Problem
     id_column: str | None
+    names: tuple[str, ...]
     row_N: list[int]
     index: dict[str, int]
+    copies: dict[int, list[int]] = field(default_factory=dict)
 
     def key(self, row: Mapping[str, Any]) -> str:
-        """Key of a dataset row."""
-        return text_key(row) if self.id_column is None else str(row[self.id_column])
+        """Key of a dataset row; of copies, that of the first.
+
+        Raises:
+            ProblemError: A column of the dataset is missing in it.
+        """
+        missing = next((name for name in self.names if name not in row), None)
+        if missing is not None:
+            raise ProblemError(
+                f"the trainer offered a row without column {missing!r}, which train_dataset had at "
+                "start; do not change rows on the fly, or set id_column"
+            )
+        if self.id_column is not None:
+            return str(row[self.id_column])
+        return row_key({name: row[name] for name in self.names})
 
     def indices(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Prompt index of each row.
+        """Prompt index of each row; of copies, that of the first.
 
         Raises:
             ProblemError: A row is not of this pool.
@@ -89,6 +88,24 @@ class DatasetPool:
                 "start; do not change rows on the fly, or set id_column"
             )
         return [self.index[k] for k in keys]
+
+    def apart(self, index_R: Sequence[int], group: int) -> list[int]:
+        """Prompt index of each row of all ranks, each group of rows another one of its copies.
+
+        Args:
+            index_R: From `indices`, of all ranks.
+            group: Rows of a group, one after the other.
+        """
+        if not self.copies:
+            return list(index_R)
+        used: dict[int, int] = {}
+        found: list[int] = []
+        for index in index_R[::group]:
+            copies = self.copies.get(index, [index])
+            number = used.get(index, 0)
+            used[index] = number + 1
+            found += [copies[number % len(copies)]] * group
+        return found
 
     def texts(self, dataset: Any) -> Iterator[tuple[str, str]]:
         """Key and text of each prompt."""
@@ -122,51 +139,66 @@ def dataset_pool(
     id_column: str | None = None,
     prior_column: str | None = None,
     columns: Sequence[str] = (),
+    separate: bool = False,
 ) -> DatasetPool:
     """Read the keys of a dataset.
 
     Args:
         dataset: A map-style `datasets.Dataset` with a `prompt` column.
-        id_column: Column of distinct ids. Without it, rows are told apart by a hash of prompt and
-            answer; duplicates then share one belief.
+        id_column: Column of distinct ids. Without it, rows are told apart by a hash of all columns.
         prior_column: Column of known pass rates in [0, 1] (None or NaN: unknown).
         columns: Further columns that strategies or bins read.
+        separate: Exact copies are prompts of their own, as in GRPOTrainer; else each set of copies is
+            one prompt with one belief, which is a warning.
 
     Returns:
         The pool.
 
     Raises:
-        ProblemError: A column is missing, or ids are missing or repeat.
+        ProblemError: A column is missing, ids are missing or repeat, or rows cannot be compared.
     """
     for column in filter(None, ("prompt", id_column, prior_column, *columns)):
         if column not in dataset.column_names:
             raise ProblemError(
                 f"the dataset has no column {column!r}; it has {', '.join(dataset.column_names)}"
             )
-    keys = _column_keys(dataset, id_column) if id_column else [text_key(r) for r in dataset]
-    first: dict[str, int] = {}
-    for row, key in enumerate(keys):
-        first.setdefault(key, row)
-    if id_column and len(first) < len(keys):
-        twice = next(k for row, k in enumerate(keys) if first[k] != row)
+    keys = _column_keys(dataset, id_column) if id_column else row_keys(dataset)
+    apart, num_copies = repeated(keys)
+    if id_column and num_copies:
+        twice = next(key for key, own in zip(keys, apart, strict=True) if key != own)
         raise ProblemError(
-            f"id column {id_column!r} repeats {twice!r} ({len(keys)} rows, {len(first)} ids); ids must "
-            "be distinct, so drop duplicates or leave id_column out to use a hash of the text"
+            f"id column {id_column!r} repeats {twice!r} ({len(keys)} rows, {len(keys) - num_copies} "
+            "ids); ids must be distinct: drop duplicates, or leave id_column out to use a hash of the row"
         )
-    if len(first) < len(keys):
+    if num_copies and not separate:
         warnings.warn(
-            f"{len(keys) - len(first)} of {len(keys)} rows repeat a prompt and answer; duplicates "
-            "share one belief",
+            f"{num_copies} of {len(keys)} rows are exact copies of other rows, in every column; copies "
+            "are one prompt here, with one belief and one group a step. Drop them, or name a column of "
+            "distinct ids with id_column to keep them apart",
             stacklevel=3,
         )
+    first: dict[str, int] = {}
+    for row, key in enumerate(apart if separate else keys):
+        first.setdefault(key, row)
+    index = {key: i for i, key in enumerate(first)}
+    copies = _copies(keys, apart, index) if separate and num_copies else {}
+    rows = list(first.values())
     prior_N = None
     if prior_column:
-        values = dataset[prior_column]
-        prior_N = np.array([np.nan if values[r] is None else float(values[r]) for r in first.values()])
-    rows = list(first.values())
+        values = list(dataset[prior_column])
+        prior_N = np.array([np.nan if values[r] is None else float(values[r]) for r in rows])
     kept = {name: np.array(dataset[name])[rows] for name in columns}
     problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=kept)
-    return DatasetPool(problem, id_column, list(first.values()), {k: i for i, k in enumerate(first)})
+    names = (id_column,) if id_column else tuple(dataset.column_names)
+    return DatasetPool(problem, id_column, names, rows, index, copies)
+
+
+def _copies(keys: list[str], apart: list[str], index: dict[str, int]) -> dict[int, list[int]]:
+    """Prompts of each set of copies, by the index of the first."""
+    found: dict[int, list[int]] = {}
+    for key, own in zip(keys, apart, strict=True):
+        found.setdefault(index[key], []).append(index[own])
+    return {first: copies for first, copies in found.items() if len(copies) > 1}
 
 
 def _column_keys(dataset: Any, id_column: str) -> list[str]:

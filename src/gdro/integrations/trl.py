@@ -17,7 +17,7 @@ from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
-from gdro.compose import Part
+from gdro.compose import Part, roles
 from gdro.controller import Controller
 from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
@@ -57,7 +57,7 @@ class GDROMixin(Logs, Card):
         controller: A ready controller instead of `strategy`; its pool must be the dataset's.
         difficulty: How difficulty is estimated and binned.
         apply: False is shadow mode: plan, weigh and log, change nothing; default: True.
-        id_column: Dataset column of distinct ids; default: a hash of prompt and answer.
+        id_column: Dataset column of distinct ids; default: a hash of all columns.
         prior_column: Dataset column of known pass rates.
         correct: Reward function, or (function, threshold), that says whether a rollout is right;
             default: the only reward function, above .5.
@@ -107,7 +107,10 @@ class GDROMixin(Logs, Card):
         if controller is None:
             made = trl_support.resolve_strategy(strategy, strategy_options, mean)
             columns = wanted_columns(made, difficulty)
-        self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns)
+            apart = not apply or not roles(made)  # as in GRPOTrainer, every row is a prompt of its own
+        else:
+            apart = controller.problem.num_prompts == len(dataset)
+        self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns, apart)
         if controller is not None:
             given = (strategy, strategy_options, difficulty, not apply)
             trl_support.check_controller(controller, self._pool.problem, given, mean)
@@ -150,8 +153,10 @@ class GDROMixin(Logs, Card):
             return super()._generate_and_score_completions(inputs)
         self._gdro_close()
         self._gdro_open_log()
-        index_R = self._pool.indices(inputs)
-        plan = self._gdro_plan(index_R)
+        offered_R = self._pool.apart(gather_object(self._pool.indices(inputs)), self.num_generations)
+        plan = self._gdro_plan(offered_R)
+        first = self.accelerator.process_index * len(inputs)
+        index_R = offered_R[first : first + len(inputs)]
         offered: dict[int, list[dict[str, Any]]] = {}
         for index, row in zip(index_R, inputs, strict=True):
             offered.setdefault(index, []).append(row)
@@ -303,13 +308,12 @@ class GDROMixin(Logs, Card):
             self.controller.log.set_aside()
         self.controller.log.write_prompts(self._pool.texts(self.train_dataset))
 
-    def _gdro_plan(self, index_R: list[int]) -> Plan:
+    def _gdro_plan(self, offered_R: list[int]) -> Plan:
         """Plan as late as possible: beliefs hold every group scored so far."""
-        offered_R = gather_object(index_R)
         if self.controller.selects:
             request = Request(len(offered_R) // self.num_generations, len(offered_R))
         else:
-            # Duplicate texts share a prompt; merged, their rollouts stay in the budget.
+            # Copies of a row may be one prompt; merged, their rollouts stay in the budget.
             offered_P = list(dict.fromkeys(offered_R[:: self.num_generations]))
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         plan = self.controller.plan(request)
