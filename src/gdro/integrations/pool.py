@@ -168,7 +168,7 @@ def dataset_pool(
         twice = next(key for key, own in zip(keys, apart, strict=True) if key != own)
         raise ProblemError(
             f"id column {id_column!r} repeats {twice!r} ({len(keys)} rows, {len(keys) - num_copies} "
-            "ids); ids must be distinct: drop duplicates, or leave id_column out to use a hash of the row"
+            "ids); ids must be distinct: drop duplicates, or leave id_column out to hash whole rows"
         )
     if num_copies and not separate:
         warnings.warn(
