@@ -111,15 +111,21 @@ class Scored:
     loss_R: np.ndarray
 
 
-def score(plan: Plan, order: np.ndarray | None = None, seed: int = 0, **changes: Any) -> Scored:
-    """Rollouts of a plan, always the same for a ticket; rewards have parts that round in sums."""
+def score(
+    plan: Plan, order: np.ndarray | None = None, seed: int = 0, plain: bool = False, **changes: Any
+) -> Scored:
+    """Rollouts of a plan, always the same for a ticket; rewards have parts that round in sums.
+
+    With `plain` they are 0 and 1, so that groups that agree have no gradient.
+    """
     rng = np.random.default_rng([seed, plan.ticket])
     prompt_R = plan.prompt_R
     num = len(prompt_R)
     correct_R = rng.random(num) < RATE_N[prompt_R % N]
+    partial_R = np.where(correct_R, 1.0, -1.0) + rng.normal(0, 0.1, num)
     fields = {
         "prompt_R": prompt_R,
-        "reward_R": np.where(correct_R, 1.0, -1.0) + rng.normal(0, 0.1, num),
+        "reward_R": correct_R * 1.0 if plain else partial_R,
         "correct_R": correct_R,
         "tokens_R": rng.integers(5, 50, num),
         "valid_R": rng.random(num) < 0.9,

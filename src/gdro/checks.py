@@ -10,7 +10,7 @@ import numpy as np
 from gdro.difficulty import Difficulty
 from gdro.errors import BudgetError, GdroError, ProblemError, RequestError, StrategyError
 from gdro.strategy import More, Strategy
-from gdro.types import IntArray, Outcome, Plan, Problem, Request, Weights
+from gdro.types import IntArray, Outcome, Plan, Problem, Request, Weights, frozen
 
 _MOST_ROUNDS = 1000  # of extensions of one plan
 
@@ -91,17 +91,65 @@ def check_pool(request: Request, num_prompts: int) -> None:
         )
 
 
-def check_rollouts(strategy: str, rollouts_P: IntArray, request: Request) -> None:
-    """Raise unless an allocation spends exactly what was asked for.
+def check_selected(strategy: str, selected: Any, request: Request, num_prompts: int) -> IntArray:
+    """What a strategy selected, as strictly checked as what a trainer offers.
+
+    Args:
+        strategy: Name of the strategy that selected.
+        selected: What its `select` returned.
+        request: The request.
+        num_prompts: N.
+
+    Returns:
+        Dataset indices, shape (P,).
+
+    Raises:
+        StrategyError: They are not `request.num_prompts` distinct indices of the pool.
+    """
+    prompt_P = _whole(strategy, "select()", selected, "dataset indices")
+    outside = prompt_P[(prompt_P < 0) | (prompt_P >= num_prompts)]
+    problem = None
+    if len(prompt_P) != request.num_prompts:
+        problem = f"{len(prompt_P)} prompts, asked for {request.num_prompts}"
+    elif len(outside):
+        problem = f"prompt {outside[0]}, the pool has 0..{num_prompts - 1}"
+    elif len(np.unique(prompt_P)) < len(prompt_P):
+        problem = f"a prompt twice: {prompt_P.tolist()[:8]}"
+    if problem is not None:
+        raise StrategyError(
+            f"strategy {strategy!r} selected {problem}; its select() must return num_prompts distinct "
+            "dataset indices"
+        )
+    return prompt_P
+
+
+def _whole(strategy: str, hook: str, values: Any, what: str) -> IntArray:
+    """A 1-D integer array that a strategy returned; fractions would be cut off without a word."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise StrategyError(
+            f"strategy {strategy!r}: {hook} returned an array of shape {array.shape} and dtype "
+            f"{array.dtype}; it must return {what}, a 1-D array of integers (round them in the strategy)"
+        )
+    return frozen(array, np.int64)
+
+
+def check_rollouts(strategy: str, allocated: Any, request: Request) -> IntArray:
+    """An allocation that spends exactly what was asked for.
 
     Args:
         strategy: Name of the strategy that allocated.
-        rollouts_P: Its allocation, shape (P,).
+        allocated: What its `allocate` returned.
         request: The request.
 
+    Returns:
+        Rollouts of each prompt, shape (P,).
+
     Raises:
+        StrategyError: They are not whole numbers.
         BudgetError: Another total, another number of prompts, or a prompt without rollouts.
     """
+    rollouts_P = _whole(strategy, "allocate()", allocated, "rollouts of each prompt")
     spent = int(rollouts_P.sum())
     if rollouts_P.shape != (request.num_prompts,) or spent != request.num_rollouts:
         raise BudgetError(
@@ -110,6 +158,7 @@ def check_rollouts(strategy: str, rollouts_P: IntArray, request: Request) -> Non
         )
     if int(rollouts_P.min()) < 1:
         raise BudgetError(f"{strategy} gave a prompt {rollouts_P.min()} rollouts; give at least 1")
+    return rollouts_P
 
 
 def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
@@ -124,7 +173,8 @@ def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
     Raises:
         StrategyError: A prompt twice or outside the pool, no rollouts, or rounds without end.
     """
-    prompt_P, rollouts_P = more.prompt_P, more.rollouts_P
+    prompt_P = _whole(strategy, "extend()", more.prompt_P, "dataset indices in More.prompt_P")
+    rollouts_P = _whole(strategy, "extend()", more.rollouts_P, "rollouts in More.rollouts_P")
     if round >= _MOST_ROUNDS:
         raise StrategyError(
             f"{strategy} asked for a {round + 1}th extension of one plan; bound its rounds, at most "

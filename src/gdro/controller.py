@@ -110,6 +110,7 @@ class Controller(Saved):
 
         Raises:
             RequestError: More prompts than the pool has, or an index outside it.
+            StrategyError: The strategy selects or allocates what it must not.
             BudgetError: The strategy cannot spend exactly that many rollouts.
             TicketError: Too many plans are in flight.
         """
@@ -120,8 +121,9 @@ class Controller(Saved):
         prompt_P = self._select(request, rng)
         bin_P = frozen(self._tracker.bin_N[prompt_P], np.int64)
         draft = Draft(prompt_P, bin_P, request.num_rollouts)
-        rollouts_P = self.strategy.allocate(self._state, self.belief, draft, rng)
-        checks.check_rollouts(self.strategy.name, rollouts_P, request)
+        rollouts_P = checks.check_rollouts(
+            self.strategy.name, self.strategy.allocate(self._state, self.belief, draft, rng), request
+        )
         shadow_P = None if self.apply else rollouts_P
         if not self.apply:
             rollouts_P = even_split(request.num_prompts, request.num_rollouts)
@@ -187,10 +189,9 @@ class Controller(Saved):
         groups = group(pending.plan, outcome, self.seed)
         weights = self.strategy.weigh(self._state, self.belief, groups)
         checks.check_weights(self.strategy.name, weights, outcome, pending.plan)
-        pending.weigh(groups, weights)
-        if not self.apply:
-            return groups.expand(np.ones(len(groups.received_P)))
-        return weights
+        applied = weights if self.apply else groups.expand(np.ones(len(groups.received_P)))
+        pending.weigh(groups, weights, applied)
+        return applied
 
     def observe(
         self,
@@ -285,12 +286,8 @@ class Controller(Saved):
         if request.offered_P is not None:
             return request.offered_P
         selector = self.strategy if self.apply else Strategy[Any]()
-        prompt_P = frozen(selector.select(self._state, self.belief, request, rng), np.int64)
-        # Checks the strategy's choice as strictly as a trainer's.
-        checks.check_pool(
-            Request(request.num_prompts, request.num_rollouts, prompt_P), self.problem.num_prompts
-        )
-        return prompt_P
+        selected = selector.select(self._state, self.belief, request, rng)
+        return checks.check_selected(selector.name, selected, request, self.problem.num_prompts)
 
 
 def rounded_up(more: More, multiple: int) -> More:

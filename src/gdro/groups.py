@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,9 @@ from gdro.numerics.ragged import segment_sum
 from gdro.types import LARGEST, BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
 _WEIGH = 2**31  # no round of an extension has this number
+
+# Rewards that differ by no more than this do so by rounding: trainers sum them in single precision.
+_NO_SPREAD, _ROUNDING = 1e-8, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,47 +47,69 @@ class Groups:
 
     @cached_property
     def trials_P(self) -> IntArray:
-        """Scored rollouts, shape (P,)."""
+        """Judged rollouts: those of which it is known whether they are right, shape (P,)."""
+        if self.outcome.all_judged:
+            return self.received_P
+        return self._count(self.outcome.judged_mask_R)
+
+    @cached_property
+    def successes_P(self) -> IntArray:
+        """Right rollouts, shape (P,)."""
+        if self.outcome.all_judged:
+            return self._count(self.outcome.correct_R)
+        return self._count(self.outcome.judged_mask_R & self.outcome.correct_R)
+
+    @cached_property
+    def scored_P(self) -> BoolArray:
+        """Groups with at least one judged rollout: those that beliefs learn from, shape (P,)."""
+        return self.trials_P > 0
+
+    @cached_property
+    def all_scored(self) -> bool:
+        """Whether every group has a judged rollout."""
+        return bool(self.scored_P.all())
+
+    @cached_property
+    def rows_P(self) -> IntArray:
+        """Rollouts with a reward, judged or not: those that the loss may see, shape (P,)."""
         if self.outcome.all_valid:
             return self.received_P
         return self._count(self.outcome.valid_mask_R)
 
     @cached_property
-    def successes_P(self) -> IntArray:
-        """Right rollouts, shape (P,)."""
-        if self.outcome.all_valid:
-            return self._count(self.outcome.correct_R)
-        return self._count(self.outcome.valid_mask_R & self.outcome.correct_R)
-
-    @cached_property
-    def scored_P(self) -> BoolArray:
-        """Groups with at least one scored rollout, shape (P,)."""
-        return self.trials_P > 0
-
-    @cached_property
-    def all_scored(self) -> bool:
-        """Whether every group has a scored rollout."""
-        return bool(self.scored_P.all())
+    def rewarded_P(self) -> BoolArray:
+        """Groups with at least one reward: those that the loss may see, shape (P,)."""
+        return self.rows_P > 0
 
     @cached_property
     def mixed_P(self) -> BoolArray:
-        """Groups with both right and wrong rollouts: those with a gradient, shape (P,)."""
+        """Groups with both right and wrong rollouts, shape (P,); a question of verdicts."""
         return (self.successes_P > 0) & (self.successes_P < self.trials_P)
 
     @cached_property
+    def has_gradient_P(self) -> BoolArray:
+        """Groups whose rewards differ by more than rounding, so that advantages are not all zero.
+
+        With rewards of 0 and 1 these are the mixed ones; with partial credit a group that is all wrong
+        (or all right) may have a gradient. Shape (P,).
+        """
+        low_P, high_P = self._range_P
+        return self.rewarded_P & _apart(low_P, high_P)
+
+    @cached_property
     def failure_P(self) -> FloatArray:
-        """Failure rate, NaN where nothing was scored, shape (P,)."""
-        return 1.0 - self._ratio(self.successes_P)
+        """Failure rate, NaN where nothing was judged, shape (P,)."""
+        return 1.0 - _ratio(self.successes_P, self.trials_P)
 
     @cached_property
     def reward_P(self) -> FloatArray:
-        """Mean reward, NaN where nothing was scored, shape (P,)."""
-        return self._ratio(self._sum(self.outcome.reward_R))
+        """Mean reward, NaN where there is none, shape (P,)."""
+        return _ratio(self._sum(self.outcome.reward_R), self.rows_P)
 
     @cached_property
     def loss_P(self) -> FloatArray | None:
-        """Mean loss after the update, NaN where nothing was scored, shape (P,)."""
-        return None if self.loss_R is None else self._ratio(self._sum(self.loss_R))
+        """Mean loss after the update, NaN where no row has a reward, shape (P,)."""
+        return None if self.loss_R is None else _ratio(self._sum(self.loss_R), self.rows_P)
 
     @cached_property
     def tokens_P(self) -> IntArray:
@@ -115,7 +141,7 @@ class Groups:
     def keep_first(self, wanted_P: BoolArray) -> Weights:
         """Keep whole wanted groups, in the plan's order, while the loss has room for their rows."""
         plain = self.expand(np.ones(len(self.received_P)))
-        size_P = np.where(wanted_P, self.trials_P, 0)
+        size_P = np.where(wanted_P, self.rows_P, 0)
         fits_P = wanted_P & (np.cumsum(size_P) <= self.plan.num_rollouts)
         return Weights(plain.weight_R, plain.keep_R & fits_P[self.position_R])
 
@@ -135,11 +161,35 @@ class Groups:
         valid_R = self.outcome.valid_mask_R
         return segment_sum(value_R[valid_R], position_R[valid_R], num)
 
-    def _ratio(self, value_P: FloatArray | IntArray) -> FloatArray:
-        if self.all_scored:
-            return value_P / self.trials_P
-        safe_P = np.maximum(self.trials_P, 1)
-        return np.where(self.scored_P, value_P / safe_P, np.nan)
+    @property
+    def _range_P(self) -> tuple[FloatArray, FloatArray]:
+        """Least and largest reward; zero where there is none, shape (P,) each."""
+        valid_R, num = self.outcome.valid_mask_R, len(self.plan.prompt_P)
+        position_R, reward_R = self.position_R[valid_R], self.outcome.reward_R[valid_R]
+        low_P, high_P = np.full(num, np.inf), np.full(num, -np.inf)
+        np.minimum.at(low_P, position_R, reward_R)
+        np.maximum.at(high_P, position_R, reward_R)
+        return np.where(self.rewarded_P, low_P, 0.0), np.where(self.rewarded_P, high_P, 0.0)
+
+
+def differ(rewards: Sequence[float]) -> bool:
+    """Whether the rewards of one group differ by more than rounding.
+
+    >>> differ([0.1, 0.1, 0.4]), differ([0.3, 0.1 + 0.2]), differ([])
+    (True, False, False)
+    """
+    return bool(rewards) and bool(_apart(np.array(min(rewards)), np.array(max(rewards))))
+
+
+def _apart(low: FloatArray, high: FloatArray) -> BoolArray:
+    return high - low > _NO_SPREAD + _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+
+
+def _ratio(value_P: FloatArray | IntArray, count_P: IntArray) -> FloatArray:
+    """Value over count, NaN where nothing was counted, shape (P,)."""
+    if bool((count_P > 0).all()):
+        return value_P / count_P
+    return np.where(count_P > 0, value_P / np.maximum(count_P, 1), np.nan)
 
 
 def group(plan: Plan, outcome: Outcome, seed: int = 0) -> Groups:

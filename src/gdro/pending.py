@@ -37,10 +37,10 @@ class Pending:
     groups: Groups | None = None
     weights: Weights | None = None
 
-    def weigh(self, groups: Groups, weights: Weights) -> None:
-        """Keep what `weigh` saw and answered."""
+    def weigh(self, groups: Groups, weights: Weights, applied: Weights) -> None:
+        """Keep what `weigh` saw and answered; dropped are the rows that the trainer was told to drop."""
         self.groups, self.weights, self.weighed_P = groups, weights, None
-        self.discarded = len(weights.keep_R) - int(np.count_nonzero(weights.keep_R))
+        self.discarded = len(applied.keep_R) - int(np.count_nonzero(applied.keep_R))
 
     def extend(self, more: More, bin_N: npt.NDArray[Any]) -> Extension:
         """Add further rollouts to the plan; fresh prompts get the bins that they are in now."""

@@ -27,23 +27,38 @@ def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
     Returns:
         Metrics by name; means over prompts, so that allocation does not bias them.
     """
-    scored_P = groups.scored_P
+    scored_P, rewarded_P = groups.scored_P, groups.rewarded_P
     rollouts_P = groups.plan.rollouts_P
     successes, trials = groups.successes_P[scored_P], groups.trials_P[scored_P]
-    num = max(1, int(scored_P.sum()))
+    num, rewarded = max(1, int(scored_P.sum())), max(1, int(rewarded_P.sum()))
     return {
         "pass_rate": float((successes / trials).sum() / num),
-        "reward": float(groups.reward_P[scored_P].sum() / num),
+        "reward": float(groups.reward_P[rewarded_P].sum() / rewarded),
         "all_right": float((successes == trials).sum() / num),
         "all_wrong": float((successes == 0).sum() / num),
         "mixed": float(groups.mixed_P.sum() / num),
-        "unscored_groups": float((~scored_P).sum()),
+        **_gradients(groups, rewarded),
+        "unscored_groups": float((~rewarded_P).sum()),
+        "unjudged_groups": float((rewarded_P & ~scored_P).sum()),
         "unseen": float((groups.plan.bin_P < 0).mean()),
         "rollouts_mean": float(rollouts_P.mean()),
         "rollouts_min": float(rollouts_P.min()),
         "rollouts_max": float(rollouts_P.max()),
         "weight_mean": float(weight_P.mean()),
         "weight_max": float(weight_P.max()),
+    }
+
+
+def _gradients(groups: Groups, rewarded: int) -> dict[str, float]:
+    """Shares of the groups with a reward: with a gradient, and without one by whether all was right."""
+    flat_P = groups.rewarded_P & ~groups.has_gradient_P
+    right_P = groups.scored_P & (groups.successes_P == groups.trials_P)
+    rows_P = groups.rows_P
+    return {
+        "gradient": float(groups.has_gradient_P.sum() / rewarded),
+        "flat_right": float((flat_P & right_P).sum() / rewarded),
+        "flat_wrong": float((flat_P & ~right_P).sum() / rewarded),
+        "gradient_rollouts": float(rows_P[groups.has_gradient_P].sum() / max(1, int(rows_P.sum()))),
     }
 
 
@@ -134,22 +149,25 @@ def group_records(
         keys: Keys of the pool, N.
 
     Yields:
-        ticket, key, bin, n, successes, weight, reward, tokens, predicted.
+        ticket, key, bin, n (judged rollouts), successes, rows (those with a reward), gradient (whether
+        their rewards differ), weight, reward, tokens, predicted.
     """
     plan = groups.plan
     columns = (
-        plan.prompt_P, plan.bin_P, groups.trials_P, groups.successes_P, weight_P, groups.reward_P,
-        groups.tokens_P, np.round(predicted_P, 4),
+        plan.prompt_P, plan.bin_P, groups.trials_P, groups.successes_P, groups.rows_P,
+        groups.has_gradient_P, weight_P, groups.reward_P, groups.tokens_P, np.round(predicted_P, 4),
     )  # fmt: skip
     # Lists of plain numbers: taking them one by one out of arrays costs many times more.
     rows = zip(*(c.tolist() for c in columns), strict=True)
-    for i, b, n, successes, weight, reward, tokens, predicted in rows:
+    for i, b, n, successes, scored, gradient, weight, reward, tokens, predicted in rows:
         yield {
             "ticket": plan.ticket,
             "key": keys[i],
             "bin": b,
             "n": n,
             "successes": successes,
+            "rows": scored,
+            "gradient": gradient,
             "weight": weight,
             "reward": reward if isfinite(reward) else None,
             "tokens": tokens,

@@ -42,10 +42,15 @@ class RunLog:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._described = self._begun = False
+        self._notes: dict[str, str] = {}
         with self._readable_error():
             self.directory.mkdir(parents=True, exist_ok=True)
             for name in (STEPS, GROUPS, COMPLETIONS):
                 drop_partial_line(self.directory / name)
+
+    def note(self, name: str, text: str) -> None:
+        """What `run.json` says besides, e.g. what an adapter takes for right; before the first step."""
+        self._notes[name] = text
 
     def describe(self, header: Mapping[str, Any]) -> None:
         """Write once what runs: strategy, options, pool; the version of the format is added.
@@ -62,7 +67,7 @@ class RunLog:
                 "twice; load that run's checkpoint, call set_aside() first, or choose another folder"
             )
         with self._readable_error():
-            write_json(self.directory / RUN, {"schema": SCHEMA, **header})
+            write_json(self.directory / RUN, {"schema": SCHEMA, **header, **self._notes})
         self._described = True
 
     def write_prompts(self, text_by_key: Iterable[tuple[str, str]]) -> None:

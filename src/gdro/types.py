@@ -155,6 +155,9 @@ class Outcome:
         tokens_R: Generated tokens of each row, shape (R,); for the ledger.
         valid_R: False where no reward could be given (shape (R,)). Such rows are counted as spent
             and otherwise ignored. Default: all valid.
+        judged_R: False where it is not known whether the row is right (shape (R,)): its reward trains
+            as any other, and moves no belief. Rows without a reward are never judged. Default: as
+            `valid_R`.
 
     Raises:
         OutcomeError: Lengths differ, a valid reward is NaN, infinite or above 1e18 in size, correctness
@@ -167,10 +170,12 @@ class Outcome:
     correct_R: BoolArray
     tokens_R: IntArray | None = None
     valid_R: BoolArray | None = None
+    judged_R: BoolArray | None = None
 
     def __post_init__(self) -> None:
         prompt_R = integers(self.prompt_R, "prompt_R", OutcomeError)
         valid = np.ones(len(prompt_R), bool) if self.valid_R is None else self.valid_R
+        judged = valid if self.judged_R is None else self.judged_R
         tokens = None if self.tokens_R is None else integers(self.tokens_R, "tokens_R", OutcomeError)
         fields = {
             "prompt_R": prompt_R,
@@ -178,6 +183,7 @@ class Outcome:
             "correct_R": _booleans(self.correct_R, "correct_R"),
             "tokens_R": tokens,
             "valid_R": _booleans(valid, "valid_R"),
+            "judged_R": _booleans(judged, "judged_R"),
         }
         for name, array in fields.items():
             if array is not None and array.shape != prompt_R.shape:
@@ -186,6 +192,10 @@ class Outcome:
                     "every row needs one value of each"
                 )
             object.__setattr__(self, name, array)
+        if not self.all_valid:
+            object.__setattr__(
+                self, "judged_R", frozen(self.judged_mask_R & self.valid_mask_R, np.bool_)
+            )
         bad_R = ~(np.abs(self.reward_R) <= LARGEST) & self.valid_mask_R
         if bool(bad_R.any()):
             row = int(np.flatnonzero(bad_R)[0])
@@ -203,6 +213,12 @@ class Outcome:
         """`valid_R`, never None."""
         assert self.valid_R is not None
         return self.valid_R
+
+    @property
+    def judged_mask_R(self) -> BoolArray:
+        """`judged_R`, never None: rows of which it is known whether they are right."""
+        assert self.judged_R is not None
+        return self.judged_R
 
     def joined(self, further: Outcome) -> Outcome:
         """These rows and those of an extension of the same ticket.
@@ -224,8 +240,13 @@ class Outcome:
         """Whether every row has a reward."""
         return bool(self.valid_mask_R.all())
 
+    @cached_property
+    def all_judged(self) -> bool:
+        """Whether it is known of every row whether it is right."""
+        return bool(self.judged_mask_R.all())
 
-_ROWS = ("prompt_R", "reward_R", "correct_R", "tokens_R", "valid_R")
+
+_ROWS = ("prompt_R", "reward_R", "correct_R", "tokens_R", "valid_R", "judged_R")
 
 
 def _booleans(values: Any, name: str) -> BoolArray:

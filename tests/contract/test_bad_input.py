@@ -210,3 +210,42 @@ def test_errors_are_value_errors():
         if isinstance(cls, type) and issubclass(cls, Exception):
             assert issubclass(cls, gdro.GdroError)
     assert issubclass(gdro.GdroError, ValueError)
+
+
+def broken(hook, answer):
+    """A strategy of a third party whose hook answers so."""
+
+    class Broken(gdro.Strategy):
+        name = "broken"
+        selects = extends = True
+
+    setattr(Broken, hook, lambda self, *given: answer)
+    return Controller(Broken(), Problem(h.KEYS))
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "words"),
+    [
+        # Cut off, the fractions would leave the total at 5.
+        ("allocate", np.array([2.5, 2.5, 1.0]), ["'broken'", "allocate", "float64", "integers"]),
+        ("allocate", [[2, 2, 2]], ["'broken'", "allocate", r"\(1, 3\)"]),
+        ("select", np.array([0.5, 1.0, 2.0]), ["'broken'", "select", "float64", "integers"]),
+        ("select", np.array([3, 5, 3]), ["'broken'", "a prompt twice", "select", "distinct"]),
+        ("select", np.array([3, 5]), ["'broken'", "2 prompts, asked for 3", "select"]),
+        ("select", np.array([3, 5, 60]), ["'broken'", "prompt 60", "0..59", "select"]),
+        ("extend", gdro.More(np.array([3]), np.array([2.5])), ["'broken'", "extend", "integers"]),
+    ],
+)
+def test_a_strategy_that_answers_badly_is_named(hook, answer, words):
+    c = broken(hook, answer)
+    before = c.digest()
+    with raises(gdro.StrategyError, *words) as caught:
+        plan = c.plan(Request(3, 6))
+        assert hook == "extend"
+        c.extend(h.score(plan, plain=True).outcome)
+    assert "offered_P" not in str(caught.value)
+    assert hook == "extend" or c.digest() == before
+
+
+def test_a_strategy_may_answer_with_a_list():
+    assert broken("allocate", [3, 2, 1]).plan(Request(3, 6)).rollouts_P.tolist() == [3, 2, 1]

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import helpers as h
-from gdro import Request, RunLog, make_strategy
+from gdro import Controller, More, Request, RunLog, make_strategy
 from gdro.codec import encode
+from gdro.groups import group
 from gdro.runlog import GROUPS, STEPS, read_jsonl
 
 ALL = pytest.mark.parametrize("variant", sorted(h.VARIANTS))
@@ -207,6 +208,21 @@ def test_shadow_mode_acts_as_uniform_and_logs_the_strategy(variant, tmp_path):
     assert len(list(read_jsonl(tmp_path / GROUPS))) == 5 * 16
     # The strategy learned as if it acted.
     assert set(shadow.strategy.metrics(shadow._state)) <= set(steps[-1]["metrics"])
+
+
+@pytest.mark.parametrize("text", ["dapo", "greso + knapsack + dapo", "reinforce-ada"])
+def test_shadow_mode_counts_no_drops_that_did_not_happen(text):
+    """Plans that a trainer extended by itself: the strategy would have kept a part of the rows."""
+    c = Controller(make_strategy(text), h.problem(), apply=False)
+    plan = c.plan(h.request())
+    pending = c._plans.get(plan.ticket)
+    pending.extend(More(plan.prompt_P, np.full(16, 4)), c.belief.bin_N)
+    scored = h.score(pending.plan, valid_R=np.arange(128) > 5)
+    applied = c.strategy.weigh(c._state, c.belief, group(pending.plan, scored.outcome))
+    assert (~applied.keep_R).sum() > 6
+    assert c.weigh(scored.outcome).keep_R.sum() == 122
+    c.observe(scored.outcome)
+    assert c.ledger.discarded == 6  # the rows without a reward
 
 
 def test_shadow_mode_shows_what_the_strategy_would_have_done(tmp_path):

@@ -95,6 +95,67 @@ def test_rows_without_a_reward_act_as_missing_ones(variant):
 
 
 @ALL
+def test_rows_without_a_verdict_train_and_move_no_belief(variant):
+    """The same beliefs whether a verdict is unknown or the row never came; the loss sees the row."""
+    beliefs = []
+    for absent in (True, False):
+        c, plan = warm_plan(variant)
+        scored = h.score(plan, valid_R=np.ones(64, bool))
+        unknown_R = np.random.default_rng(1).random(64) < 0.3
+        unknown_R |= plan.prompt_R == plan.prompt_P[3]
+        kept = ~unknown_R if absent else np.ones(64, bool)
+        right = scored.outcome.correct_R ^ unknown_R  # what it says of them counts for nothing
+        fields = {"correct_R": right[kept]} | ({} if absent else {"judged_R": ~unknown_R})
+        outcome, loss_R = part(scored, kept, **fields)
+        unscored, discarded = c.ledger.unscored, c.ledger.discarded
+        weights = finish(c, outcome, loss_R)
+        beliefs.append({k: v for k, v in states(c).items() if k.startswith("difficulty/")})
+        assert c.ledger.unscored == unscored
+        if not absent:
+            assert weights.keep_R.all() and c.ledger.discarded == discarded
+            unknown = sum(unknown_R[plan.prompt_R == prompt].all() for prompt in plan.prompt_P)
+            assert c.metrics()["gdro/unjudged_groups"] == unknown >= 1
+            assert c.metrics()["gdro/unscored_groups"] == 0.0
+    assert beliefs[0] == beliefs[1] and beliefs[0]
+
+
+@ALL
+def test_a_pool_without_any_verdict_trains_to_the_end(variant):
+    c = h.controller(variant)
+    for _ in range(4):
+        plan = c.plan(h.request())
+        scored = h.score(plan, judged_R=np.zeros(64, bool))
+        outcome, loss_R = scored.outcome, scored.loss_R
+        while (more := c.extend(outcome)) is not None:
+            further = h.score(more, judged_R=np.zeros(len(more.prompt_R), bool))
+            outcome = outcome.joined(further.outcome)
+            loss_R = np.concatenate([loss_R, further.loss_R])
+        weights = c.weigh(outcome)
+        assert np.isfinite(weights.weight_R).all() and weights.keep_R.any()
+        c.observe(outcome, loss_R)
+        assert all(np.isfinite(value) for value in c.metrics().values())
+    assert c.belief.visits_N.sum() == 0
+    assert (c.belief.bin_N == -1).all() or c.difficulty.bins != "difficulty"
+
+
+@ALL
+def test_partial_credit_in_groups_that_failed(variant):
+    """All wrong, with rewards that differ: groups with a gradient, none of them solved."""
+    c, plan = warm_plan(variant)
+    for _ in range(3):
+        scored = h.score(plan, correct_R=np.zeros(64, bool), valid_R=np.ones(64, bool))
+        assert c.extend(scored.outcome) is None or not c.strategy.extends or c.strategy.needs_even
+        if not c.open_tickets or c._plans.get(plan.ticket).round:
+            return  # it samples on by design
+        weights = finish(c, scored.outcome, scored.loss_R)
+        assert weights.keep_R.all() and np.isfinite(weights.weight_R).all()
+        found = c.metrics()
+        assert (found["gdro/gradient"], found["gdro/flat_wrong"], found["gdro/mixed"]) == (1.0, 0.0, 0.0)
+        assert (found["gdro/pass_rate"], found["gdro/all_wrong"]) == (0.0, 1.0)
+        plan = c.plan(h.request())
+
+
+@ALL
 def test_group_without_valid_rows_is_left_out(variant):
     c, plan = warm_plan(variant)
     prompt = plan.prompt_P[3]

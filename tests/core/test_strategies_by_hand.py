@@ -19,10 +19,10 @@ def warmed(variant, steps=8, **options):
     return c
 
 
-def weigh_by_prompt(c):
+def weigh_by_prompt(c, **scoring):
     """A plan, its outcome, and one weight a prompt."""
     plan = c.plan(h.request(num_prompts=40))
-    scored = h.score(plan, valid_R=np.ones(160, bool))
+    scored = h.score(plan, valid_R=np.ones(160, bool), **scoring)
     weight_R = c.weigh(scored.outcome).weight_R
     first = np.cumsum(plan.rollouts_P) - plan.rollouts_P
     return plan, scored, weight_R[first]
@@ -52,7 +52,7 @@ def test_mean_one_weights(signal):
 
 def test_mean_one_active_weights():
     c = warmed("prompt-failure-ema-mean_one_active")
-    plan, scored, weight_P = weigh_by_prompt(c)
+    plan, scored, weight_P = weigh_by_prompt(c, plain=True)
     right = np.array([scored.outcome.correct_R[plan.prompt_R == p].mean() for p in plan.prompt_P])
     mixed = (right > 0) & (right < 1) & known(c, plan)
     assert 3 < mixed.sum() < 37

@@ -114,3 +114,13 @@ def test_command(rewards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "is no file" in capsys.readouterr().err
     with pytest.raises(GdroError, match="nonsense"):
         replay(read_rewards(rewards), ["nonsense"])
+
+
+def test_partial_credit_has_a_gradient(tmp_path: Path) -> None:
+    path = tmp_path / "partial.jsonl"
+    groups = {"spread": [0.1, 0.3], "flat": [0.2, 0.2, 0.2], "solved": [0.9] * 4, "nearly": [0.8, 1.0]}
+    lines = [{"prompt_id": k, "rewards": v} for k, v in groups.items()]
+    lines.append({"key": "ours", "n": 2, "successes": 0, "gradient": True})
+    lines.append({"key": "older", "n": 2, "successes": 1})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert measured(read_rewards(path)).kinds == (3, 2 + 2 + 2 + 2, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from runs import run, visits
 
@@ -9,6 +10,7 @@ from gdro.report.verdicts import verdicts
 from gdro.report.verdicts.adversary import adversary_asleep, adversary_collapsed, allocation_asleep
 from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
 from gdro.report.verdicts.html import verdicts_html
+from gdro.report.verdicts.rightness import one_verdict
 from gdro.report.verdicts.tracker import bins_oscillate, moves_of, starved
 from gdro.report.verdicts.verdict import Verdict
 
@@ -129,3 +131,35 @@ def test_html_escapes_and_links_only_to_figures_of_the_page():
     assert "href" not in verdicts_html([Verdict("note", "x", "y", "weights")], set())
     assert "No fault found" in verdicts_html([], set())
     assert "No fault" not in page
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(1.0, "every rollout counts as right"), (0.0, "no rollout counts as right"), (0.5, None)],
+)
+def test_one_verdict_for_all(rate, words):
+    made = run(EVEN, FOUR, [1] * 4, correct="reward 'format' above 0.5")
+    made.metrics["pass_rate"][:] = rate
+    made.metrics["reward"] = np.linspace(0.9, 1.4, 40)
+    found = one_verdict(made)
+    assert (found is not None) is (words is not None)
+    if found is None:
+        return
+    assert found.severity == "warning" and words in found.words
+    for part in ("reward 'format' above 0.5", "between 0.9 and 1.4", "correct=(NAME, THRESHOLD)"):
+        assert part in found.evidence
+    # No step size helps there: the adversary is not blamed.
+    assert [v.words for v in verdicts([made]) if v.severity == "warning"] == [found.words]
+    made.metrics["pass_rate"][7] = 0.9
+    assert one_verdict(made) is None or rate == 0.0
+
+
+def test_steps_without_any_verdict_are_no_verdict():
+    made = run(EVEN, FOUR, [1] * 4)
+    made.metrics.update({name: np.zeros(40) for name in ("all_right", "mixed", "all_wrong")})
+    made.metrics["pass_rate"][:] = 0.0
+    assert one_verdict(made) is None
+    made.metrics["all_wrong"][:4] = 1.0
+    assert one_verdict(made) is None, "four steps are too few"
+    made.metrics["all_wrong"][:5] = 1.0
+    assert one_verdict(made) is not None

@@ -70,7 +70,7 @@ def test_fresh_prompts_of_an_extension_were_not_drawn_by_the_adversary():
     text = "prompt-gdro(mode=resample, score=tinf) + dapo"
     c = h.Controller(h.make_strategy(text), h.problem(prior=True))
     plan, before_B = c.plan(h.request()), c._state.weigh.score_B
-    scored = h.score(plan, valid_R=np.ones(64, bool)).outcome
+    scored = h.score(plan, valid_R=np.ones(64, bool), plain=True).outcome
     right_P = scored.correct_R.reshape(16, 4).mean(axis=1)
     while (more := c.extend(scored)) is not None:
         right_R = np.ones(len(more.prompt_R), bool)

@@ -27,7 +27,7 @@ class Visits:
         prompt_V: Index into `keys`, shape (V,).
         step_V: Step, shape (V,).
         bin_V: Bin when planned, -1 unseen, shape (V,).
-        n_V: Scored rollouts, shape (V,).
+        n_V: Judged rollouts: those that are right or wrong; groups without one are left out, shape (V,).
         successes_V: Right ones, shape (V,).
         predicted_V: Pass rate expected before, NaN in logs of format 1, shape (V,).
     """
@@ -47,7 +47,7 @@ class Visits:
 
     @cached_property
     def rollouts_K(self) -> IntArray:
-        """Scored rollouts of each prompt, shape (K,)."""
+        """Judged rollouts of each prompt, shape (K,)."""
         return self._total(self.n_V)
 
     @cached_property

@@ -16,7 +16,7 @@ from gdro.types import Weights
 
 @dataclass(frozen=True)
 class Dapo(Strategy[NoState]):
-    """Drop all-right and all-wrong groups and generate for fresh prompts until the batch is full.
+    """Drop groups whose rewards agree and generate for fresh prompts until the batch is full.
 
     Groups are kept in the order of their generation until the loss has its rows. When
     `max_num_gen_batches` were generated, or the pool is used up, what is missing stays without
@@ -57,7 +57,7 @@ class Dapo(Strategy[NoState]):
     ) -> More | None:
         """Fresh prompts while rows with a gradient are missing."""
         plan = groups.plan
-        missing = plan.num_rollouts - int(groups.trials_P[groups.mixed_P].sum())
+        missing = plan.num_rollouts - int(groups.rows_P[groups.has_gradient_P].sum())
         each = max(1, plan.num_rollouts // plan.num_prompts)
         if missing < each or round + 1 >= self.max_num_gen_batches:
             return None
@@ -69,4 +69,4 @@ class Dapo(Strategy[NoState]):
         """Keep whole groups with a gradient, first come first served."""
         if not groups.plan.extended:
             return groups.expand(np.ones(len(groups.received_P)))
-        return groups.keep_first(groups.mixed_P)
+        return groups.keep_first(groups.has_gradient_P)

@@ -28,7 +28,7 @@ class Daro(Strategy[GroupWeights]):
     The objective sum_m (w_m L_m - ln w_m) has its minimum in w at w_m = 1 / L_m, where all classes
     contribute alike; w takes a gradient step w <- w - rate (L_m - 1 / w) a training step. L_m is the
     mean |advantage| of the class: on policy the surrogate itself has the value zero, and its
-    gradient scales with |advantage|. All-right and all-wrong groups have no gradient and weight one.
+    gradient scales with |advantage|. Groups without a gradient or a verdict have weight one.
 
     Args:
         classes: G, classes of equal width on (0, 1).
@@ -64,15 +64,17 @@ class Daro(Strategy[GroupWeights]):
 
     def weigh(self, state: GroupWeights, belief: Belief, groups: Groups) -> Weights:
         """The class's weight for groups with a gradient."""
-        weight_P = np.where(groups.mixed_P, state.weight_G[self._class(groups)], 1.0)
+        weight_P = np.where(
+            groups.has_gradient_P & groups.scored_P, state.weight_G[self._class(groups)], 1.0
+        )
         return groups.expand(weight_P)
 
     def update(self, state: GroupWeights, belief: Belief, groups: Groups) -> GroupWeights:
         """One gradient step on the classes that were present."""
-        mixed_P = groups.mixed_P
-        class_P = self._class(groups)[mixed_P]
+        counted_P = groups.has_gradient_P & groups.scored_P
+        class_P = self._class(groups)[counted_P]
         count_G = np.bincount(class_P, minlength=self.classes)
-        size_G = np.bincount(class_P, absolute_advantage(groups)[mixed_P], self.classes)
+        size_G = np.bincount(class_P, absolute_advantage(groups)[counted_P], self.classes)
         loss_G = size_G / np.maximum(count_G, 1)
         stepped_G = state.weight_G - self.rate * (loss_G - 1.0 / state.weight_G)
         moved_G = np.clip(stepped_G, self.least, self.cap)

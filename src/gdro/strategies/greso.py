@@ -18,7 +18,7 @@ class Runs:
     """Runs of zero-variance visits, and the exploration probabilities.
 
     Attributes:
-        run_N: Latest visits in a row that were all right or all wrong, shape (N,).
+        run_N: Latest visits in a row whose rewards agreed, shape (N,).
         easy_N: 1 where the latest was all right, shape (N,).
         explore_easy: Of prompts that are all right.
         explore_hard: Of prompts that are all wrong.
@@ -34,7 +34,8 @@ class Runs:
 class Greso(Strategy[Runs]):
     """Selective rollouts: a prompt after z zero-variance visits is skipped with probability 1 - p^z.
 
-    p is `explore_easy` or `explore_hard` by the kind of the latest visit. After a step each moves by
+    Zero variance is one of rewards. p is `explore_easy` if the latest visit was all right, else
+    `explore_hard`. After a step each moves by
     `step`: down when the share of its kind among the groups is at or above its target, else up.
 
     Args:
@@ -93,14 +94,16 @@ class Greso(Strategy[Runs]):
 
     def update(self, state: Runs, belief: Belief, groups: Groups) -> Runs:
         """Lengthen or end the runs, and move the probabilities."""
-        scored_P = groups.scored_P
-        if not scored_P.any():
+        rewarded_P = groups.rewarded_P
+        if not rewarded_P.any():
             return state
-        prompt_P = groups.plan.prompt_P[scored_P]
-        right_P = (groups.successes_P == groups.trials_P)[scored_P]
-        wrong_P = (groups.successes_P == 0)[scored_P]
+        prompt_P = groups.plan.prompt_P[rewarded_P]
+        flat_P = ~groups.has_gradient_P[rewarded_P]
+        solved_P = groups.scored_P & (groups.successes_P == groups.trials_P)
+        right_P = flat_P & solved_P[rewarded_P]
+        wrong_P = flat_P & ~right_P
         run_N, easy_N = state.run_N.copy(), state.easy_N.copy()
-        run_N[prompt_P] = np.where(right_P | wrong_P, run_N[prompt_P] + 1, 0)
+        run_N[prompt_P] = np.where(flat_P, run_N[prompt_P] + 1, 0)
         easy_N[prompt_P] = right_P
         easy = self._moved(state.explore_easy, float(right_P.mean()), self.target_easy)
         hard = self._moved(state.explore_hard, float(wrong_P.mean()), self.target_hard)

@@ -204,7 +204,7 @@ class Joint(Strategy[JointState]):
 def _kept(groups: Groups, weights: Weights) -> Groups:
     """The groups as if those that are dropped whole had never been scored."""
     kept_P = np.bincount(groups.position_R, weights.keep_R, len(groups.received_P)) > 0
-    if bool((kept_P | ~groups.scored_P).all()):
+    if bool((kept_P | ~groups.rewarded_P).all()):
         return groups
     valid_R = groups.outcome.valid_mask_R & kept_P[groups.position_R]
     return replace(groups, outcome=replace(groups.outcome, valid_R=valid_R))

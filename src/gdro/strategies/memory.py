@@ -101,7 +101,7 @@ class Memory(Strategy[Stored]):
     def weigh(self, state: Stored, belief: Belief, groups: Groups) -> Weights:
         """What to remember and recall; ones but for `amplify`."""
         outcome = groups.outcome
-        right_R = outcome.valid_mask_R & outcome.correct_R
+        right_R = outcome.judged_mask_R & outcome.correct_R
         plain = groups.expand(np.ones(len(groups.received_P)))
         weight_R = plain.weight_R
         if self.amplify:

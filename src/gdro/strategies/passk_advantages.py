@@ -21,7 +21,9 @@ class PasskAdvantages(Strategy[NoState]):
     With n rollouts of which s are right, p = s / n, and R the unbiased pass@k, the paper's advantages
     of right and wrong rollouts are a = sqrt((1 - R) / R) and -a s / (n - s). Both are GRPO's advantage
     times a sqrt(p / (1 - p)), which is the prompt's weight here: 1 for k = 1, and in the paper 0 where
-    fewer than k rollouts are wrong. For rewards of 0 and 1.
+    fewer than k rollouts are wrong. s counts verdicts, so that it is the paper's for rewards of 0 and
+    1. With partial credit an all-right group may have a gradient: it is solved, and weighs `least`; one
+    that is all wrong, or has no verdict, weighs one.
 
     Args:
         k: Size of a subset; a group of fewer rollouts is one subset.
@@ -46,9 +48,12 @@ class PasskAdvantages(Strategy[NoState]):
         require(self.name, checks)
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
-        """The factor between both advantages; one for groups without a gradient."""
+        """The factor between both advantages; one where nothing is right or has a gradient."""
         weight_P: FloatArray = np.ones(len(groups.trials_P))
         mixed_P = groups.mixed_P
+        solved_P = groups.scored_P & (groups.successes_P == groups.trials_P)
+        subsets_P = np.minimum(self.k, groups.trials_P) > 1
+        weight_P[solved_P & subsets_P & groups.has_gradient_P] = self.least
         trials, right = groups.trials_P[mixed_P], groups.successes_P[mixed_P]
         for k in np.unique(np.minimum(self.k, trials)).tolist():
             of_k = np.minimum(self.k, trials) == k

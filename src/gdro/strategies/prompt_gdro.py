@@ -53,7 +53,8 @@ class PromptGDRO(Strategy[AdversaryState]):
         delta: Probability with which the bound of `exp3p` may fail.
         clip: C, bound on the score's absolute value (`ema`).
         cap: omega_max, largest weight.
-        normalise: `mean_one` over the prompts that the loss sees, `mean_one_active` over mixed groups,
+        normalise: `mean_one` over the prompts that the loss sees, `mean_one_active` over those with a
+            gradient (rewards that differ),
             `raw` omega (eq. 16), or `probability` q.
         mode: `reweight` advantages (the paper) or `resample` prompts.
         importance_weight: With `resample`, weight rows so that the expected gradient is that of
@@ -185,26 +186,25 @@ class PromptGDRO(Strategy[AdversaryState]):
             return groups.expand(weight_P)
         num_bins, bin_C = len(state.score_B), bin_P + 1
         known_B = state.updates_B > 0
-        mixed_P = groups.mixed_P if self.normalise == "mean_one_active" else None
+        active_P = groups.has_gradient_P if self.normalise == "mean_one_active" else None
         # Groups that the loss does not see have no part in the mean: else the others lose it.
-        scored_C = bin_C if groups.all_scored else bin_C[groups.scored_P]
-        count_B = np.bincount(scored_C, minlength=1 + num_bins)[1:] * known_B
+        count_B = np.bincount(bin_C[groups.rewarded_P], minlength=1 + num_bins)[1:] * known_B
         active_B = count_B
-        if mixed_P is not None:
-            # All-wrong groups have no gradient and would soak up the weight.
-            active_B = np.bincount(bin_C[mixed_P], minlength=1 + num_bins)[1:] * known_B
+        if active_P is not None:
+            # Groups whose rewards agree have no gradient and would soak up the weight.
+            active_B = np.bincount(bin_C[active_P], minlength=1 + num_bins)[1:] * known_B
             if not active_B.any():
-                active_B, mixed_P = count_B, None
+                active_B, active_P = count_B, None
         weight_C = np.ones(1 + num_bins)
         if active_B.any():
             weight_C[1:] = np.where(known_B, self._normalised(state, count_B, active_B), 1.0)
         weight_P = weight_C[bin_C]
-        return groups.expand(weight_P if mixed_P is None else np.where(mixed_P, weight_P, 1.0))
+        return groups.expand(weight_P if active_P is None else np.where(active_P, weight_P, 1.0))
 
     def update(self, state: AdversaryState, belief: Belief, groups: Groups) -> AdversaryState:
         """Move the score of every bin that the plan holds (eq. 12-13)."""
         bin_P, signal_P = groups.plan.bin_P + 1, self._signal(groups)
-        counted_P = groups.scored_P
+        counted_P = groups.scored_P if self.signal == "failure" else groups.rewarded_P
         if self.score in ("exp3p", "tinf"):  # fresh prompts of an extension were drawn otherwise
             counted_P = counted_P & (np.arange(len(bin_P)) < groups.plan.num_prompts)
         if not counted_P.all():

@@ -19,7 +19,8 @@ class ReinforceAda(Strategy[NoState]):
     """Rounds of sampling; a prompt leaves when its exit condition holds, then n rollouts are kept.
 
     `balanced`: n/2 right and n/2 wrong rollouts were drawn. `positive`: one right rollout was.
-    Of a prompt's rollouts n are kept, half of them right where there are enough of both kinds.
+    Of a prompt's rollouts n are kept, half of them right where there are enough of both kinds, and such
+    without a verdict last. A prompt of which no rollout has a verdict is not sampled on.
     Advantages are centred and scaled over all its rollouts, kept or not. n is what the plan gave
     the prompt.
 
@@ -76,7 +77,7 @@ class ReinforceAda(Strategy[NoState]):
             done_P = (right_P >= keep // 2) & (wrong_P >= keep // 2)
         else:
             done_P = right_P > 0
-        active_P = groups.plan.prompt_P[~done_P]
+        active_P = groups.plan.prompt_P[~done_P & (groups.scored_P | ~groups.rewarded_P)]
         return More(active_P, np.full(len(active_P), self.per_round or keep)) if len(active_P) else None
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
@@ -88,18 +89,22 @@ class ReinforceAda(Strategy[NoState]):
 
 
 def _balanced(groups: Groups) -> BoolArray:
-    """n rows of each prompt: half right, half wrong, the rest of the kind that is left."""
+    """n rows of each prompt: half right, half wrong, the rest of the kinds that are left."""
     plan = groups.plan
     keep_P = np.full(plan.num_prompts, plan.num_rollouts // plan.num_prompts)
     keep_P[: plan.num_rollouts % plan.num_prompts] += 1
     right_P, wrong_P = groups.successes_P, groups.trials_P - groups.successes_P
     right_kept_P = np.minimum(right_P, np.maximum(keep_P - keep_P // 2, keep_P - wrong_P))
     wrong_kept_P = np.minimum(wrong_P, keep_P - right_kept_P)
-    valid_R, correct_R, position_R = (
-        groups.outcome.valid_mask_R, groups.outcome.correct_R, groups.position_R,
-    )  # fmt: skip
+    outcome, position_R = groups.outcome, groups.position_R
+    judged_R, correct_R = outcome.judged_mask_R, outcome.correct_R
+    kinds = (
+        (judged_R & correct_R, right_kept_P),
+        (judged_R & ~correct_R, wrong_kept_P),
+        (outcome.valid_mask_R & ~judged_R, keep_P - right_kept_P - wrong_kept_P),
+    )
     keep_R = np.zeros(len(position_R), bool)
-    for kind_R, kept_P in ((correct_R, right_kept_P), (~correct_R, wrong_kept_P)):
-        rows = np.flatnonzero(valid_R & kind_R)
+    for kind_R, kept_P in kinds:
+        rows = np.flatnonzero(kind_R)
         keep_R[rows] = rank_within(position_R[rows]) < kept_P[position_R[rows]]
     return keep_R

@@ -38,6 +38,9 @@ class RolloutGDRO(Strategy[PriceState]):
     U_b(n) = mean of E[(1 - p) (1 - (1 - p)^n)] over the bin's prompts              (`discovery`)
     mu <- max(0, mu + alpha_mu (demand(mu) - n_bar)), the price of a rollout        (21)
 
+    The price steers `solver="exp3p"` alone. `exact` meets the total by construction, so that its plans
+    do not depend on mu: the price is logged there as a diagnosis, what one more rollout is worth.
+
     P prompts in a plan, n_bar their mean, b(i) the bin of prompt i, p its pass rate under the
     posterior. Prompts that were never seen get n_bar.
 
@@ -53,8 +56,9 @@ class RolloutGDRO(Strategy[PriceState]):
         eta: Step size on arm scores (`exp3p`).
         gamma: Share of the uniform distribution over arms (`exp3p`).
         arm_ema: Weight of the newest feedback in an arm's score (`exp3p`).
-        alpha_mu: Step size of the price. With `exact` it is relative: one step moves the price by
-            alpha_mu times the marginal utility at the mean budget times the relative excess demand.
+        alpha_mu: Step size of the price. With `exact` it moves a figure of the log and no plan, and is
+            relative: one step moves the price by alpha_mu times the marginal utility at the mean budget
+            times the relative excess demand.
 
     Raises:
         StrategyError: An option is out of range.
@@ -136,7 +140,9 @@ class RolloutGDRO(Strategy[PriceState]):
     def update(self, state: PriceState, belief: Belief, groups: Groups) -> PriceState:
         """Drive the price by demand, and with `exp3p` score the arms that were played."""
         plan = groups.plan
-        seen_P = np.flatnonzero((plan.bin_P >= 0) & groups.scored_P)
+        # The bandit is paid in rewards; the price rests on beliefs alone.
+        known_P = groups.rewarded_P if self.solver == "exp3p" else groups.scored_P
+        seen_P = np.flatnonzero((plan.bin_P >= 0) & known_P)
         seen_P = seen_P[seen_P < plan.num_prompts]  # no arm was chosen for those of extensions
         if not len(seen_P):
             return state

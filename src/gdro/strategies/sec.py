@@ -77,7 +77,7 @@ class Sec(Strategy[Values]):
     def update(self, state: Values, belief: Belief, groups: Groups) -> Values:
         """Pay each bin that was played."""
         bin_P = groups.plan.bin_P
-        seen_P = groups.scored_P & (bin_P >= 0)
+        seen_P = groups.rewarded_P & (bin_P >= 0)
         if not seen_P.any():
             return state
         num_bins = len(state.value_B)

@@ -18,6 +18,9 @@ from gdro.types import BoolArray, IntArray, Plan, Weights
 class Speed(Strategy[NoState]):
     """Continue only prompts whose screening pass rate lies strictly between `low` and `high`.
 
+    At 0 and 1, the defaults, that is every group whose rewards differ, which with partial credit may be
+    one that is all wrong. Bounds inside of these ask for the pass rate too.
+
     The plan's own rollouts are the screening (n_init, the trainer's group size). Prompts that pass
     get n_cont further rollouts, as many prompts as the loss has room for; while too few passed, fresh
     prompts are screened. The paper carries spare prompts over to the next step; here they are
@@ -91,8 +94,10 @@ class Speed(Strategy[NoState]):
         return groups.keep_first(_continued(plan))
 
     def _passed(self, groups: Groups) -> IntArray:
-        rate_P = groups.successes_P / np.maximum(groups.trials_P, 1)
-        return np.flatnonzero(groups.scored_P & (rate_P > self.low) & (rate_P < self.high))
+        rate_P = 1.0 - groups.failure_P  # not a number where nothing was judged: no bound is met
+        above_P = (rate_P > self.low) | (self.low == 0)
+        below_P = (rate_P < self.high) | (self.high == 1)
+        return np.flatnonzero(groups.has_gradient_P & above_P & below_P)
 
 
 def _continued(plan: Plan) -> BoolArray:

@@ -54,8 +54,8 @@ def wasted(arms: Sequence[Spent]) -> Figure:
     panel = bar_panel("at the same number of rollouts", bars, axes, colours, 270)
     return Figure(
         "wasted", "Wasted rollouts",
-        "Only rollouts of mixed groups (yellow) carry a gradient; `measured` is your log, the others "
-        "are what each strategy would have spent on the same policy.",
+        "Only rollouts of groups whose rewards differ (yellow) carry a gradient; `measured` is your "
+        "log, the others are what each strategy would have spent on the same policy.",
         [panel], "", [Key(part, colour) for part, colour in colours.items()], wide=1,
     )  # fmt: skip
 

@@ -58,14 +58,14 @@ def waste(log: RewardLog, spent: Spent) -> Verdict:
     return Verdict(
         "warning" if lost >= 0.5 else "note" if lost >= 0.25 else "good",
         f"{100 * lost:.0f}% of {log.rollouts:,} rollouts were in groups without a gradient.",
-        f"{100 * wrong:.0f}% in groups that failed in every rollout, {100 * right:.0f}% in groups that "
-        f"succeeded in every one; {never:,} of {len(log.keys):,} prompts were never solved.", "wasted",
+        f"{100 * wrong:.0f}% in groups that were not solved, {100 * right:.0f}% in groups that were "
+        f"right in every one; {never:,} of {len(log.keys):,} prompts were never solved.", "wasted",
     )  # fmt: skip
 
 
 def table(log: RewardLog, arms: Sequence[Spent]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: what each strategy did with the budget."""
-    heads = ["strategy", "rollouts", "in mixed groups", "prompts tried", "solved",
+    heads = ["strategy", "rollouts", "with a gradient", "prompts tried", "solved",
              "rollouts per prompt, least to most"]  # fmt: skip
     rows = []
     for arm in arms:

@@ -28,7 +28,8 @@ class Spent:
         rollouts_K: Rollouts of each prompt, shape (K,).
         pull_K: Rollouts x weight of each prompt, shape (K,).
         solved_K: Prompts with at least one right rollout, shape (K,).
-        kinds: Rollouts in groups that were all wrong, mixed and all right.
+        kinds: Rollouts in groups without a gradient that were not all right, in groups with one, and in
+            all-right ones without.
     """
 
     name: str
@@ -39,15 +40,15 @@ class Spent:
 
     @property
     def shares(self) -> FloatArray:
-        """Shares of the rollouts in groups that were all wrong, mixed and all right."""
+        """Shares of `kinds`."""
         return np.array(self.kinds) / max(1, sum(self.kinds))
 
 
 def measured(log: RewardLog) -> Spent:
     """What the log itself spent."""
-    mixed_V = (log.successes_V > 0) & (log.successes_V < log.n_V)
-    wrong, right = log.successes_V == 0, log.successes_V == log.n_V
-    kinds = tuple(int(log.n_V[mask].sum()) for mask in (wrong, mixed_V, right))
+    gradient_V, right_V = log.gradient_V > 0, log.successes_V == log.n_V
+    masks = (~gradient_V & ~right_V, gradient_V, ~gradient_V & right_V)
+    kinds = tuple(int(log.n_V[mask].sum()) for mask in masks)
     rollouts_K = log.trials_K
     return Spent("measured", rollouts_K, rollouts_K.astype(float), log.right_K > 0, kinds)  # pyright: ignore[reportArgumentType]
 

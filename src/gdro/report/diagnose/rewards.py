@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gdro.groups import differ
 from gdro.report.load import ReportError
 from gdro.runlog import read_jsonl
 from gdro.types import FloatArray, IntArray
@@ -25,6 +26,8 @@ class RewardLog:
         n_V: Scored rollouts of each group, shape (V,).
         successes_V: Right ones, shape (V,).
         step_V: Number of each group's step, from zero; all zero where the log has none, shape (V,).
+        gradient_V: 1 where the group's rewards differ; where the log has no rewards, where it has both
+            right and wrong rollouts, shape (V,).
     """
 
     keys: list[str]
@@ -32,6 +35,7 @@ class RewardLog:
     n_V: IntArray
     successes_V: IntArray
     step_V: IntArray
+    gradient_V: IntArray
 
     @cached_property
     def trials_K(self) -> IntArray:
@@ -72,10 +76,10 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
         raise ReportError(f"{path} is no file; pass a JSONL file of prompt_id and rewards")
     index: dict[str, int] = {}
     steps: dict[Any, int] = {}
-    rows: list[tuple[int, int, int, int]] = []
+    rows: list[tuple[int, int, int, int, bool]] = []
     for number, record in enumerate(read_jsonl(path), 1):
         try:
-            key, step, n, right = _group(record, threshold)
+            key, step, n, right, gradient = _group(record, threshold)
         except (KeyError, TypeError, ValueError) as error:
             got = f"it has {', '.join(record) or 'nothing'}" if isinstance(error, KeyError) else error
             raise ReportError(
@@ -84,19 +88,20 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
             ) from error
         if n:
             place = index.setdefault(key, len(index))
-            rows.append((place, n, right, steps.setdefault(step, len(steps))))
+            rows.append((place, n, right, steps.setdefault(step, len(steps)), gradient))
     if not rows:
         raise ReportError(f"{path} holds no scored rollout")
     return RewardLog(list(index), *np.array(rows, np.int64).T)
 
 
-def _group(record: Mapping[str, Any], threshold: float) -> tuple[str, Any, int, int]:
-    """Key, step, rollouts and right ones of a line."""
+def _group(record: Mapping[str, Any], threshold: float) -> tuple[str, Any, int, int, bool]:
+    """Key, step, rollouts, right ones, and whether there is a gradient, of a line."""
     if "rewards" in record:
         rewards = [float(r) for r in record["rewards"] if r is not None]
         right = sum(reward > threshold for reward in rewards)
-        return str(record["prompt_id"]), record.get("step"), len(rewards), right
+        return str(record["prompt_id"]), record.get("step"), len(rewards), right, differ(rewards)
     n, right = int(record["n"]), int(record["successes"])
     if not 0 <= right <= n:
         raise ValueError(f"{right} successes of {n}")
-    return str(record["key"]), record.get("ticket"), n, right
+    gradient = bool(record.get("gradient", 0 < right < n))
+    return str(record["key"]), record.get("ticket"), n, right, gradient

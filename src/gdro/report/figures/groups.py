@@ -13,33 +13,42 @@ from gdro.report.plots import stack_panel
 from gdro.types import FloatArray
 
 PARTS = (
-    ("all wrong", "all_wrong", "var(--wrong)"),
-    ("mixed: has a gradient", "mixed", "var(--mixed)"),
-    ("all right", "all_right", "var(--right)"),
+    ("no gradient, not solved", "flat_wrong", "var(--wrong)"),
+    ("has a gradient", "gradient", "var(--mixed)"),
+    ("no gradient, all right", "flat_right", "var(--right)"),
 )
+# Logs of before 2026-11-26 have verdicts alone: with rewards of 0 and 1 the same.
+_OLD = {"flat_wrong": "all_wrong", "gradient": "mixed", "flat_right": "all_right"}
+
+
+def share(run: Run, name: str) -> FloatArray:
+    """A share of the groups by whether their rewards differ, shape (S,)."""
+    return run.metrics[name] if name in run.metrics else run.metrics[_OLD[name]]
 
 
 def zero_variance(runs: Sequence[Run]) -> Figure:
-    """Groups that agree, split into all-right and all-wrong."""
+    """Groups whose rewards agree, split by whether all of them was right."""
     panels = []
     for run in runs:
         x = steps_of(run.num_steps, 120)
         parts = [
-            Series(name, x, thinned(smooth(run.metrics[key], 5), 120), colour)
+            Series(name, x, thinned(smooth(share(run, key), 5), 120), colour)
             for name, key, colour in PARTS
         ]
         axes = Axes("step", "share of groups", (0, run.num_steps), (0, 1))
         panels.append(stack_panel(run.name, x, parts, axes))
     return Figure(
         "zero_variance", "Groups with and without a gradient",
-        "Only the yellow band teaches: the groups below it failed in every rollout, those above it "
-        "succeeded in every one.", panels, "",
+        "Only the yellow band teaches: there rewards differ within the group. The groups above it were "
+        "right in every rollout; those below it were not, and all their rewards agree.", panels, "",
         [Key(name, colour) for name, _, colour in PARTS], wide(runs),
     )  # fmt: skip
 
 
-def mixed_rollouts(run: Run) -> FloatArray | None:
-    """Share of the rollouts that were in mixed groups, shape (S,)."""
+def useful_rollouts(run: Run) -> FloatArray | None:
+    """Share of the rollouts that were in groups with a gradient, shape (S,)."""
+    if "gradient_rollouts" in run.metrics:
+        return run.metrics["gradient_rollouts"]
     visits = run.visits
     if visits is None:
         return None
@@ -53,13 +62,13 @@ def effective(runs: Sequence[Run]) -> Figure:
     """Effective-prompt ratio, by prompts and by rollouts."""
     panels = [
         by_step(runs, "effective-prompt ratio", "share of prompts",
-                lambda run: smooth(run.metrics["mixed"], 15), y_domain=(0, 1)),
+                lambda run: smooth(share(run, "gradient"), 15), y_domain=(0, 1)),
         by_step(runs, "rollouts in groups with a gradient", "share of rollouts",
-                lambda run: None if (v := mixed_rollouts(run)) is None else smooth(v, 15),
+                lambda run: None if (v := useful_rollouts(run)) is None else smooth(v, 15),
                 y_domain=(0, 1)),
     ]  # fmt: skip
     return Figure(
         "effective", "Effective prompts",
-        "The share of prompts (left) and of rollouts (right) whose group had both right and wrong "
-        "answers: the higher, the less of the budget was wasted.", panels, "", keys(runs), wide=2,
+        "The share of prompts (left) and of rollouts (right) whose group had rewards that differ: the "
+        "higher, the less of the budget was wasted.", panels, "", keys(runs), wide=2,
     )  # fmt: skip

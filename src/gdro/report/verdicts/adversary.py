@@ -9,6 +9,7 @@ import numpy as np
 
 from gdro.report.figures.curriculum import series_of
 from gdro.report.load import Run
+from gdro.report.verdicts.rightness import one_verdict
 from gdro.report.verdicts.verdict import Verdict
 from gdro.types import FloatArray
 
@@ -17,8 +18,8 @@ ASLEEP, COLLAPSED = 0.02, 2.0
 
 def adversary_asleep(run: Run) -> Verdict | None:
     """Weights within 2% of one in the second half of the run; for strategies with an adversary."""
-    if "q" not in run.strategy:
-        return None
+    if "q" not in run.strategy or one_verdict(run) is not None:
+        return None  # where every verdict is the same no step size helps
     late = _half(run)
     if "resample" in _values(run.header.get("options", {}), "mode"):
         q_SB = run.strategy["q"][late]
