@@ -235,3 +235,27 @@ def test_without_a_strategy_it_is_the_default_for_the_group_size() -> None:
     assert trainer.controller.ledger.rollouts == 3 * 16
     with pytest.raises(StrategyError, match="name"):
         make(None, strategy_options={"n_max": 8})
+
+
+def test_the_best_model_is_chosen_by_the_pass_rate_of_held_out_prompts() -> None:
+    batches: list[list[float]] = []  # two an evaluation, of 8 and 4 rollouts
+    right = (1, 1, 7, 2)
+
+    def judged(completions, answer, **_):
+        if int(answer[0]) > 2:
+            return tiny.lucky(completions, answer)
+        batches.append([float(i < right[len(batches)]) for i in range(len(completions))])
+        return batches[-1]
+
+    trainer = make(
+        "rollout-gdro", rewards=judged, data=tiny.dataset().select(range(3, 24)), max_steps=4,
+        eval_dataset=tiny.dataset(3), eval_strategy="steps", eval_steps=2, per_device_eval_batch_size=8,
+        save_strategy="steps", save_steps=2, load_best_model_at_end=True,
+        metric_for_best_model="gdro/pass_rate",
+    )  # fmt: skip
+    trainer.train()
+    logged = [h["eval_gdro/pass_rate"] for h in trainer.state.log_history if "eval_gdro/pass_rate" in h]
+    assert [len(batch) for batch in batches] == [8, 4, 8, 4]
+    assert logged == [2 / 12, 9 / 12], "means over rollouts, not over batches"
+    assert trainer.state.best_metric == 9 / 12
+    assert str(trainer.state.best_model_checkpoint).endswith("checkpoint-4")

@@ -26,10 +26,10 @@ from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
 from gdro.integrations.trl_config import GDROConfig, settled
 from gdro.integrations.trl_console import Console, check_console, shorten
-from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record
+from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
-from gdro.integrations.trl_score import AdvantageOptions, outcome_of
+from gdro.integrations.trl_score import AdvantageOptions, outcome_of, right_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_subclass import check_order, recorded_rewards
@@ -150,7 +150,10 @@ class GDROMixin(Logs, Card):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
-            return super()._generate_and_score_completions(inputs)
+            with recorded_rewards(self) as seen:
+                output = super()._generate_and_score_completions(inputs)
+            record_held_out(self, right_of(seen[0], self._correct))
+            return output
         self._gdro_close()
         self._gdro_open_log()
         offered_R = self._pool.apart(gather_object(self._pool.indices(inputs)), self.num_generations)

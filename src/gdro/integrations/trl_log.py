@@ -15,6 +15,8 @@ _LOWEST = ("gdro/rollouts_min",)
 _HIGHEST = ("gdro/rollouts_max", "gdro/weight_max")
 _LATEST = ("gdro/memory_rollouts", "gdro/memory_bytes")
 _TOTAL = "gdro/total_"
+HELD_OUT = "gdro/pass_rate"
+"""Name of the pass rate of held-out prompts, to which the trainer adds `eval_`."""
 
 
 class Logs:
@@ -51,6 +53,16 @@ def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:
             window[name] = [value]
         else:
             known.append(value)
+
+
+def record_held_out(trainer: Any, right_R: torch.Tensor) -> None:
+    """Add the verdicts of one batch of an evaluation to `eval_gdro/pass_rate`.
+
+    Args:
+        trainer: The trainer; it logs the mean over all of an evaluation's values.
+        right_R: Whether each rollout is right (1 or 0), of all ranks, those with a verdict.
+    """
+    trainer._metrics["eval"][HELD_OUT].extend(right_R.tolist())
 
 
 def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:

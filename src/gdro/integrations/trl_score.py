@@ -100,6 +100,12 @@ def outcome_of(
     )
 
 
+def right_of(rewards_RK: torch.Tensor, correct: Correct) -> torch.Tensor:
+    """Whether rollouts are right (1 or 0), of those that have a verdict; at most shape (R,)."""
+    judged_R = rewards_RK[:, correct.column]
+    return (judged_R[~torch.isnan(judged_R)] > correct.threshold).double()
+
+
 def score(
     plan: Plan,
     outcome: Outcome,
