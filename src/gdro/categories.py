@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.bins import Binning
-from gdro.errors import CheckpointError
+from gdro.errors import CheckpointError, KeysError
 from gdro.types import UNSEEN, IntArray
 
 _SHOWN = 6
@@ -58,16 +58,14 @@ class Categories:
         new_N = np.where(old_N == UNSEEN, UNSEEN, code_N * levels + old_N % levels)
         moved = int(np.count_nonzero(new_N != old_N))
         if moved and (self.keys == "exact" or self.saved is None):
-            how = (
-                "load with keys='match' to move them"
-                if self.saved is not None
-                else "start without it: it was written before names of categories were kept, so that "
-                "they cannot be followed"
-            )
-            raise CheckpointError(
-                f"{moved} prompts are in another category than in the checkpoint; load the column that "
-                f"it was written with, or {how}"
-            )
+            found = f"{moved} prompts are in another category than in the checkpoint"
+            if self.saved is not None:
+                raise KeysError(found, "move them", "load the column that it was written with")
+            raise KeysError(
+                found, "",
+                "load the column that it was written with, or start without it: it was written before "
+                "names of categories were kept, so that they cannot be followed",
+            )  # fmt: skip
         return new_N
 
     def rows(self, saved: npt.NDArray[Any], fresh: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -117,10 +115,11 @@ def categories(saved: Any, binning: Binning, keys: Literal["exact", "match"]) ->
     found = Categories(binning, tuple(names), keys)
     if found.changed and keys == "exact":
         own = list(binning.categories)
-        raise CheckpointError(
+        raise KeysError(
             f"the checkpoint's bins are of {len(names)} categories ({_shown(names)}), the pool's of "
-            f"{len(own)} ({_shown(own)}). Load with keys='match' to keep what was learned of those that "
-            "both have (new ones start fresh), or load the column of the checkpoint"
+            f"{len(own)} ({_shown(own)})",
+            "keep what was learned of those that both have (new ones start fresh)",
+            "load the column of the checkpoint",
         )
     return found
 

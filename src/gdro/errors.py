@@ -33,6 +33,29 @@ class CheckpointError(GdroError):
     """A checkpoint is damaged, cannot be written, or belongs to another strategy, seed or pool."""
 
 
+class KeysError(CheckpointError):
+    """A checkpoint is of another pool, or its bins are of other categories.
+
+    Args:
+        found: How they differ.
+        follow: What `keys="match"` would do; empty where it cannot help.
+        other: What else can be done.
+    """
+
+    def __init__(self, found: str, follow: str, other: str) -> None:
+        super().__init__(found, follow, other)
+        self.found, self.follow, self.other = found, follow, other
+
+    def __str__(self) -> str:
+        return self.said("Pass keys='match'")
+
+    def said(self, how: str) -> str:
+        """The message for a caller whose word for following the keys is `how`."""
+        if not self.follow:
+            return f"{self.found}. {self.other[0].upper()}{self.other[1:]}"
+        return f"{self.found}. {how} to {self.follow}, or {self.other}"
+
+
 class LogError(GdroError):
     """The run log cannot be written, is damaged, or holds another run."""
 

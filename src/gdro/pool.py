@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gdro.errors import CheckpointError
+from gdro.errors import CheckpointError, KeysError
 from gdro.types import IntArray
 
 
@@ -76,7 +76,8 @@ def match_keys(
         The match.
 
     Raises:
-        CheckpointError: The pools differ and `keys` is `exact`, or nothing matches.
+        KeysError: The pools differ and `keys` is `exact`, or nothing matches.
+        CheckpointError: The hashes are damaged.
     """
     if saved_hash.ndim != 1 or saved_hash.dtype != np.uint64:
         raise CheckpointError(
@@ -89,10 +90,11 @@ def match_keys(
     _, saved_M, own_M = np.intersect1d(saved_hash, own_hash, return_indices=True)
     added, removed = len(own_hash) - len(own_M), len(saved_hash) - len(own_M)
     if keys == "exact" or not len(own_M):
-        raise CheckpointError(
+        order = "" if added or removed else ", in another order"
+        raise KeysError(
             f"the checkpoint's pool has {len(saved_hash)} prompts, this one {len(own_hash)}; "
-            f"{len(own_M)} keys match, {added} are new, {removed} are gone"
-            + ("" if added or removed else ", in another order")
-            + ". Pass keys='match' to follow the keys, or load the dataset of the checkpoint"
+            f"{len(own_M)} keys match, {added} are new, {removed} are gone{order}",
+            "follow the keys" if len(own_M) else "",
+            "load the dataset of the checkpoint",
         )
     return KeyMatch(saved_M, own_M, added, removed, False, len(saved_hash))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gdro import CheckpointError, Problem
+from gdro import CheckpointError, Problem, checkpoint
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 
 KEYS = [f"k{i}" for i in range(6)]
@@ -130,7 +130,6 @@ STRANGE = {
     "huge reward": {"rewards_MK": put((1, 1), -1e30)},
     "rewards of text": {"rewards_MK": lambda a: a.astype("U4")},
     "rewards of doubles": {"rewards_MK": lambda a: a.astype(float)},
-    "another K": {"rewards_MK": lambda a: a[:, :1]},
     "K of none": {"rewards_MK": lambda a: a[:, :0]},
     "rewards in one axis": {"rewards_MK": lambda a: a[:, 0]},
     "too few rewards": {"rewards_MK": lambda a: a[:1]},
@@ -152,7 +151,7 @@ STRANGE = {
 @pytest.mark.parametrize("case", STRANGE)
 def test_what_no_run_stores_is_refused(tmp_path, case):
     edited(tmp_path / "s.npz", **STRANGE[case])
-    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, num_rewards=2)
+    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
     store.put(1, rollout(3))
     with pytest.raises(CheckpointError, match=r"damaged: .* go back|lacks"):
         store.load(tmp_path / "s.npz")
@@ -162,7 +161,44 @@ def test_what_no_run_stores_is_refused(tmp_path, case):
 
 def test_a_reward_function_that_gave_none_is_no_damage(tmp_path):
     edited(tmp_path / "s.npz", rewards_MK=put((0, 1), np.nan))
-    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, num_rewards=2)
+    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
     store.load(tmp_path / "s.npz")
     assert np.isnan(store[0].rewards_K).tolist() == [False, True]
     assert store[0].prompt_ids.base is None, "a view would keep the tokens of the whole file"
+
+
+@pytest.mark.parametrize(
+    ("saved", "own", "kept"),
+    [
+        (None, ["a"], None),  # earlier versions kept no names: the number must do
+        (["a", "b"], ["a", "c"], None),
+        (["a", "a"], ["a"], None),
+        (["a", "b"], ["b", "a"], [1, 0]),
+        (["a", "b"], ["b"], [1]),
+    ],
+)
+def test_rewards_follow_the_names_of_their_functions(tmp_path, saved, own, kept):
+    path = tmp_path / "s.npz"
+    store = RolloutStore(Problem(KEYS), 10_000, rewards=saved)
+    store.put(1, rollout(3))
+    store.save(path)
+    again = RolloutStore(Problem(KEYS), 10_000, rewards=own)
+    if kept is None:
+        with pytest.warns(UserWarning, match="they cannot be scored, so the memory starts empty"):
+            again.load(path)
+        assert not len(again)
+        return
+    again.load(path)
+    assert again[1].rewards_K.tolist() == rollout(3).rewards_K[kept].tolist()
+
+
+@pytest.mark.parametrize("names", ["ab", ["a", 1], ["a", "b", "c"]])
+def test_names_that_do_not_fit_are_damage(tmp_path, names):
+    path = tmp_path / "s.npz"
+    store = RolloutStore(Problem(KEYS), 10_000, rewards=["a", "b"])
+    store.put(1, rollout(3))
+    store.save(path)
+    header, arrays = checkpoint.read(path)
+    checkpoint.write(path, {**header, "rewards": names}, arrays)
+    with pytest.raises(CheckpointError, match=r"damaged: .* called"):
+        store.read(path)

@@ -106,7 +106,7 @@ def test_resume_with_another_strategy_or_pool_is_refused(tmp_path: Path) -> None
     before = (tmp_path / "gdro/steps.jsonl").read_bytes()
     with pytest.raises(CheckpointError, match="strategy 'joint'"):
         make(tmp_path, "uniform", max_steps=4).train(resume_from_checkpoint=checkpoint)
-    with pytest.raises(CheckpointError, match="keys='match'"):
+    with pytest.raises(CheckpointError, match="resume_keys='match'"):
         make(tmp_path, data=tiny.dataset(20), max_steps=4).train(resume_from_checkpoint=checkpoint)
     (tmp_path / "checkpoint-2/gdro.npz").unlink()
     with pytest.raises(CheckpointError, match="no checkpoint"):

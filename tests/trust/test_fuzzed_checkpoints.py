@@ -133,7 +133,7 @@ VOCABULARY, REWARDS = 50, 2
 
 
 def new_store():
-    return RolloutStore(h.problem(), 2**20, VOCABULARY, REWARDS)
+    return RolloutStore(h.problem(), 2**20, VOCABULARY, ["a", "b"])
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +51,8 @@ class RolloutStore:
         problem: The pool, whose keys identify prompts across runs.
         max_bytes: Most bytes of tokens and rewards.
         vocabulary: Tokens that the model has; a file with others is refused.
-        num_rewards: K; a file with another number of rewards is refused.
+        rewards: Names of the K reward functions. A file's rewards follow the names; where one of these
+            is missing in it, its rollouts cannot be scored and are left out.
 
     Raises:
         StrategyError: `max_bytes` is not positive.
@@ -60,7 +63,7 @@ class RolloutStore:
         problem: Problem,
         max_bytes: int,
         vocabulary: int | None = None,
-        num_rewards: int | None = None,
+        rewards: Sequence[str] | None = None,
     ) -> None:
         if max_bytes < 1:
             raise StrategyError(
@@ -69,7 +72,7 @@ class RolloutStore:
         self._problem = problem
         self._max_bytes = max_bytes
         self._vocabulary = 2**31 if vocabulary is None else vocabulary
-        self._num_rewards = num_rewards
+        self._rewards = None if rewards is None else list(rewards)
         self._rollouts: OrderedDict[int, StoredRollout] = OrderedDict()
         self.nbytes = 0
 
@@ -103,7 +106,8 @@ class RolloutStore:
             "completion_ids": np.concatenate([empty, *(r.completion_ids for r in rows)]),
             "rewards_MK": np.array([r.rewards_K for r in rows], np.float32),
         }
-        checkpoint.write(path, {"schema": _SCHEMA, "kind": "rollout store"}, arrays)
+        named = {} if self._rewards is None else {"rewards": self._rewards}
+        checkpoint.write(path, {"schema": _SCHEMA, "kind": "rollout store", **named}, arrays)
 
     def read(self, path: str | Path) -> list[tuple[int, StoredRollout]]:
         """The rollouts of a file, all of it checked; the store stays as it is.
@@ -120,16 +124,28 @@ class RolloutStore:
         header, arrays = checkpoint.read(path)
         if (header.get("schema"), header.get("kind")) != (_SCHEMA, "rollout store"):
             raise CheckpointError(f"{path} is no rollout store of this version, but {header!r:.80}")
-        bad = _misfit(arrays) or self._strange(arrays)
+        names = header.get("rewards")
+        bad = _misfit(arrays) or self._strange(arrays) or _misnamed(names, arrays["rewards_MK"])
         if bad:
             raise CheckpointError(f"{path} is damaged: {bad}; go back to an earlier checkpoint")
+        column_K = self._columns(names, arrays["rewards_MK"])
+        if column_K is None:
+            warnings.warn(
+                f"{path} remembers rollouts with the rewards {_named(names, arrays['rewards_MK'])}, the "
+                f"trainer has {', '.join(self._rewards or [])}: they cannot be scored, so the memory "
+                "starts empty",
+                stacklevel=2,
+            )
+            return []
         index = {key: i for i, key in enumerate(self._problem.key_hash_N.tolist())}
         prompts, answers = (
             np.split(arrays[f"{name}_ids"], np.cumsum(arrays[f"{name}_length_M"])[:-1])
             for name in ("prompt", "completion")
         )
         rows = (
-            zip(prompts, answers, arrays["rewards_MK"], strict=True) if len(arrays["rewards_MK"]) else ()
+            zip(prompts, answers, arrays["rewards_MK"][:, column_K], strict=True)
+            if len(arrays["rewards_MK"])
+            else ()
         )
         # Copies: a view would keep the whole file's tokens, whatever the limit of bytes.
         found = (StoredRollout(*(part.copy() for part in row)) for row in rows)
@@ -147,6 +163,19 @@ class RolloutStore:
         """Take over the store of a file. Errors as for `read`; the store is then as it was."""
         self.take(self.read(path))
 
+    def _columns(
+        self, names: list[str] | None, rewards_MK: npt.NDArray[np.float32]
+    ) -> list[int] | slice | None:
+        """Where a file has the rewards of today's functions; None if it lacks one."""
+        own = self._rewards
+        if own is None or not len(rewards_MK) or names == own:
+            return slice(None)
+        if names is None:
+            return slice(None) if rewards_MK.shape[1] == len(own) else None
+        if len(set(names)) < len(names) or not set(own) <= set(names):
+            return None
+        return [names.index(name) for name in own]
+
     def _strange(self, arrays: Arrays) -> str | None:
         """What in these arrays no run stores, None if nothing."""
         for name in ("prompt_ids", "completion_ids"):
@@ -156,13 +185,26 @@ class RolloutStore:
         rewards_MK = arrays["rewards_MK"]
         if not len(rewards_MK):
             return None
-        if self._num_rewards not in (None, rewards_MK.shape[1]):
-            return f"it has {rewards_MK.shape[1]} rewards a rollout, the trainer has {self._num_rewards}"
         # A reward function may give None, and NaN stands for it; of a success, one has given a number.
         none_MK = np.isnan(rewards_MK)
         if bool(none_MK.all(1).any()) or bool((np.abs(rewards_MK[~none_MK]) > LARGEST).any()):
             return f"a rollout has no reward, or one above {LARGEST:g} in size"
         return None
+
+
+def _misnamed(names: Any, rewards_MK: npt.NDArray[np.float32]) -> str | None:
+    """What is wrong with a file's names of rewards, None if nothing; earlier versions kept none."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in cast("list[Any]", names)):
+        return f"its rewards are called {names!r:.60}"
+    if len(rewards_MK) and len(cast("list[Any]", names)) != rewards_MK.shape[1]:
+        return f"it has {rewards_MK.shape[1]} rewards a rollout, called {names!r:.60}"
+    return None
+
+
+def _named(names: list[str] | None, rewards_MK: npt.NDArray[np.float32]) -> str:
+    return f"of {rewards_MK.shape[1]} functions" if names is None else ", ".join(names)
 
 
 def _misfit(arrays: Arrays) -> str | None:

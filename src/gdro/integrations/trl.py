@@ -23,12 +23,13 @@ from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_card import Card
-from gdro.integrations.trl_checkpoints import STATE_FILE, begin, resolved, written
+from gdro.integrations.trl_checkpoints import STATE_FILE, begin, of_grpo, resolved, written
 from gdro.integrations.trl_config import GDROConfig, settled
 from gdro.integrations.trl_console import Console, check_console, shorten
 from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
-from gdro.integrations.trl_memory import STORE_FILE, TrlMemory
+from gdro.integrations.trl_memory import TrlMemory
+from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys, follow, read_memory, warn_fresh
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of, right_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
@@ -66,7 +67,9 @@ class GDROMixin(Logs, Card):
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps (256 MiB).
         gdro_log: `brief` (default) shows six numbers a line on the console, `full` all of them; trackers
             and `state.log_history` get all either way.
-        **kwargs: Keyword arguments of the trainer.
+        resume_keys: When training is resumed: `exact` (default) demands the data set of the checkpoint,
+            `match` follows the rows that both have, `fresh` takes the weights and starts a new
+        controller. **kwargs: Keyword arguments of the trainer.
 
     Raises:
         UnsupportedError: A feature of the trainer cannot work with planned rollouts, or an argument and
@@ -89,19 +92,22 @@ class GDROMixin(Logs, Card):
         prompt_equal: bool | None = None,
         memory_bytes: int | None = None,
         gdro_log: Console | None = None,
+        resume_keys: ResumeKeys | None = None,
         **kwargs: Any,
     ) -> None:
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         (strategy, strategy_options, difficulty, apply, id_column, prior_column, correct, prompt_equal,
-         memory_bytes, gdro_log) = settled(
+         memory_bytes, gdro_log, resume_keys) = settled(
             config, strategy=strategy, strategy_options=strategy_options, difficulty=difficulty,
             apply=apply, id_column=id_column, prior_column=prior_column, correct=correct,
             prompt_equal=prompt_equal, memory_bytes=memory_bytes, gdro_log=gdro_log,
+            resume_keys=resume_keys,
         )  # fmt: skip
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         check_order(type(self), GDROMixin, GRPOTrainer)
         trl_support.check_arguments(dataset, kwargs, type(self))
         check_console(gdro_log)
+        check_resume_keys(resume_keys)
         made, columns = None, ()
         mean = (config or GRPOConfig).num_generations
         if controller is None:
@@ -114,6 +120,7 @@ class GDROMixin(Logs, Card):
         if controller is not None:
             given = (strategy, strategy_options, difficulty, not apply)
             trl_support.check_controller(controller, self._pool.problem, given, mean)
+        self._gdro_resume_keys = resume_keys
         self._gdro_planning = False
         self._gdro_losses: tuple[Outcome, LossCollector] | None = None
         self._gdro_logps: torch.Tensor | None = None
@@ -283,13 +290,18 @@ class GDROMixin(Logs, Card):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        store = None if self._gdro_memory is None else self._gdro_memory.store
+        folder, keys = Path(checkpoint), self._gdro_resume_keys
+        if keys == "fresh" or of_grpo(folder):
+            warn_fresh(self, folder, keys)
+            self._gdro_open_log()
+            return
+        memory = self._gdro_memory
         # Read and checked before the controller moves: a refused checkpoint changes nothing.
-        remembered = None if store is None else store.read(Path(checkpoint) / STORE_FILE)
+        remembered = [] if memory is None else read_memory(memory.store, folder)
         self._gdro_open_log(resumed=True)
-        self.controller.load(Path(checkpoint) / STATE_FILE)
-        if store is not None and remembered is not None:
-            store.take(remembered)
+        follow(self, folder, keys)
+        if memory is not None:
+            memory.store.take(remembered)
         for ticket in self.controller.open_tickets:
             self.controller.abandon(ticket)  # saved inside its batch, which is generated again
 

@@ -1,4 +1,4 @@
-"""Which of a trainer's checkpoints are whole."""
+"""Which of a trainer's checkpoints are whole, and which are of a plain GRPOTrainer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from zipfile import is_zipfile
 
 from safetensors import SafetensorError
@@ -15,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from gdro.errors import CheckpointError
 
 STATE_FILE = "gdro.npz"
+STORE_FILE = "gdro_memory.npz"
 _ARCHIVES = (".pt", ".pth", ".bin")
 
 
@@ -64,6 +66,7 @@ def begin(folder: Path) -> None:
     stands there from before a crash would keep the mark while its files are replaced one by one.
     """
     (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
+    (folder / STORE_FILE).unlink(missing_ok=True)  # the strategy may have no memory now
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
@@ -96,12 +99,24 @@ def resolved(resume: str | bool | None, output_dir: str | Path) -> str | bool | 
     return newest
 
 
+def of_grpo(folder: Path) -> bool:
+    """Whether a checkpoint is of a trainer without gdro: it has nothing of ours, nor ever logged any."""
+    if any((folder / name).exists() for name in (STATE_FILE, STORE_FILE)):
+        return False
+    history = (_state(folder) or {}).get("log_history", [])
+    return not any(name.startswith("gdro/") for line in history for name in line)
+
+
 def _is_whole(folder: Path) -> bool:
-    state = folder / TRAINER_STATE_NAME
-    if not state.is_file() or not (folder / STATE_FILE).is_file():
-        return False
+    return _state(folder) is not None and ((folder / STATE_FILE).is_file() or of_grpo(folder))
+
+
+def _state(folder: Path) -> dict[str, Any] | None:
+    """The trainer's state of a checkpoint; None if it is missing, or was cut off."""
+    file = folder / TRAINER_STATE_NAME
+    if not file.is_file():
+        return None
     try:
-        json.loads(state.read_text())
-    except ValueError:  # cut off while it was written
-        return False
-    return True
+        return json.loads(file.read_text())
+    except ValueError:
+        return None

@@ -12,6 +12,7 @@ from gdro.difficulty import Difficulty
 from gdro.errors import StrategyError, UnsupportedError
 from gdro.hints import did_you_mean
 from gdro.integrations.trl_console import Console, check_console
+from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys
 
 
 @dataclass
@@ -31,10 +32,11 @@ class GDROConfig(GRPOConfig):
         prompt_equal: Multiply advantages by n_bar/n.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
         gdro_log: `brief` or `full` lines on the console.
+        resume_keys: `exact`, `match` or `fresh`.
 
     Raises:
         StrategyError: `strategy` is no name, or an option of `difficulty` is unknown or out of range.
-        UnsupportedError: `gdro_log` is neither.
+        UnsupportedError: `gdro_log` or `resume_keys` is none of these.
 
     >>> GDROConfig("out", strategy="rollout-gdro", correct=["accuracy", "0.9"], bf16=False).correct
     ['accuracy', 0.9]
@@ -83,6 +85,13 @@ class GDROConfig(GRPOConfig):
     gdro_log: Console = field(
         default="brief", metadata={"help": "Lines on the console: brief (six numbers) or full."}
     )
+    resume_keys: ResumeKeys = field(
+        default="exact",
+        metadata={
+            "help": "Which checkpoints to resume from: exact (of the same data set), match (follow the "
+            "rows that both have), fresh (its weights alone; beliefs start anew)."
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +104,7 @@ class GDROConfig(GRPOConfig):
             self.difficulty = asdict(self.difficulty)
         _difficulty(self.difficulty)
         check_console(self.gdro_log)
+        check_resume_keys(self.resume_keys)
         self.correct = _correct(self.correct)
 
 

@@ -13,14 +13,13 @@ from accelerate.utils import gather_object
 
 from gdro.errors import UnsupportedError
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
+from gdro.integrations.trl_checkpoints import STORE_FILE
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
 from gdro.integrations.trl_recall import LOGPS, replaced, tensors
 from gdro.integrations.trl_score import Replays, Scored
 from gdro.integrations.trl_step import Step
 from gdro.recall import Placed, place
 from gdro.types import IntArray, Problem
-
-STORE_FILE = "gdro_memory.npz"
 
 
 def check_memory(trainer: Any) -> None:
@@ -103,7 +102,7 @@ class TrlMemory:
     def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
         check_memory(trainer)
         vocabulary = trainer.model.config.get_text_config().vocab_size
-        self.store = RolloutStore(problem, max_bytes, vocabulary, len(trainer.reward_funcs))
+        self.store = RolloutStore(problem, max_bytes, vocabulary, trainer.reward_func_names)
         self._trainer = trainer
         self._last: Joining | None = None
         self._rows = 1

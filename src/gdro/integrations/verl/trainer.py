@@ -15,7 +15,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from gdro.controller import Controller
-from gdro.errors import CheckpointError, UnsupportedError
+from gdro.errors import CheckpointError, KeysError, UnsupportedError
 from gdro.integrations.pool import prompt_text, wanted_columns
 from gdro.integrations.verl.options import check_config, options_of
 from gdro.integrations.verl.prompts import prompts_of, table_of
@@ -186,7 +186,10 @@ class GDROTrainer(PPOTrainerSync):
                 f"{folder} has no {STATE_FILE}: it was not written by trainer_mode=gdro; pass "
                 "+gdro.resume=fresh to go on from its weights with a controller that knows nothing yet"
             )
-        self.controller.load(folder / STATE_FILE, keys=self._gdro.resume)
+        try:
+            self.controller.load(folder / STATE_FILE, keys=self._gdro.resume)
+        except KeysError as error:
+            raise CheckpointError(error.said("Pass +gdro.resume=match")) from error
 
 
 def _guard(trainer: type[Any]) -> None:
