@@ -30,6 +30,21 @@ def check_options(seed: int, max_pending: int) -> None:
             raise GdroError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
 
 
+def check_seed(seed: int, option: str, error: type[GdroError] = GdroError) -> None:
+    """Raise unless a seed is one that every generator of random numbers takes.
+
+    Args:
+        seed: The seed.
+        option: What the caller calls it.
+        error: Raised.
+
+    Raises:
+        GdroError: Of the class `error`: negative, or above 2**32 - 1.
+    """
+    if not 0 <= seed < 2**32:
+        raise error(f"{option} is {seed}; it must be at least 0 and at most {2**32 - 1}")
+
+
 def check_parts(strategy: object, difficulty: object) -> None:
     """Raise unless a controller's parts are what they should be, e.g. for a strategy's bare name.
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from gdro import __version__
 from gdro.commands import data, evaluate, report, train, verl
+from gdro.commands.extras import advice, check_packages
 from gdro.commands.parser import Command
 from gdro.commands.train import EPILOG, arms_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
+from gdro.files import check_folder
 from gdro.hints import did_you_mean
 
 
@@ -33,16 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
+        check_packages(arguments)
         return arguments.run(arguments)
     except GdroError as error:
         print(f"gdro: {error}", file=sys.stderr)
-        return 2
     except ImportError as error:
-        extras = {"report": "report", "diagnose": "report", "study": "study", "verl-dry-run": "verl",
-                  "verl-quickstart": "verl,report"}  # fmt: skip
-        extra = "server" if error.name == "openai" else extras.get(arguments.command, "trl")
-        print(f"gdro: {error}; pip install 'gdro[{extra}]'", file=sys.stderr)
-        return 2
+        print(f"gdro: {error}{advice(error, arguments.command)}", file=sys.stderr)
+    except OSError as error:  # a full disk, a folder that may not be written, a file that went away
+        print(f"gdro: {error}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,6 +129,8 @@ def _study(arguments: argparse.Namespace) -> int:
     from gdro.study import load_study, publish, run_study
     from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
 
+    check_folder(arguments.output, "--output")
+    check_folder(arguments.results, "--results")
     study = load_study(arguments.config, arguments.overrides)
     workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     if workers < 1:
@@ -155,6 +158,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     from gdro.simulate import Simulation, simulate
     from gdro.tables import print_summary
 
+    check_folder(arguments.output, "--output")
     names = arguments.strategy or ["uniform", "prompt-gdro", "rollout-gdro"]
     overrides = [*arms_of(names).values(), *arguments.overrides]
     simulation = merge(Simulation, [], overrides, "simulation", GdroError)

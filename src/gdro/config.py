@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -40,12 +41,32 @@ def merge(
             raise error(f"override {override!r} has no '='; write key=value, e.g. seed=1")
     base: Any = OmegaConf.structured(schema)
     try:
-        base = OmegaConf.merge(base, *[OmegaConf.load(str(path)) for path in paths])
+        base = OmegaConf.merge(base, *[read_yaml(path, error) for path in paths])
         return OmegaConf.to_object(OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides))))
     except OmegaConfBaseException as problem:
         raise error(f"{label}: {_explained(problem, base)}") from problem
     except YAMLError as problem:
         raise error(f"{label}: {str(problem).splitlines()[0]}; quote what is no YAML value") from problem
+
+
+def read_yaml(path: Any, error: type[GdroError]) -> Any:
+    """The mapping that a YAML file holds; an empty file is an empty one.
+
+    Raises:
+        GdroError: Of the class `error`: there is no such file, or it holds something else.
+    """
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "no such file"
+        raise error(f"{path}: {what}; pass the path of a YAML file")
+    try:
+        found = OmegaConf.load(str(path))
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as problem:
+        raise error(f"{path} is no YAML file: {str(problem).splitlines()[0]}") from problem
+    except OSError as problem:  # OmegaConf's word for a file that holds a bare number
+        raise error(f"{path} cannot be read as `key: value` lines ({problem})") from problem
+    if not OmegaConf.is_dict(found):
+        raise error(f"{path} holds no mapping; write `key: value` lines")
+    return found
 
 
 def _explained(problem: OmegaConfBaseException, base: Any) -> str:
@@ -56,6 +77,10 @@ def _explained(problem: OmegaConfBaseException, base: Any) -> str:
         base: The configuration without the overrides.
     """
     full = str(problem.full_key or "")
+    if "not a subclass of" in str(problem):  # a section was given a bare value
+        given = str(problem).splitlines()[0].rpartition("value: ")[2]
+        where = full or "a key that has others below it"
+        return f"{where} is {given}; write what is below it, as {full or 'KEY'}.NAME=value"
     above, _, key = full.rpartition(".")
     if isinstance(problem, MissingMandatoryValue):
         around, _, name = above.rpartition(".")

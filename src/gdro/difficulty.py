@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from gdro.categories import Categories
 from gdro.codec import required
 from gdro.counts import Counts, DecayedCounts, WindowedCounts
 from gdro.errors import CheckpointError, StrategyError
+from gdro.hints import hint
+from gdro.kinds import check_kinds
 from gdro.numerics.passk import passk_posterior, passk_unbiased
 from gdro.prior import Prior
 from gdro.types import UNSEEN, FloatArray, IntArray, Problem
@@ -58,7 +61,8 @@ class Difficulty:
     prior_decay: float = 0.995
 
     def __post_init__(self) -> None:
-        edges = tuple(float(e) for e in self.edges)
+        check_kinds("difficulty", vars(self), type(self))
+        edges = _numbers(self.edges)
         object.__setattr__(self, "edges", edges)
         if not edges or any(b <= a for a, b in zip((0.0, *edges), (*edges, 1.0), strict=True)):
             raise StrategyError(f"edges are {edges}; they must increase strictly inside (0, 1)")
@@ -89,6 +93,30 @@ class Difficulty:
     def num_bins(self) -> int:
         """Bins of difficulty, len(edges) + 1; a column multiplies or replaces them."""
         return len(self.edges) + 1
+
+
+def _numbers(edges: Any) -> tuple[float, ...]:
+    many = isinstance(edges, Iterable) and not isinstance(edges, str)
+    found: list[Any] = list(cast("Iterable[Any]", edges)) if many else [None]
+    if not all(isinstance(edge, Real) for edge in found):
+        raise StrategyError(f"edges are {edges!r}; they must be numbers that increase inside (0, 1)")
+    return tuple(float(edge) for edge in found)
+
+
+def difficulty_of(options: Mapping[str, Any]) -> Difficulty:
+    """Difficulty from its options by name, as files and command lines give them.
+
+    Raises:
+        StrategyError: An option is unknown, of another type, or out of range.
+
+    >>> difficulty_of({"k": 4}).k
+    4
+    """
+    known = [f.name for f in fields(Difficulty)]
+    for name in options:
+        if name not in known:
+            raise StrategyError(f"difficulty: unknown option {name!r}{hint(name, known)}")
+    return Difficulty(**options)
 
 
 class DifficultyTracker:

@@ -81,15 +81,16 @@ def example(strategy: Strategy[Any]) -> list[str]:
     rate_N = np.repeat(_RATES, _EACH)
     difficulty_N = 100.0 * (1.0 - rate_N)
     keys = [f"p{i}" for i in range(len(rate_N))]
-    controller = Controller(strategy, Problem(keys, columns={"difficulty": difficulty_N}), seed=0)
+    columns = dict.fromkeys(strategy.columns, difficulty_N)
+    mean, controller = _mean(strategy), Controller(strategy, Problem(keys, columns=columns), seed=0)
     sums = np.zeros((5, len(_RATES)))
     for step in range(_STEPS):
-        counts = _step(controller, rate_N, np.random.default_rng(step))
+        counts = _step(controller, rate_N, mean, np.random.default_rng(step))
         sums += counts if step >= _STEPS // 2 else 0.0
     draws_G, spent_G, kept_G, weight_G, recalls_G = sums
     recalls = strategy.remembers
     head = (
-        f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {_MEAN} rollouts on average, "
+        f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {mean} rollouts on average, "
         f"steps {_STEPS // 2} to {_STEPS}"
     )
     lines = [head, "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"
@@ -103,9 +104,15 @@ def example(strategy: Strategy[Any]) -> list[str]:
     return lines
 
 
-def _step(controller: Controller, rate_N: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _mean(strategy: Strategy[Any]) -> int:
+    """Rollouts a prompt on average: the example's, or the nearest that the strategy's bounds allow."""
+    part: Any = getattr(strategy, "allocator", strategy)
+    return int(min(max(_MEAN, getattr(part, "n_min", _MEAN)), getattr(part, "n_max", _MEAN)))
+
+
+def _step(controller: Controller, rate_N: FloatArray, mean: int, rng: np.random.Generator) -> FloatArray:
     """Draws, rollouts, kept rows, summed weights, replays of a step by class of rate, shape (5, G)."""
-    plan = controller.plan(Request(_PROMPTS, _PROMPTS * _MEAN))
+    plan = controller.plan(Request(_PROMPTS, _PROMPTS * mean))
     outcome = _scored(plan, rate_N, rng)
     while (extension := controller.extend(outcome)) is not None:
         outcome = outcome.joined(_scored(extension, rate_N, rng))

@@ -24,6 +24,47 @@ def write_json(path: Path, data: Any) -> None:
     os.replace(partial, path)
 
 
+def check_folder(path: Path, option: str) -> None:
+    """Raise before any work if a folder cannot be made, or not be written.
+
+    Args:
+        path: The folder; it need not exist.
+        option: What the caller calls it.
+
+    Raises:
+        GdroError: It or a folder above it is a file, or may not be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise GdroError(f"{option} is {path}, which is a file; give the path of a folder")
+    _check_above(path, option)
+
+
+def check_file(path: Path, option: str) -> None:
+    """Raise before any work if a file cannot be written.
+
+    Args:
+        path: The file; it need not exist, nor its folder.
+        option: What the caller calls it.
+
+    Raises:
+        GdroError: It is a folder, is below a file, or may not be written.
+    """
+    if path.is_dir():
+        raise GdroError(f"{option} is {path}, which is a folder; give the path of a file in it")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise GdroError(f"{option} is {path}, which may not be written; give another")
+    _check_above(path.absolute().parent, option, path)
+
+
+def _check_above(path: Path, option: str, shown: Path | None = None) -> None:
+    """Raise unless the nearest folder that exists, at or above a path, can be written."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise GdroError(f"{option} is {shown or path}, and {there} is a file; give another")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise GdroError(f"{option} is {shown or path}, and {there} may not be written; give another")
+
+
 _MADE = ".made-by-gdro"
 
 
@@ -39,6 +80,7 @@ def fresh(folder: Path) -> Path:
     Raises:
         GdroError: It holds something else.
     """
+    check_folder(folder, "--output")
     folder = folder.absolute()
     if (folder / _MADE).exists():
         shutil.rmtree(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 from gdro.compose import ROLES, Part, composed, is_composition, parse, replace_names, term_of
 from gdro.errors import StrategyError
 from gdro.hints import hint
+from gdro.kinds import check_kinds
 from gdro.strategies.names import canonical, list_strategies, preset_of, strategy_class
 from gdro.strategy import Strategy
 
@@ -101,27 +101,8 @@ def _single(name: str, options: Mapping[str, Any]) -> Strategy[Any]:
     for option in options:
         if option not in known:
             raise StrategyError(f"{name}: unknown option {option!r}{hint(option, known)}")
-    _check_types(name, cls, options)
+    check_kinds(name, options, cls)
     return cls(**options)
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "bool": (bool,), "int": (numbers.Integral,), "str": (str,), "float": (numbers.Real,),
-    "float | None": (numbers.Real, type(None)), "int | float": (numbers.Real,),
-}  # fmt: skip
-
-
-def _check_types(name: str, cls: type[Strategy[Any]], options: Mapping[str, Any]) -> None:
-    """Raise before an option of the wrong type meets a comparison."""
-    declared = {f.name: str(f.type) for f in fields(cls)}
-    for option, value in options.items():
-        kinds = _KINDS.get(declared[option])
-        # True is a number in Python, and never meant as one.
-        wrong = kinds is not None and (
-            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
-        )
-        if wrong:
-            raise StrategyError(f"{name}: {option} is {value!r}; allowed: {declared[option]}")
 
 
 _Term = tuple[str, dict[str, Any]] | Strategy[Any]

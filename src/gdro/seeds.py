@@ -58,7 +58,7 @@ def compared(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         spent = {name: float(np.mean([b[name] for _, b in rows])) for name in ("rollouts", "tokens")}
         found[arm] = {
             **level, **spent, "tail": _level([b for _, b in rows], metric),
-            "effect": dataclasses.asdict(paired(_of(rows, lambda a, b: b[metric] / a[metric] - 1.0))),
+            "effect": _relative(rows, metric),
             "easy": dataclasses.asdict(paired(_of(rows, lambda a, b: _easy(b, mean) - _easy(a, mean)))),
             "curves": [b["curves"] for _, b in rows],
         }  # fmt: skip
@@ -66,6 +66,13 @@ def compared(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "recipe": summaries[0]["recipe"], "metric": metric, "control": control,
         "seeds": [s["seed"] for s in summaries], "arms": found,
     }  # fmt: skip
+
+
+def _relative(rows: Any, metric: str) -> dict[str, Any] | None:
+    """Paired relative change; None where the control solved nothing in a seed, so that there is none."""
+    if not all(a[metric] for a, _ in rows):
+        return None
+    return dataclasses.asdict(paired(_of(rows, lambda a, b: b[metric] / a[metric] - 1.0)))
 
 
 def _of(rows: Any, of: Callable[[Any, Any], float]) -> Any:
@@ -96,12 +103,18 @@ def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         control = name == found["control"]
         table.append([
             name, f"{arm[metric]:.3f}",
-            "" if control else f"{effect['mean']:+.1%} ({effect['low']:+.1%} to {effect['high']:+.1%})",
+            "" if control else _change(effect),
             "" if control else f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})",
             "" if arm["tail"] is None else f"{arm['tail']:.3f}", f"{arm['tokens']:,.0f}",
             _ends(arm["curves"], "entropy"), _ends(arm["curves"], "length"),
         ])  # fmt: skip
     return heads, table
+
+
+def _change(effect: dict[str, Any] | None) -> str:
+    if effect is None:
+        return "of 0: undefined"
+    return f"{effect['mean']:+.1%} ({effect['low']:+.1%} to {effect['high']:+.1%})"
 
 
 def _ends(curves: Sequence[dict[str, list[float]]], name: str) -> str:

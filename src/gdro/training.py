@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,22 @@ import torch
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig
 
-from gdro.difficulty import Difficulty
-from gdro.errors import CheckpointError
+from gdro.difficulty import difficulty_of
+from gdro.errors import CheckpointError, GdroError
 from gdro.evaluate import by_slice, by_source, count_successes, metrics
-from gdro.files import write_json
+from gdro.files import check_folder, write_json
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_checkpoints import last_checkpoint
 from gdro.recipes import Arm, Recipe, RecipeError
-from gdro.recipes.checks import check_arms, check_evaluation, check_trl, num_processes
+from gdro.recipes.checks import (
+    check_arms,
+    check_bounds_of,
+    check_evaluation,
+    check_steps,
+    check_task,
+    check_trl,
+    num_processes,
+)
 from gdro.recipes.kept import KEPT, differing, keep
 
 SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
@@ -68,13 +77,22 @@ def run(
     # What is wrong is an error now, not after the base evaluation or the first arms.
     check_evaluation(recipe)
     check_arms(recipe)
+    check_folder(output, "--output")
     trl_config(recipe, output)
     _begin(recipe, output, resume)
+    load = partial(_checked, load)
     base_N = _base(recipe, output, load) if recipe.evaluation.samples else None
     for name, arm in recipe.arms.items():
         if not (output / name / EVAL).exists():
             _train_arm(recipe, arm, output / name, base_N, resume, load)
     return summarise(recipe, output, base_N)
+
+
+def _checked(load: Callable[[Recipe], Any], recipe: Recipe) -> Any:
+    """A recipe's task, of which at least one step can be trained."""
+    task = load(recipe)
+    check_task(recipe, task, trl_config(recipe, Path("unused")))
+    return task
 
 
 def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
@@ -134,18 +152,29 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
     """The trainer's options; `bf16: auto` becomes true where the hardware has bfloat16.
 
     Raises:
-        RecipeError: GRPOConfig does not know an option, or refuses its value.
+        RecipeError: GRPOConfig does not know an option, or refuses its value, or no step would be
+            trained.
     """
+    if "output_dir" in recipe.trl:
+        raise RecipeError(
+            "trl.output_dir is given; every arm has a folder of its own inside of the run's, so leave "
+            "it out and pass --output FOLDER"
+        )
     options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
     if options.get("bf16") == "auto":
-        options["bf16"] = _has_bf16()
+        options |= _automatic_bf16(options)
+    check_bounds_of(options)
     if options.get("gradient_accumulation_steps") == "auto":
         options["gradient_accumulation_steps"] = _accumulation(options)
     check_trl(options, GRPOConfig)
     try:
-        return GRPOConfig(**options)
+        config = GRPOConfig(**options)
     except ValueError as error:
-        raise RecipeError(f"trl options are refused by GRPOConfig: {error}") from error
+        hardware = "use_cpu" in str(error)
+        fix = "; for the CPU give trl.use_cpu=true trl.bf16=auto, or add --dry-run" if hardware else ""
+        raise RecipeError(f"trl options are refused by GRPOConfig: {error}{fix}") from error
+    check_steps(config)
+    return config
 
 
 def _accumulation(options: dict[str, Any]) -> int:
@@ -160,11 +189,19 @@ def _accumulation(options: dict[str, Any]) -> int:
     return rows // held
 
 
-def _has_bf16() -> bool:
+def _automatic_bf16(options: dict[str, Any]) -> dict[str, Any]:
+    """What `bf16: auto` stands for: without an accelerator, GRPOConfig takes bf16 with use_cpu alone."""
+    if options.get("fp16"):
+        return {"bf16": False}
+    on_cpu = options.get("use_cpu") or not torch.accelerator.is_available()
+    return {"bf16": _has_bf16(bool(on_cpu)), **({"use_cpu": True} if on_cpu else {})}
+
+
+def _has_bf16(on_cpu: bool) -> bool:
     """Whether bfloat16 is fast here; a CPU without instructions for it is many times slower."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not on_cpu:
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def evaluate_model(
@@ -217,18 +254,7 @@ def _train_arm(
     load: Callable[[Recipe], Any],
 ) -> None:  # fmt: skip
     task = load(recipe)
-    trainer = GDROTrainer(
-        model=task.model,
-        reward_funcs=task.reward_funcs,
-        args=trl_config(recipe, folder),
-        train_dataset=task.train,
-        processing_class=task.tokenizer,
-        strategy=arm.strategy,
-        strategy_options=arm.options,
-        difficulty=Difficulty(**recipe.difficulty),
-        apply=arm.apply,
-        **asdict(recipe.adapter),
-    )
+    trainer = _trainer(recipe, arm, folder, task)
     start = time.perf_counter()
     checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -246,6 +272,32 @@ def _train_arm(
     if trainer.is_world_process_zero():
         write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy, "curves": curves})
     trainer.accelerator.wait_for_everyone()
+
+
+def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
+    """The trainer of an arm.
+
+    Raises:
+        RecipeError: TRL refuses options that its config took.
+        GdroError: The adapter refuses them.
+    """
+    try:
+        return GDROTrainer(
+            model=task.model,
+            reward_funcs=task.reward_funcs,
+            args=trl_config(recipe, folder),
+            train_dataset=task.train,
+            processing_class=task.tokenizer,
+            strategy=arm.strategy,
+            strategy_options=arm.options,
+            difficulty=difficulty_of(recipe.difficulty),
+            apply=arm.apply,
+            **asdict(recipe.adapter),
+        )
+    except GdroError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"trl options are refused by GRPOTrainer: {error}") from error
 
 
 def _curves(history: list[dict[str, Any]]) -> dict[str, list[float]]:

@@ -38,8 +38,9 @@ def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     again = json.loads((out / "summary.json").read_text())
     assert again["arms"]["grpo"]["pass@8"] == summary["arms"]["grpo"]["pass@8"]
 
-    assert main(["eval", "--model", str(out / "grpo/model"), *SMALL]) == 0
-    assert main(["eval", "--recipe", "quickstart", "--output", str(tmp_path / "base"), *SMALL]) == 0
+    recipe = ["eval", "--recipe", "quickstart"]
+    assert main([*recipe, "--model", str(out / "grpo/model"), *SMALL]) == 0
+    assert main([*recipe, "--output", str(tmp_path / "base"), *SMALL]) == 0
     assert "hardest (base p < .02)" in capsys.readouterr().out
     base = json.loads((tmp_path / "base/eval.json").read_text())
     # The same samples as the run's, and slices by others: none is easy by its own luck.
@@ -87,7 +88,7 @@ def test_unknown_strategy_suggests(command: list[str], capsys: pytest.CaptureFix
 
 def test_missing_run_and_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
-    assert main(["eval", "--model", str(tmp_path / "none")]) == 2
+    assert main(["eval", "--recipe", "quickstart", "--model", str(tmp_path / "none")]) == 2
     assert "no model folder" in capsys.readouterr().err
 
 

@@ -96,8 +96,8 @@ def loaded(recipe: Recipe) -> None:
         ("arms.gdro.strategy=rolout-gdro", "arms.gdro: .*did you mean 'rollout-gdro'"),
         ("arms.gdro.strategy=''", "arms.gdro: unknown strategy ''"),
         ("arms.rollout-gdro.options.n_mn=2", "arms.rollout-gdro: .*'n_mn'"),
-        ("difficulty.kk=2", "difficulty: .*'kk'.*its options: .*edges"),
-        ("difficulty.k=0", "difficulty: "),
+        ("difficulty.kk=2", "difficulty: .*'kk'.*known: .*edges"),
+        ("difficulty.k=0", "difficulty option k is 0"),
     ],
 )
 def test_wrong_values_stop_before_training(override: str, message: str, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_wrong_values_stop_before_training(override: str, message: str, tmp_path
 
 def test_bf16_auto_is_resolved_to_what_the_hardware_has(monkeypatch, tmp_path: Path) -> None:
     for has in (True, False):
-        monkeypatch.setattr("gdro.training._has_bf16", lambda has=has: has)
+        monkeypatch.setattr("gdro.training._has_bf16", lambda on_cpu, has=has: has)
         assert trl_config(load_recipe("smollm2"), tmp_path).bf16 is has
 
 

@@ -32,6 +32,17 @@ def fake(recipe: Recipe, folder: Path) -> dict:
     return {"recipe": recipe.name, "seed": recipe.seed, "base": {"pass@8": 0.1}, "arms": arms}
 
 
+def test_a_control_that_solves_nothing(tmp_path: Path) -> None:
+    def nothing(recipe: Recipe, folder: Path) -> dict:
+        made = fake(recipe, folder)
+        made["arms"]["grpo"]["pass@8"] = 0.0
+        return made
+
+    found = run_seeds(Recipe(name="r", task="t"), [1, 2], tmp_path, nothing)
+    assert found["arms"]["mine"]["effect"] is None
+    assert rows(found)[1][1][2] == "of 0: undefined"
+
+
 def test_effects_are_paired_by_seed(tmp_path: Path) -> None:
     recipe = Recipe(name="r", task="t", arms={"grpo": Arm("uniform"), "mine": Arm("memory")})
     found = run_seeds(recipe, [1, 2, 4], tmp_path, fake)

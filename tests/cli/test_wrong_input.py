@@ -115,7 +115,8 @@ def test_models_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for model in (str(empty), "none/such/model"):
         refused = said([*sets, "--model", model], capsys)
         assert f"cannot load the model {model!r}" in refused
-    assert "cannot load the model" in said(["eval", "--model", str(empty)], capsys)
+    recipe = ["eval", "--recipe", "quickstart", "--model", str(empty)]
+    assert "cannot load the model" in said(recipe, capsys)
     plain = tmp_path / "plain"
     task = chains.load(train_size=2, heldout_size=2)
     task.model.save_pretrained(plain)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.data.presets import PRESETS
+from gdro.files import check_file, check_folder
 
 _EPILOG = f"""\
 sets of the hub: {", ".join(PRESETS)}
@@ -76,6 +77,12 @@ def _data(arguments: argparse.Namespace) -> int:
 
     if arguments.limit is not None and arguments.limit < 1:
         raise DataError(f"--limit is {arguments.limit}; it must be at least 1")
+    if arguments.to_parquet is not None:
+        check_folder(arguments.to_parquet, "--to-parquet")
+    if arguments.to_jsonl is not None:
+        check_file(arguments.to_jsonl, "--to-jsonl")
+    if arguments.style is not None and arguments.to_jsonl is None:
+        raise DataError("--style is of the prompts of --to-jsonl; pass that too, or leave it out")
     if arguments.remove_overlap and not arguments.overlap:
         raise DataError("--remove-overlap needs --overlap SET")
     table, report = load_with_report(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.errors import GdroError
+from gdro.files import check_folder
 
 _EPILOG = """\
 examples:
@@ -101,9 +102,14 @@ def _eval(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         return _compare(arguments)
     if arguments.rest[:1] == ["table"]:
         return _table(arguments)
+    check_folder(arguments.output or Path("runs/eval"), "--output")
     if arguments.data is None:
-        if arguments.model is None and arguments.recipe is None:
-            raise GdroError("gdro eval needs --model FOLDER, or: gdro eval compare A B")
+        if arguments.recipe is None:
+            raise GdroError(
+                "gdro eval needs problems: --data SET (gsm8k, mine.jsonl, ...) with --model, or "
+                "--recipe NAME for a recipe's held-out prompts (quickstart, mine.yaml, ...); or: gdro "
+                "eval compare A B"
+            )
         for name in _OF_SETS:
             if getattr(arguments, name) != parser.get_default(name):
                 raise GdroError(
@@ -115,6 +121,8 @@ def _eval(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         raise GdroError("--data and --recipe were both given; --recipe brings its own prompts")
     if arguments.model is None:
         raise GdroError("gdro eval --data needs --model: a folder, a name on the hub, or a server's")
+    if not arguments.model:
+        raise GdroError("--model is empty; pass a folder, a name on the hub, or a server's")
     return _sets(arguments)
 
 
@@ -236,7 +244,7 @@ def _recipe(arguments: argparse.Namespace) -> int:
     from gdro.recipes import RecipeError, load_recipe
     from gdro.recipes.checks import check_evaluation
 
-    recipe = load_recipe(arguments.recipe or "quickstart", arguments.rest)
+    recipe = load_recipe(arguments.recipe, arguments.rest)
     check_evaluation(recipe)
     if not recipe.evaluation.samples:
         raise RecipeError("evaluation.samples is 0: nothing is sampled; give evaluation.samples=16")
@@ -246,6 +254,8 @@ def _recipe(arguments: argparse.Namespace) -> int:
     from gdro.training import evaluate_model, load_task
 
     task = load_task(recipe)
+    if not len(task.heldout):
+        raise RecipeError(f"recipe {arguments.recipe!r} has no held-out prompt to evaluate on")
     if arguments.model is None:  # slices are by other samples than those that are counted
         few = recipe.evaluation.base_samples
         _, base_N = evaluate_model(recipe, task, task.model, None, few, stream=2)

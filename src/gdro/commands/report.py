@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
+from gdro.checks import check_seed
 from gdro.errors import GdroError
+from gdro.files import check_file, check_folder
 
 _REPORT = """\
 examples:
@@ -69,6 +72,9 @@ def _report(arguments: argparse.Namespace) -> int:
     from gdro.report import write_report
 
     output = arguments.output or arguments.runs[0] / "report.html"
+    if arguments.output is not None:
+        check_file(output, "--output")
+    _check_png(arguments)
     return _shown(write_report(arguments.runs, output, arguments.png), arguments.open)
 
 
@@ -77,6 +83,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     from gdro.report.serve import ReportServer
 
+    if not 0 <= arguments.port < 2**16:
+        raise GdroError(f"--port is {arguments.port}; it must be 0 (a free one) to {2**16 - 1}")
     if arguments.output or arguments.png:
         raise GdroError("--serve writes no files; leave out -o and --png, or --serve")
     missing = next((run for run in arguments.runs if not run.is_dir()), None)
@@ -97,12 +105,24 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     from gdro.report.diagnose import write_diagnosis
     from gdro.report.diagnose.replay import DEFAULT_ARMS
 
+    check_seed(arguments.seed, "--seed")
+    if not math.isfinite(arguments.right_above):
+        raise GdroError(f"--right-above is {arguments.right_above}; it must be a number")
+    if not arguments.data.is_file():
+        raise GdroError(f"{arguments.data} is no file; pass a JSONL file of prompt_id and rewards")
     output = arguments.output or arguments.data.with_suffix(".html")
+    check_file(output, "--output")
+    _check_png(arguments)
     page = write_diagnosis(
         arguments.data, output, threshold=arguments.right_above,
         arms=arguments.strategy or DEFAULT_ARMS, seed=arguments.seed, png_dir=arguments.png,
     )  # fmt: skip
     return _shown(page, arguments.open)
+
+
+def _check_png(arguments: argparse.Namespace) -> None:
+    if arguments.png is not None:
+        check_folder(arguments.png, "--png")
 
 
 def _shown(page: Path, show: bool) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.errors import GdroError
-from gdro.files import fresh
+from gdro.files import check_folder, fresh
 from gdro.registry import make_strategy
 
 EPILOG = """\
@@ -99,6 +99,8 @@ def _train(arguments: argparse.Namespace) -> int:
     # The Trainer's own spelling of an option that every version of TRL in range understands.
     warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
     recipe = _recipe(arguments)
+    seeds = None if arguments.seeds is None else _seeds(arguments.seeds, recipe)
+    check_folder(arguments.output or Path("runs"), "--output")
     if arguments.dry_run:
         return _dry_run(arguments, recipe)
     # Heavy imports wait until a command needs them: help, and what is misspelt, are told at once.
@@ -106,8 +108,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from gdro.training import run
 
     output = arguments.output or Path("runs") / recipe.name
-    if arguments.seeds:
-        return _train_seeds(arguments, recipe, output)
+    if seeds is not None:
+        return _train_seeds(arguments, recipe, seeds, output)
     summary = run(recipe, output, resume=arguments.resume)
     if os.environ.get("RANK", "0") != "0":
         return 0
@@ -158,7 +160,7 @@ def _dry_run(arguments: argparse.Namespace, recipe: Any) -> int:
     from gdro.report import write_report
     from gdro.tables import print_table
 
-    if arguments.seeds or arguments.resume:
+    if arguments.seeds is not None or arguments.resume:
         raise GdroError("--dry-run is one short run; leave out --seeds and --resume")
     folder = fresh(arguments.output or Path("runs/dry-run") / recipe.name)
     made = dry_run(recipe, folder)
@@ -170,17 +172,24 @@ def _dry_run(arguments: argparse.Namespace, recipe: Any) -> int:
     return 0
 
 
-def _train_seeds(arguments: argparse.Namespace, recipe: Any, output: Path) -> int:
+def _seeds(text: str, recipe: Any) -> list[int]:
+    """Seeds of --seeds, whose comparison needs an evaluation of two arms."""
+    from gdro.study.config import parse_seeds
+
+    seeds = parse_seeds(text)
+    if not recipe.evaluation.samples:
+        raise GdroError("--seeds compares evaluations, and evaluation.samples is 0; give it, e.g. 16")
+    return seeds
+
+
+def _train_seeds(arguments: argparse.Namespace, recipe: Any, seeds: list[int], output: Path) -> int:
     from functools import partial
 
     from gdro.seeds import SEEDS, rows, run_seeds
-    from gdro.study.config import parse_seeds
     from gdro.tables import print_table
     from gdro.training import run
 
-    found = run_seeds(
-        recipe, parse_seeds(arguments.seeds), output, partial(run, resume=arguments.resume)
-    )
+    found = run_seeds(recipe, seeds, output, partial(run, resume=arguments.resume))
     print_table(*rows(found))
     print(f"\nresults: {output / SEEDS}")
     return 0

@@ -62,6 +62,11 @@ def _need_verl() -> None:
         )
 
 
+def _check_steps(arguments: argparse.Namespace) -> None:
+    if arguments.steps < 1:
+        raise GdroError(f"--steps is {arguments.steps}; it must be at least 1")
+
+
 def _dry_run(arguments: argparse.Namespace) -> int:
     _need_verl()
     from gdro.dry_run.launch import start
@@ -69,6 +74,9 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     from gdro.dry_run.watch import METRICS, metrics_of, parts, remark, wait
     from gdro.tables import print_table
 
+    _check_steps(arguments)
+    if arguments.answer < 1:
+        raise GdroError(f"--answer is {arguments.answer}; it must be at least 1")
     folder = fresh(arguments.output)
     made = tiny(arguments.overrides, folder, arguments.stub, arguments.steps, arguments.answer)
     print("\n".join(made.notes))
@@ -91,6 +99,7 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     from gdro.report import write_report
     from gdro.tables import print_table
 
+    _check_steps(arguments)
     make_strategy(arguments.strategy)
     folder = fresh(arguments.output)
     overrides = [

@@ -92,8 +92,13 @@ def sources_of(given: Sequence[Mapping[str, Any]], files: Mapping[str, str]) -> 
         DataError: An option is unknown, or `set` is missing.
     """
     found: list[Source] = []
-    for options in given:
-        known = Source.__dataclass_fields__
+    known = Source.__dataclass_fields__
+    for options in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+        if not isinstance(options, Mapping):
+            raise DataError(
+                f"a source is {options!r}; write a list of sources, each with its options, e.g. "
+                "[{set: gsm8k}, {set: mine.jsonl, limit: 1000}]"
+            )
         unknown = sorted(set(options) - set(known))
         if unknown or "set" not in options:
             wrong = f"has {unknown[0]!r}" if unknown else "has no `set`"

@@ -30,6 +30,8 @@ def check_bounds(strategy: Strategy[Any], mean: int, option: str, *, warn: bool 
     wider, lower = f"{part.name}(n_max={3 * mean})", f"{part.name}(n_min=2)"
     if mean > n_max:
         raise StrategyError(f"{bounds}, {option} is {mean}, above n_max; write {wider!r}")
+    if mean < min(2, n_min):
+        raise StrategyError(f"{bounds}, {option} is {mean}; raise {option} (a group has 2 at least)")
     if mean < n_min:
         raise StrategyError(f"{bounds}, {option} is {mean}, below n_min; write {lower!r}")
     if warn and mean in (n_min, n_max):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING
 
-from gdro.config import merge
+from gdro.checks import check_seed
+from gdro.config import merge, read_yaml
 from gdro.errors import GdroError
 from gdro.hints import did_you_mean
 from gdro.registry import text_of
@@ -110,10 +110,15 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: Unknown recipe, key, or a value of the wrong type; names it.
     """
+    if any(override.startswith("base=") for override in overrides or []):
+        raise RecipeError("base is what a recipe's file is based on; write it there, or pass --recipe")
     made = merge(Recipe, _with_bases(_path(recipe)), overrides or [], f"recipe {recipe!r}", RecipeError)
     assert isinstance(made, Recipe)
     for arm in made.arms.values():
         arm.strategy = text_of(arm.strategy)
+    if not re.fullmatch(r"[^/\\.][^/\\]*", made.name):
+        raise RecipeError(f"name is {made.name!r}; it names a folder: no '/', and no '.' in front")
+    check_seed(made.seed, "seed", RecipeError)
     return made
 
 
@@ -132,13 +137,7 @@ def _with_bases(path: Path) -> list[Path]:
 
 
 def _base_of(path: Path) -> str | None:
-    try:
-        raw = OmegaConf.load(str(path))
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as problem:
-        raise RecipeError(f"{path} is no YAML file: {str(problem).splitlines()[0]}") from problem
-    if not OmegaConf.is_dict(raw):
-        raise RecipeError(f"{path} holds no mapping; a recipe is `key: value` lines")
-    return raw.get("base")
+    return read_yaml(path, RecipeError).get("base")
 
 
 def _path(recipe: str) -> Path:
@@ -146,6 +145,12 @@ def _path(recipe: str) -> Path:
         return Path(str(files("gdro.recipes") / f"{recipe}.yaml"))
     if Path(recipe).is_file():
         return Path(recipe)
+    shipped = ", ".join(list_recipes())
+    if recipe and Path(recipe).is_dir():
+        raise RecipeError(f"the recipe {recipe!r} is a folder; pass a YAML file, or a name: {shipped}")
+    if Path(recipe).suffix or len(Path(recipe).parts) > 1:
+        near = did_you_mean(Path(recipe).stem, list_recipes())
+        raise RecipeError(f"no such file: {recipe}{near}; pass a YAML file, or a name: {shipped}")
     guess = did_you_mean(recipe, list_recipes())
     raise RecipeError(
         f"no recipe {recipe!r}{guess}; shipped: {', '.join(list_recipes())}; or pass the path of a YAML "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from gdro.difficulty import Difficulty
+from gdro.checks import check_seed
+from gdro.difficulty import difficulty_of
 from gdro.errors import GdroError
 from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
@@ -27,6 +29,11 @@ def num_processes() -> int:
 def check_evaluation(recipe: Recipe) -> None:
     """Raise a RecipeError if the held-out evaluation cannot be made as it is asked for."""
     options = recipe.evaluation
+    for name, low in (("samples", 0), ("k", 1), ("base_samples", 1), ("batch_size", 1)):
+        if getattr(options, name) < low:
+            raise RecipeError(
+                f"evaluation.{name} is {getattr(options, name)}; it must be at least {low}"
+            )
     if options.samples and min(options.samples, options.base_samples) < options.k:
         raise RecipeError(
             f"evaluation.samples is {options.samples}, base_samples {options.base_samples}; both must "
@@ -47,6 +54,10 @@ def check_arms(recipe: Recipe) -> None:
         )
     mean = recipe.trl.get("num_generations")
     for name, arm in recipe.arms.items():
+        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*", name):
+            raise RecipeError(
+                f"arm {name!r} is the name of a folder; use letters, digits, '-', '_' and '.'"
+            )
         try:
             strategy = named(arm.strategy, arm.options, mean if type(mean) is int else MEAN_ROLLOUTS)
             if type(mean) is int:  # what else it is, is told by `check_trl`
@@ -54,10 +65,9 @@ def check_arms(recipe: Recipe) -> None:
         except (GdroError, TypeError) as problem:
             raise RecipeError(f"arms.{name}: {problem}") from problem
     try:
-        Difficulty(**recipe.difficulty)
-    except (GdroError, TypeError) as problem:
-        known = ", ".join(field.name for field in dataclasses.fields(Difficulty))
-        raise RecipeError(f"difficulty: {problem}; its options: {known}") from problem
+        difficulty_of(recipe.difficulty)
+    except GdroError as problem:
+        raise RecipeError(str(problem)) from problem
 
 
 def check_trl(options: Mapping[str, Any], config: type[Any]) -> None:
@@ -79,6 +89,76 @@ def check_trl(options: Mapping[str, Any], config: type[Any]) -> None:
         if type(value) not in [taken for kind in kinds for taken in _TAKEN[kind]]:
             allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
             raise RecipeError(f"trl.{name} is {value!r}; it must be {allowed}")
+
+
+def check_bounds_of(options: Mapping[str, Any]) -> None:
+    """Raise a RecipeError for a number that the trainer would find wrong after the base evaluation."""
+    least = {"per_device_train_batch_size": 1, "num_generations": 2, "max_completion_length": 1,
+             "num_iterations": 1, "learning_rate": 0}  # fmt: skip
+    for name, low in least.items():
+        value = options.get(name)
+        if isinstance(value, int | float) and value < low:
+            raise RecipeError(f"trl.{name} is {value}; it must be at least {low}")
+    temperature = options.get("temperature")
+    if isinstance(temperature, int | float) and temperature <= 0:
+        raise RecipeError(f"trl.temperature is {temperature}; it must be above 0")
+
+
+def check_steps(config: Any) -> None:
+    """Raise a RecipeError if a GRPOConfig asks for no step, or has a seed that cannot be set."""
+    check_seed(config.seed, "trl.seed", RecipeError)
+    if config.max_steps == 0 or (config.max_steps < 0 and config.num_train_epochs <= 0):
+        name = "max_steps" if config.max_steps == 0 else "num_train_epochs"
+        raise RecipeError(
+            f"trl.{name} is {getattr(config, name)}: no step would be trained; give trl.max_steps=100, "
+            "or trl.num_train_epochs=1 without max_steps"
+        )
+
+
+def check_task(recipe: Recipe, task: Any, config: Any) -> None:
+    """Raise a RecipeError if a task's data cannot make a step, or its tokenizer not its prompts.
+
+    Args:
+        recipe: The job.
+        task: Its `TaskData`.
+        config: Its GRPOConfig.
+    """
+    rows, generations = config.generation_batch_size, config.num_generations
+    prompts, there = rows // generations, len(task.train)
+    if there < prompts:
+        raise RecipeError(
+            f"the task has {there} training prompts, a step needs {prompts} (generation_batch_size "
+            f"{rows} / num_generations {generations}): no step would be trained; give more data, or "
+            "lower trl.generation_batch_size or trl.per_device_train_batch_size"
+        )
+    _check_columns(recipe, task)
+    if recipe.evaluation.samples and not len(task.heldout):
+        raise RecipeError(
+            "the task has no held-out prompt; give it some, or evaluation.samples=0 for no evaluation"
+        )
+    if not isinstance(task.train[0]["prompt"], str) and not task.tokenizer.chat_template:
+        raise RecipeError(
+            "the task's prompts are conversations, and the tokenizer of its model has no chat template; "
+            "take prompts of plain text, as for a base model (gdro.tasks.math: task_options.style=plain)"
+        )
+
+
+def _check_columns(recipe: Recipe, task: Any) -> None:
+    """Raise a RecipeError for a column that an arm needs and the task's rows lack."""
+    there = list(task.train.column_names)
+    adapter = recipe.adapter
+    asked = [("adapter.id_column", adapter.id_column), ("adapter.prior_column", adapter.prior_column)]
+    asked.append(("difficulty.column", recipe.difficulty.get("column")))
+    mean = recipe.trl.get("num_generations")
+    for name, arm in recipe.arms.items():
+        strategy = named(arm.strategy, arm.options, mean if type(mean) is int else MEAN_ROLLOUTS)
+        asked += [(f"arms.{name}", column) for column in strategy.columns]
+    for where, column in asked:
+        if column and column not in there:
+            raise RecipeError(
+                f"{where} needs the column {column!r}{did_you_mean(column, there)}; the task's rows "
+                f"have {', '.join(there)}"
+            )
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from gdro.controller import Controller
-from gdro.difficulty import Difficulty
+from gdro.difficulty import difficulty_of
 from gdro.errors import GdroError
 from gdro.files import write_json
+from gdro.integrations.bounds import check_bounds
 from gdro.registry import named
 from gdro.runlog import RunLog
 from gdro.simulate.population import Population, SimulationError, World
@@ -60,7 +61,8 @@ class Simulation:
 
     def check(self) -> None:
         """Raise SimulationError for a number out of range, before anything is simulated."""
-        for name, low in (("num_steps", 1), ("batch", 1), ("rollouts", 1), ("k", 1), ("delay", 0)):
+        bounds = {"num_steps": 1, "batch": 1, "rollouts": 1, "k": 1, "delay": 0, "seed": 0}
+        for name, low in bounds.items():
             if getattr(self, name) < low:
                 raise SimulationError(f"{name} is {getattr(self, name)}; it must be at least {low}")
         if self.batch > self.population.num_prompts:
@@ -87,7 +89,10 @@ def simulate(simulation: Simulation, output: Path, progress: Any = iter) -> dict
     """
     simulation.check()
     arms = simulation.arms or {"uniform": SimulatedArm("uniform")}
+    difficulty = difficulty_of(simulation.difficulty)
     made = {name: named(arm.strategy, arm.options, simulation.rollouts) for name, arm in arms.items()}
+    for strategy in made.values():
+        check_bounds(strategy, simulation.rollouts, "rollouts", warn=False)
     if (output / "summary.json").exists():
         raise GdroError(f"{output} holds a simulation already; pass another --output, or delete it")
     fresh = _world(simulation)
@@ -98,7 +103,6 @@ def simulate(simulation: Simulation, output: Path, progress: Any = iter) -> dict
         folder = output / name
         log = RunLog(folder / "gdro")
         log.set_aside()
-        difficulty = Difficulty(**simulation.difficulty)
         controller = Controller(strategy, problem, seed=simulation.seed, difficulty=difficulty, log=log)
         world = _world(simulation)
         start = time.perf_counter()

@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from gdro.config import merge
-from gdro.difficulty import Difficulty
+from gdro.difficulty import difficulty_of
+from gdro.integrations.bounds import check_bounds
 from gdro.registry import named, text_of
 from gdro.strategy import Strategy
 from gdro.study.decoder import StudyError
@@ -136,8 +137,9 @@ def _check_arms(study: Study) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise StudyError(f"arm {name!r}: use letters, digits, '-', '_', '+' and '.'")
         _check_groups(study, name, arm)
-        Difficulty(**{**study.difficulty, **arm.difficulty})
-        strategy_of(study, arm)
+        strategy = strategy_of(study, arm)
+        difficulty_of({**study.difficulty, **arm.difficulty})
+        check_bounds(strategy, training_of(study, arm).rollouts, "training.rollouts", warn=False)
         _subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
     if len(study.arms) > 2:
         for kind, strategy in missing_placebos(study).items():

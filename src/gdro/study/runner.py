@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from gdro.controller import Controller
-from gdro.difficulty import Difficulty
+from gdro.difficulty import difficulty_of
 from gdro.runlog import drop_partial_line, read_jsonl
 from gdro.study.config import Study, StudyArm, parse_seeds, strategy_of, training_of, warm_start_path
 from gdro.study.decoder import StudyError, load
@@ -106,7 +106,7 @@ def _world(bed: str, sizes: str, seed: int, num_train: int) -> tuple[Recipe, Wor
 
 def _controller_of(study: Study, arm: StudyArm, seed: int) -> Callable[[Any], Controller]:
     strategy = strategy_of(study, arm)
-    difficulty = Difficulty(**{**study.difficulty, **arm.difficulty})
+    difficulty = difficulty_of({**study.difficulty, **arm.difficulty})
     return lambda problem: Controller(strategy, problem, seed=seed, difficulty=difficulty)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gdro.data.mix import mixed, sources_of
 from gdro.data.presets import PRESETS
 from gdro.data.prompts import BOXED, Style
+from gdro.data.rows import DataError
 from gdro.dry_run.rows import stand_in
 from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
 from gdro.rewards import first_line, math_reward
@@ -58,6 +60,12 @@ def load(
         DataError: A set cannot be loaded, or an option is wrong.
         TaskError: The model cannot be loaded.
     """
+    if style not in get_args(Style):
+        raise DataError(f"style is {style!r}; allowed: {', '.join(get_args(Style))}")
+    if isinstance(heldout, int) and heldout < 1:
+        raise DataError(f"heldout is {heldout}; hold out at least 1 problem, or name sets of them")
+    if not isinstance(getattr(torch, str(dtype), None), torch.dtype):
+        raise TaskError(f"dtype is {dtype!r}; allowed: float32, bfloat16, float16")
     held = heldout if isinstance(heldout, int) else sources_of(heldout, files or {})
     train, held_rows = mixed(sources_of(data, files or {}), held, style, instruction)
     network, tokenizer = _model(model, dtype)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gdro.difficulty import Difficulty
+from gdro.difficulty import Difficulty, difficulty_of
 from gdro.errors import StrategyError, UnsupportedError
 from gdro.integrations.bounds import check_bounds
 from gdro.registry import MEAN_ROLLOUTS, named
@@ -74,7 +74,7 @@ class VerlOptions:
         Raises:
             StrategyError: A name or an option is wrong.
         """
-        return named(self.strategy, self.options, mean_rollouts), Difficulty(**self.difficulty)
+        return named(self.strategy, self.options, mean_rollouts), difficulty_of(self.difficulty)
 
 
 def options_of(config: DictConfig) -> VerlOptions:
