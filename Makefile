@@ -31,7 +31,7 @@ browser:  ## install the Chromium that tests open the report in (Debian, as root
 	command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
 
-quickstart: $(READY)  ## train and compare four arms on the CPU; writes runs/quickstart
+quickstart: $(READY)  ## train and compare five arms on the CPU; writes runs/quickstart
 	$(BIN)/gdro train --recipe quickstart --resume
 
 pictures: quickstart  ## the README's picture of a run, from that run's log

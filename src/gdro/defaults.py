@@ -1,4 +1,4 @@
-"""The strategy for those who name none."""
+"""The strategy for those who name none, and the conditions of strategies with a name of their own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any
 
 from gdro.errors import StrategyError
 from gdro.registry import named
+from gdro.strategies.presets import PRESETS
 from gdro.strategy import Strategy
 
 
 def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
-    """The preset `gdro`: what the headline study confirmed (studies/headline.yaml, docs/results.md).
+    """The preset `gdro`: Rollout-GDRO with a memory of successes (studies/grading.yaml, docs/results.md).
 
-    Thompson draws of prompts near a pass rate of .1, rollouts by their worth from two to twice the mean,
-    advantages of pass@2 within each group, and a memory of successes.
+    It neither selects prompts nor adds weights that a lucky success could profit from, so that it holds
+    where only the final answer is graded. Where the whole work is checked, the preset `gdro-tail` gains
+    more.
 
     Args:
         mean_rollouts: Rollouts a prompt has on average (n_bar, TRL's `num_generations`).
@@ -24,11 +26,25 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
     Raises:
         StrategyError: `mean_rollouts` is below 2.
 
-    >>> default_strategy(4).allocator.n_max
-    8
+    >>> default_strategy(4).allocator.n_max, default_strategy(16).allocator.n_max
+    (12, 32)
     """
     if mean_rollouts < 2:
         raise StrategyError(
             f"mean_rollouts is {mean_rollouts}; a group has at least 2 (one rollout has no advantage)"
         )
     return named("gdro", {}, mean_rollouts)
+
+
+def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
+    """The condition of the preset that a strategy is, however it was written; empty if it has none.
+
+    >>> condition_of(default_strategy(4), 4)
+    ''
+    >>> condition_of(named("gdro-tail", {}, 4), 4)[:39]
+    'only where the whole work is checked, a'
+    """
+    for name, preset in PRESETS.items():
+        if preset.condition and mean_rollouts > 1 and named(name, {}, mean_rollouts) == strategy:
+            return preset.condition
+    return ""

@@ -73,7 +73,7 @@ def place(
                 dead_R = left_R
     anchors = [r for r in weights.recall if r.kind == "anchor" and r.prompt in stored]
     room = min(weights.most_anchors, int(dead_R.sum()) - len(joining))
-    if len(anchors) > room > 0:
+    if weights.anchor_pick == "least" and len(anchors) > room > 0:
         order = least_likely(np.array([r.prompt for r in anchors], np.int64))
         anchors = [anchors[i] for i in order]
     joining += anchors[: max(0, room)]
@@ -82,22 +82,27 @@ def place(
     return Placed(tuple(joining), _shortest(dead_R, outcome)[: len(joining)])
 
 
-def weight_of(
-    prompt_M: IntArray, prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
+def join_weights(
+    replays: Sequence[Recall], prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
 ) -> FloatArray:
-    """Weight of replays in their groups: that of the prompt's last kept row.
+    """Weights of rows with replays behind them: a replay and its group share the replay's factor.
 
     Args:
-        prompt_M: Dataset index of each replay, shape (M,).
-        prompt_R: Of each row, shape (R,).
+        replays: Replays, at most one a prompt; M of them.
+        prompt_R: Dataset index of each row, shape (R,).
         weight_R: Weight of each row, shape (R,).
         keep_R: Rows that are kept, shape (R,).
 
     Returns:
-        Zero where no row of the prompt is kept, shape (M,).
+        Shape (R + M,). A replay weighs what the last kept row of its prompt weighs, zero where none is
+        kept.
     """
-    kept = dict(zip(prompt_R[keep_R].tolist(), weight_R[keep_R].tolist(), strict=True))
-    return np.array([kept.get(prompt, 0.0) for prompt in prompt_M.tolist()], np.float64)
+    factor = {replay.prompt: replay.weight for replay in replays}
+    factor_R = np.array([factor.get(prompt, 1.0) for prompt in prompt_R.tolist()], np.float64)
+    joined_R = weight_R * factor_R
+    kept = dict(zip(prompt_R[keep_R].tolist(), joined_R[keep_R].tolist(), strict=True))
+    weight_M = np.array([kept.get(replay.prompt, 0.0) for replay in replays], np.float64)
+    return np.concatenate([joined_R, weight_M])
 
 
 def _shortest(dead_R: BoolArray, outcome: Outcome) -> IntArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gdro.numerics.ragged import group_statistics
-from gdro.recall import Placed, weight_of
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Weights
+from gdro.recall import Placed, join_weights
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Recall, Weights
 
 _EPS = 1e-4  # as in TRL
 
@@ -38,14 +39,13 @@ class Rows:
         reward_R = np.where(valid_R, outcome.reward_R, np.nan)
         return cls(outcome.prompt_R, reward_R, np.where(keep_R, weights.weight_R, 0.0), counted_R)
 
-    def with_replays(self, prompt_M: IntArray) -> Rows:
-        """With remembered successes of reward one in their groups; each has its group's weight."""
-        weight_M = weight_of(prompt_M, self.prompt_R, self.weight_R, self.weight_R != 0)
-        ones = np.ones(len(prompt_M))
+    def with_replays(self, replays: Sequence[Recall]) -> Rows:
+        """With remembered successes of reward one in their groups, whose weight they share."""
+        prompt_M, ones = np.array([r.prompt for r in replays], np.int64), np.ones(len(replays))
         return Rows(
             np.concatenate([self.prompt_R, prompt_M]),
             np.concatenate([self.reward_R, ones]),
-            np.concatenate([self.weight_R, weight_M]),
+            join_weights(replays, self.prompt_R, self.weight_R, self.weight_R != 0),
             np.concatenate([self.counted_R, ones > 0]),
         )
 
@@ -61,6 +61,5 @@ class Rows:
 
     def advantage_with(self, placed: Placed) -> FloatArray:
         """Advantages with what was recalled behind the rows, shape (R + M,)."""
-        num = len(placed.replays)
-        fixed = np.array([r.advantage or 0.0 for r in placed.recalls[num:]])
-        return np.concatenate([self.with_replays(placed.prompt_M[:num]).advantage_R(), fixed])
+        fixed = np.array([r.advantage or 0.0 for r in placed.recalls[len(placed.replays) :]])
+        return np.concatenate([self.with_replays(placed.replays).advantage_R(), fixed])

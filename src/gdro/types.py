@@ -268,11 +268,13 @@ class Recall:
         kind: `replay` joins the prompt's group of this step, with an ordinary advantage; `anchor`
             stands alone with a fixed one.
         advantage: The fixed advantage of an anchor.
+        weight: Factor on the advantages of a replay and of the group that it joins.
     """
 
     prompt: int
     kind: Literal["replay", "anchor"]
     advantage: float | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,7 +289,9 @@ class Weights:
         remember_R: Rows worth remembering for later steps, shape (R,); None: none.
         recall: Remembered rollouts to bring back, the most wanted first; an adapter puts them in
             the place of rows without gradient, and leaves out those that find no place.
-        most_anchors: Of the anchors in `recall` take this many, the least likely ones now.
+        most_anchors: Most anchors of `recall` that join.
+        anchor_pick: Which of them: `random` takes the first that have a stored rollout, in the order of
+            `recall`, which the strategy drew; `least` the least likely ones under the current policy.
     """
 
     weight_R: FloatArray
@@ -296,3 +300,4 @@ class Weights:
     remember_R: BoolArray | None = None
     recall: tuple[Recall, ...] = ()
     most_anchors: int = 0
+    anchor_pick: Literal["random", "least"] = "random"

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from chaos import simulated
 from chaos.story import Job, Tally, endure
 
-DEFAULT = "mopps(target=0.1) + rollout-gdro(n_max=8) + passk-advantages + memory"
+DEFAULT = "rollout-gdro + memory"
 SIMULATED = (
     DEFAULT,
     "reinforce-ada + prompt-gdro",

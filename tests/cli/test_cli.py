@@ -24,7 +24,7 @@ def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["train", "--recipe", "quickstart", "--output", str(out), *SMALL]
     assert main(arguments) == 0
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["arms"]) == {"grpo", "prompt-gdro", "rollout-gdro", "gdro"}
+    assert set(summary["arms"]) == {"grpo", "prompt-gdro", "rollout-gdro", "gdro", "gdro-tail"}
     for arm in summary["arms"].values():
         assert {"pass@8", "mean@8", "rollouts", "tokens", "seconds"} <= set(arm)
         assert arm["rollouts"] == 6 * 32

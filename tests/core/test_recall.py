@@ -23,7 +23,13 @@ def steps(draw):
     replays = draw(st.permutations(range(PROMPTS)))[: draw(st.integers(0, PROMPTS))]
     anchors = draw(st.permutations(range(10)))[: draw(st.integers(0, 10))]
     recalls = [Recall(p, "replay") for p in replays] + [Recall(p, "anchor", 0.5) for p in anchors]
-    weights = Weights(np.ones(num), kept, recall=tuple(recalls), most_anchors=draw(st.integers(0, 6)))
+    weights = Weights(
+        np.ones(num),
+        kept,
+        recall=tuple(recalls),
+        most_anchors=draw(st.integers(0, 6)),
+        anchor_pick=draw(st.sampled_from(["random", "least"])),
+    )
     prompt_R = np.repeat(np.arange(PROMPTS), ROWS)
     outcome = Outcome(0, prompt_R, np.zeros(num), np.zeros(num, bool), tokens_R=tokens)
     stored = draw(st.sets(st.integers(0, 9)))
@@ -65,7 +71,8 @@ def test_nothing_is_left_out_that_had_a_place(step):
     assert joined == min(len(anchors), weights.most_anchors, len(free) - len(replayed))
     if 0 < joined < len(anchors):
         assert placed is not None
-        assert [r.prompt for r in placed.recalls[-joined:]] == sorted(anchors)[::-1][:joined]
+        order = anchors if weights.anchor_pick == "random" else sorted(anchors)[::-1]
+        assert [r.prompt for r in placed.recalls[-joined:]] == order[:joined]
 
 
 def test_by_hand():
@@ -77,11 +84,24 @@ def test_by_hand():
     )  # fmt: skip
     advantage = np.array([0, 0, -0.7, 0.7, 0, 0])
     recall = (Recall(0, "replay"), Recall(9, "anchor", 0.5), Recall(8, "anchor", 0.5))
-    weights = Weights(np.ones(6), np.ones(6, bool), recall=recall, most_anchors=2)
+    weights = Weights(np.ones(6), np.ones(6, bool), recall=recall, most_anchors=2, anchor_pick="least")
     placed = place(weights, outcome, advantage, np.arange(6), {0, 8, 9}, lambda p: [1, 0])
     assert placed is not None
     assert [(r.kind, r.prompt) for r in placed.recalls] == [("replay", 0), ("anchor", 8)]
     assert placed.row_M.tolist() == [5, 4]
+
+
+def test_random_anchors_need_no_likelihood():
+    outcome = Outcome(0, np.zeros(4, int), np.ones(4), np.ones(4, bool))
+    recall = tuple(Recall(p, "anchor", 0.5) for p in (9, 7, 8))
+    weights = Weights(np.ones(4), np.ones(4, bool), recall=recall, most_anchors=2)
+
+    def never(prompts):
+        raise AssertionError("a forward pass")
+
+    placed = place(weights, outcome, np.zeros(4), np.arange(4), {7, 8, 9}, never)
+    assert placed is not None
+    assert placed.prompt_M.tolist() == [9, 7]
 
 
 def test_replay_needs_a_place_outside_its_own_group():

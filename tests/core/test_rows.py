@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gdro import Outcome, Weights
+from gdro import Outcome, Recall, Weights
 from gdro.rows import Rows
 
 NAN = np.nan
@@ -50,8 +50,19 @@ def test_dropped_rows_with_a_reward_count_in_a_baseline_of_all():
 
 def test_a_replay_has_the_weight_of_a_kept_row_of_its_group():
     made = rows([3, 3, 3, 5], [0.0, 0.0, NAN, NAN], weights=[3.0, 3.0, 3.0, 2.0])
-    joined = made.with_replays(np.array([3, 5]))
+    joined = made.with_replays([Recall(3, "replay"), Recall(5, "replay")])
     assert joined.weight_R.tolist() == [3.0, 3.0, 0.0, 0.0, 3.0, 0.0]
     want = 3.0 * normalised([0.0, 0.0, 1.0])
     assert joined.advantage_R()[[0, 1, 4]] == pytest.approx(want)
     assert joined.advantage_R()[[2, 3]].tolist() == [0.0, 0.0]
+
+
+def test_a_replay_and_its_group_share_the_factor():
+    """Group 3 failed and is replayed at a quarter; group 5 is not replayed and keeps its weight."""
+    made = rows([3, 3, 5, 5], [0.0, 0.0, 0.0, 1.0], weights=[2.0, 2.0, 1.0, 1.0])
+    joined = made.with_replays([Recall(3, "replay", weight=0.25)])
+    assert joined.weight_R.tolist() == [0.5, 0.5, 1.0, 1.0, 0.5]
+    replayed = 0.5 * normalised([0.0, 0.0, 1.0])
+    fresh = normalised([0.0, 1.0])
+    assert joined.advantage_R() == pytest.approx([*replayed[:2], *fresh, replayed[2]])
+    assert replayed.sum() == pytest.approx(0.0, abs=1e-3)

@@ -62,10 +62,12 @@ def group_advantage(rewards, reward):
     return (reward - np.mean(rewards)) / (np.std(rewards, ddof=1) + 1e-4)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.25])
 @pytest.mark.parametrize("options", [{}, {"num_iterations": 2}, {"loss_type": "dr_grpo"}])
-def test_rows_by_hand(options):
+def test_rows_by_hand(options, weight):
     """Latest successes join; rows without gradient go, the shortest first; all else stays."""
-    trainer, batches, seen = spied(f"uniform + {SMALL}", max_steps=16, **options)
+    memory = SMALL.replace("(", f"(replay_weight={weight}, ")
+    trainer, batches, seen = spied(f"uniform + {memory}", max_steps=16, **options)
     trainer.train()
     latest, replays, anchors = {}, 0, 0
     for batch, (step, fresh, joining, generated) in zip(batches, seen, strict=True):
@@ -84,7 +86,7 @@ def test_rows_by_hand(options):
             replayed.add(recall.prompt)
             group = outcome.reward_R[outcome.prompt_R == recall.prompt]
             assert not group.any()
-            want = group_advantage([*group, 1.0], 1.0)
+            want = weight * group_advantage([*group, 1.0], 1.0)
             assert batch["advantages"][row].item() == pytest.approx(want, abs=1e-5)
         dead = (fresh.advantage_R.abs() < 1e-6).numpy() & ~np.isin(outcome.prompt_R, list(replayed))
         assert dead[rows].all()
@@ -94,8 +96,8 @@ def test_rows_by_hand(options):
             assert tokens(batch, row) == tokens(generated, row)
             prompt, reward = outcome.prompt_R[row], outcome.reward_R[row]
             group = outcome.reward_R[outcome.prompt_R == prompt]
-            joined = [*group, 1.0] if prompt in replayed else group
-            want = group_advantage(joined, reward)
+            joined, factor = ([*group, 1.0], weight) if prompt in replayed else (group, 1.0)
+            want = factor * group_advantage(joined, reward)
             assert batch["advantages"][row].item() == pytest.approx(want, abs=1e-5)
         for row in np.flatnonzero(outcome.correct_R):
             latest[int(outcome.prompt_R[row])] = tokens(generated, row)
@@ -107,8 +109,8 @@ def test_rows_by_hand(options):
 
 
 def test_anchors_are_the_least_likely_candidates():
-    trainer, _, seen = spied("uniform + memory(replay=False, anchors=2, candidates=8, anchor_rate=0.0)",
-                             max_steps=10, learning_rate=0.1)  # fmt: skip
+    memory = "memory(replay=False, anchors=2, candidates=8, anchor_rate=0.0, anchor_pick=least)"
+    trainer, _, seen = spied(f"uniform + {memory}", max_steps=10, learning_rate=0.1)
     place = trainer._gdro_memory._least_likely
     asked = []
 
@@ -131,6 +133,23 @@ def test_anchors_are_the_least_likely_candidates():
     trainer.train()
     assert max(asked) > 3
     assert all(j is None or len(j.rollouts) <= 2 for _, _, j, _ in seen)
+
+
+def test_random_anchors_take_no_forward_pass():
+    memory = "memory(replay=False, anchors=2, candidates=8, anchor_rate=0.0)"
+    trainer, _, seen = spied(f"uniform + {memory}", max_steps=10)
+
+    def never(prompt_M):
+        raise AssertionError("random anchors were ranked")
+
+    trainer._gdro_memory._least_likely = never
+    trainer.train()
+    joined = [joining for _, _, joining, _ in seen if joining is not None]
+    assert joined
+    for step, _, joining, _ in seen:
+        if joining is not None:
+            asked = [r.prompt for r in step.weights.recall]
+            assert [r.prompt for r in joining.placed.recalls] == asked[: len(joining.rollouts)]
 
 
 @pytest.mark.parametrize("options", [{}, {"scale_rewards": "batch"}, {"prompt_equal": True}])

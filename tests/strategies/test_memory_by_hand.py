@@ -33,7 +33,7 @@ def test_replays_are_failed_prompts_with_a_stored_success():
     c = made("memory", anchors=0)
     weighed(c, {0: 1, 1: 0, 2: 1}, [0, 1, 2])
     weights = weighed(c, {0: 0, 1: 0, 2: 3}, [0, 1, 2])
-    assert weights.recall == (Recall(0, "replay"),)
+    assert weights.recall == (Recall(0, "replay", weight=0.25),)
     assert c.strategy.metrics(c._state)["memory_share"] == pytest.approx(2 / 12)
 
 
@@ -85,6 +85,15 @@ def test_candidates_are_bounded_and_the_same_for_a_seed():
     assert asked(0) != asked(1)
 
 
+@pytest.mark.parametrize("pick", ["random", "least"])
+def test_options_reach_the_adapter_through_a_composition(pick):
+    c = made(f"uniform + memory(anchor_pick={pick}, replay_weight=.5)")
+    weighed(c, {0: 1, 1: 4}, [0, 1])
+    weights = weighed(c, {0: 0, 1: 4}, [0, 1])
+    assert weights.anchor_pick == pick
+    assert [r.weight for r in weights.recall if r.kind == "replay"] == [0.5]
+
+
 @pytest.mark.parametrize(
     ("anchors", "candidates", "most", "asked"),
     [(0.5, 1, 4, 4), (0.25, 0.75, 2, 6), (0.13, 0.0, 2, 2), (0, 9, 0, 0), (0.0, 0.5, 0, 0)],
@@ -116,6 +125,7 @@ def test_memory_leaves_selection_and_allocation_alone():
 @pytest.mark.parametrize(
     "options",
     [
+        {"replay_weight": 0.0}, {"replay_weight": 1.5}, {"anchor_pick": "best"},
         {"anchors": -1}, {"anchors": 1.5}, {"candidates": 2.5}, {"anchor_rate": 1.5},
         {"anchor_advantage": 0.0}, {"max_age": -1}, {"max_misses": -1}, {"amplify": -0.1},
     ],

@@ -21,7 +21,7 @@ import helpers as h
 from gdro import checkpoint
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 
-DEFAULT = "mopps(target=0.1) + rollout-gdro(n_max=8) + passk-advantages + memory"
+DEFAULT = "rollout-gdro + memory"
 PASSK = "learning-progress + rollout-gdro + passk-advantages"
 # Strategy, and tracker of difficulty.
 CASES = (

@@ -220,7 +220,7 @@ def test_memory_of_plans_in_flight_is_bounded():
     assert sum(saved) <= 7 * (16 * 48 + 10 * 8 + 64)
 
 
-DEFAULT = "mopps(target=0.1) + rollout-gdro(n_max=8) + passk-advantages + memory"
+DEFAULT = "rollout-gdro + memory"
 
 
 @pytest.mark.parametrize("size", [(16, 64), (256, 1024), (256, 1536)])

@@ -16,7 +16,7 @@ from gdro.registry import make_strategy
 
 EPILOG = """\
 examples:
-  gdro train --recipe quickstart                         four arms on a CPU, in minutes
+  gdro train --recipe quickstart                         five arms on a CPU, in minutes
   gdro train --recipe quickstart --strategy joint        one arm with another strategy
   gdro train --recipe quickstart trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2
   gdro train --recipe quickstart --resume                go on after a crash
@@ -29,7 +29,7 @@ examples:
 """
 _EXAMPLES = """\
 examples:
-  gdro train                                             the quickstart: four arms on a CPU, in minutes
+  gdro train                                             the quickstart: five arms on a CPU, in minutes
   gdro train --recipe quickstart --strategy joint --strategy "mopps + dapo"
   gdro train trl.learning_rate=3e-4 arms.prompt-gdro.options.eta=2 --output runs/mine
   gdro train --recipe quickstart --resume                go on after a crash, with the same recipe

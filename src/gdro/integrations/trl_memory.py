@@ -79,7 +79,7 @@ class Joining:
         if not num:
             return None
         rewards_MK = np.stack([r.rewards_K for r in self.rollouts[:num]])
-        return Replays(self.placed.prompt_M[:num], rewards_MK)
+        return Replays(self.placed.replays, rewards_MK)
 
     @property
     def tokens(self) -> int:

@@ -10,8 +10,8 @@ import torch
 
 from gdro.integrations.trl_advantages import Ragged, advantages, total_rewards
 from gdro.integrations.trl_support import Correct
-from gdro.recall import weight_of
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+from gdro.recall import join_weights
+from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Recall, Weights
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Replays:
     """Remembered rollouts that join the groups of their prompts.
 
     Attributes:
-        prompt_M: Dataset index of each, among the outcome's prompts, each once, shape (M,).
+        recalls: M replays, their prompts among the outcome's, each once.
         rewards_MK: What the K reward functions gave, shape (M, K).
     """
 
-    prompt_M: IntArray
+    recalls: tuple[Recall, ...]
     rewards_MK: npt.NDArray[np.float32]
 
 
@@ -130,7 +130,7 @@ def score(
     device, num_rows = rewards_RK.device, len(outcome.prompt_R)
     prompt_R, weight_R, kept_R = outcome.prompt_R, weights.weight_R, weights.keep_R
     if replays is not None:
-        prompt_R, weight_R, kept_R = _joined(replays.prompt_M, prompt_R, weight_R, kept_R)
+        prompt_R, weight_R, kept_R = _joined(replays.recalls, prompt_R, weight_R, kept_R)
         joining = torch.as_tensor(replays.rewards_MK, device=device, dtype=rewards_RK.dtype)
         rewards_RK = torch.cat([rewards_RK, joining])
     keep_R = torch.as_tensor(kept_R, device=device)
@@ -152,11 +152,11 @@ def score(
 
 
 def _joined(
-    prompt_M: IntArray, prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
+    recalls: tuple[Recall, ...], prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     """Prompts, weights and keeps with those of replays behind them."""
     return (
-        np.concatenate([prompt_R, prompt_M]),
-        np.concatenate([weight_R, weight_of(prompt_M, prompt_R, weight_R, keep_R)]),
-        np.concatenate([keep_R, np.ones(len(prompt_M), bool)]),
+        np.concatenate([prompt_R, np.array([r.prompt for r in recalls], np.int64)]),
+        join_weights(recalls, prompt_R, weight_R, keep_R),
+        np.concatenate([keep_R, np.ones(len(recalls), bool)]),
     )

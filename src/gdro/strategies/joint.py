@@ -169,9 +169,13 @@ class Joint(Strategy[JointState]):
             return weights
         recalled = memory.weigh(state.remember, belief, groups)
         return replace(
-            weights, weight_R=weights.weight_R * recalled.weight_R, remember_R=recalled.remember_R,
-            recall=recalled.recall, most_anchors=recalled.most_anchors,
-        )  # fmt: skip
+            weights,
+            weight_R=weights.weight_R * recalled.weight_R,
+            remember_R=recalled.remember_R,
+            recall=recalled.recall,
+            most_anchors=recalled.most_anchors,
+            anchor_pick=recalled.anchor_pick,
+        )
 
     def _weighed(self, state: JointState, belief: Belief, groups: Groups) -> Weights:
         extender = self._part("extend")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.strategy import Strategy, require
 from gdro.types import BoolArray, FloatArray, IntArray, Recall, Weights
+
+AnchorPick = Literal["random", "least"]
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,24 @@ class Memory(Strategy[Stored]):
     """Remember the latest success of each prompt, and bring it back.
 
     Success replay: a group that came out all wrong gets its prompt's stored success as one more row,
-    with ordinary advantages over n + 1 rows. Anchors: of `candidates` random stored successes of
-    prompts with pass rate above `anchor_rate`, the `anchors` least likely under the current policy
-    join with a fixed advantage, so that easy prompts are not forgotten. Recalled rows take the place
-    of rows without gradient: the number of rows stays constant, and where there is no such row nothing
-    is recalled. Beliefs learn from fresh rollouts only.
+    with advantages over n + 1 rows times `replay_weight`. Anchors: `anchors` stored successes of
+    prompts with pass rate above `anchor_rate` join with a fixed advantage, so that easy prompts are
+    not forgotten. Recalled rows take the place of rows without gradient: the number of rows stays
+    constant, and where there is no such row nothing is recalled. Beliefs learn from fresh rollouts only.
+
+    Where only the final answer is graded, some successes are lucky: their work is wrong. The only
+    success of a prompt that keeps failing, and the least likely success of any prompt, are mostly of
+    that kind, which is why replays weigh a quarter and anchors are drawn at random by default. Where the
+    whole work is graded, `replay_weight=1, anchor_pick="least"` learns faster (docs/results.md).
 
     Args:
         replay: Whether to replay.
+        replay_weight: Factor on the advantages of a replay and of the failed group that it joins.
         anchors: Most anchors of a step: a whole number of them, or below 1 a share of the step's
             rollouts; 0 for none.
-        candidates: Stored successes among which the least likely are found, by one forward pass; a
-            number or a share likewise.
+        anchor_pick: Which stored successes become anchors: `random` ones, or of `candidates` random
+            ones those `least` likely under the current policy, which takes a forward pass over them.
+        candidates: Stored successes that are drawn for anchors; a number or a share likewise.
         anchor_rate: Pass rate above which a prompt's success may be an anchor.
         anchor_advantage: Advantage of an anchor.
         max_age: Plans after which a stored success is no longer used; 0: never too old.
@@ -62,10 +70,12 @@ class Memory(Strategy[Stored]):
     name: ClassVar[str] = "memory"
     changes: ClassVar[str] = "rows without gradient make room for remembered successes"
     source: ClassVar[str] = "gdro, docs/memory.md"
-    cost: ClassVar[str] = "one forward pass over the candidates, if anchors are on"
+    cost: ClassVar[str] = "with anchor_pick=least one forward pass over the candidates"
 
     replay: bool = True
+    replay_weight: float = 0.25
     anchors: int | float = 0.125
+    anchor_pick: AnchorPick = "random"
     candidates: int | float = 0.5
     anchor_rate: float = 0.3
     anchor_advantage: float = 0.5
@@ -75,6 +85,12 @@ class Memory(Strategy[Stored]):
 
     def __post_init__(self) -> None:
         checks = {
+            "replay_weight": (0 < self.replay_weight <= 1, self.replay_weight, "above 0, at most 1"),
+            "anchor_pick": (
+                self.anchor_pick in get_args(AnchorPick),
+                self.anchor_pick,
+                ", ".join(get_args(AnchorPick)),
+            ),
             "anchors": (_amount(self.anchors), self.anchors, AMOUNT),
             "candidates": (_amount(self.candidates), self.candidates, AMOUNT),
             "anchor_rate": (0 <= self.anchor_rate <= 1, self.anchor_rate, "0 to 1"),
@@ -111,7 +127,14 @@ class Memory(Strategy[Stored]):
         usable_N = self._usable(state)
         most = _count(self.anchors, groups)
         recall = (*self._replays(usable_N, groups), *self._anchors(most, usable_N, belief, groups))
-        return Weights(weight_R, plain.keep_R, remember_R=right_R, recall=recall, most_anchors=most)
+        return Weights(
+            weight_R,
+            plain.keep_R,
+            remember_R=right_R,
+            recall=recall,
+            most_anchors=most,
+            anchor_pick=self.anchor_pick,
+        )
 
     def update(self, state: Stored, belief: Belief, groups: Groups) -> Stored:
         """Note the prompts that had a success."""
@@ -140,7 +163,8 @@ class Memory(Strategy[Stored]):
         if not self.replay:
             return []
         failed_P = groups.scored_P & (groups.successes_P == 0) & usable_N[groups.plan.prompt_P]
-        return [Recall(int(prompt), "replay") for prompt in groups.plan.prompt_P[failed_P]]
+        failed = groups.plan.prompt_P[failed_P]
+        return [Recall(int(prompt), "replay", weight=self.replay_weight) for prompt in failed]
 
     def _anchors(self, most: int, usable_N: BoolArray, belief: Belief, groups: Groups) -> list[Recall]:
         stored = np.flatnonzero(usable_N) if most else np.zeros(0, np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ALIASES = {"grpo": "uniform"}
+_PAPER_MAX = 12
 
 
 @dataclass(frozen=True)
@@ -12,12 +13,15 @@ class Preset:
     """A composition with a name.
 
     Attributes:
-        text: The composition; `{n_max}` in it is twice the mean number of rollouts of a prompt.
-        note: What it is for, and its condition if it has one, in one line.
+        text: The composition; `{n_max}` in it is twice the mean number of rollouts of a prompt, `{wide}`
+            the same but at least the paper's 12.
+        note: What it is for, in one line.
+        condition: When it may be used, in words; empty: always.
     """
 
     text: str
     note: str
+    condition: str = ""
 
     def written(self, mean_rollouts: int) -> str:
         """The composition for a trainer that gives a prompt so many rollouts on average (n_bar).
@@ -25,12 +29,20 @@ class Preset:
         >>> Preset("rollout-gdro(n_max={n_max}) + memory", "").written(4)
         'rollout-gdro(n_max=8) + memory'
         """
-        return self.text.format(n_max=2 * mean_rollouts)
+        n_max = 2 * mean_rollouts
+        return self.text.format(n_max=n_max, wide=max(_PAPER_MAX, n_max))
 
 
 PRESETS = {
     "gdro": Preset(
-        "mopps(target=0.1) + rollout-gdro(n_max={n_max}) + passk-advantages + memory",
+        "rollout-gdro(n_max={wide}) + memory",
         "the default: what trains where no strategy is named (gdro.default_strategy)",
+    ),
+    "gdro-tail": Preset(
+        "mopps(target=0.1) + rollout-gdro(n_max={n_max}) + passk-advantages + "
+        "memory(replay_weight=1, anchor_pick=least)",
+        "the strongest on a hard tail: draws prompts near a pass rate of .1 and weighs pass@2",
+        "only where the whole work is checked, as in proofs, programs with full tests and exact outputs; "
+        "where a lucky final answer counts as right, mean accuracy falls",
     ),
 }
