@@ -32,6 +32,18 @@ class Spent:
     trained: int = 0
 
 
+@dataclass
+class Luck:
+    """Successes, and those of them whose work is wrong: fresh ones, and what the memory brought back."""
+
+    fresh: int = 0
+    fresh_wrong: int = 0
+    replays: int = 0
+    replays_wrong: int = 0
+    anchors: int = 0
+    anchors_wrong: int = 0
+
+
 class Run:
     """One arm on one world.
 
@@ -51,8 +63,9 @@ class Run:
         self.controller, self.world, self.model = controller, world, model
         self.learner = Learner(model, training, seed)
         self.training, self.recipe, self.seed = training, recipe, seed
-        self.spent = Spent()
+        self.spent, self.luck = Spent(), Luck()
         self._store: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._lucky: set[int] = set()  # prompts whose stored success has wrong work
         self._epochs = self._offers()
 
     def step(self, number: int) -> None:
@@ -79,7 +92,12 @@ class Run:
         """Mean and unbiased pass@8 of each held-out problem, shapes (H,)."""
         world, start = self.world, self.world.num_train
         found = successes(
-            self.model, world.prompt_NW[start:], world.answer_NG[start:], samples, 7_000_003 + self.seed
+            self.model,
+            world.prompt_NW[start:],
+            world.answer_NG[start:],
+            samples,
+            7_000_003 + self.seed,
+            world.grader,
         )
         return found / samples, passk_unbiased(found, np.full(len(found), samples), K)
 
@@ -94,6 +112,7 @@ class Run:
             advantage = rows.advantage_with(placed)
             stored = [self._store[prompt] for prompt in placed.prompt_M.tolist()]
             tokens, mask = (torch.stack(part) for part in zip(*stored, strict=True))
+            self._count_recalled(placed)
             with torch.no_grad():
                 logp = self.model.logp(tokens) * mask
             rollouts = rollouts.joined(Rollouts(tokens, logp, mask))
@@ -106,11 +125,30 @@ class Run:
         loss_R, trained = self.learner.update(rollouts, prompt_R, advantage, base_R, num_rows)
         self.spent.trained += trained
         # After the update, so that what joined is never this step's own.
-        if weights.remember_R is not None:
-            for row in np.flatnonzero(weights.remember_R):
-                kept = rollouts.tokens_RT[row].clone(), rollouts.mask_RG[row].clone()
-                self._store[int(outcome.prompt_R[row])] = kept
+        self._remember(outcome, weights, rollouts)
         return loss_R, recalled
+
+    def _remember(self, outcome: Outcome, weights: Weights, rollouts: Rollouts) -> None:
+        """Store the latest success of each prompt, and count the successes whose work is wrong."""
+        num, start = len(outcome.prompt_R), self.model.shape.prompt
+        work = self.world.work_NG[torch.from_numpy(outcome.prompt_R.copy())]
+        wrong_R = ~(rollouts.tokens_RT[:num, start:] == work).all(1).numpy()
+        self.luck.fresh += int(outcome.correct_R.sum())
+        self.luck.fresh_wrong += int((outcome.correct_R & wrong_R).sum())
+        if weights.remember_R is None:
+            return
+        for row in np.flatnonzero(weights.remember_R):
+            prompt = int(outcome.prompt_R[row])
+            self._store[prompt] = rollouts.tokens_RT[row].clone(), rollouts.mask_RG[row].clone()
+            (self._lucky.add if wrong_R[row] else self._lucky.discard)(prompt)
+
+    def _count_recalled(self, placed: Placed) -> None:
+        wrong = [recall.prompt in self._lucky for recall in placed.recalls]
+        num = len(placed.replays)
+        self.luck.replays += num
+        self.luck.replays_wrong += sum(wrong[:num])
+        self.luck.anchors += len(wrong) - num
+        self.luck.anchors_wrong += sum(wrong[num:])
 
     def _placed(self, outcome: Outcome, weights: Weights, advantage_R: FloatArray) -> Placed | None:
         if not weights.recall:
@@ -134,7 +172,7 @@ class Run:
     def _score(self, plan: Plan | Extension, rollouts: Rollouts, number: int) -> Outcome:
         given = rollouts.tokens_RT[:, self.model.shape.prompt :]
         answer = self.world.answer_NG[torch.from_numpy(plan.prompt_R.copy())]
-        right_R = (given == answer).all(1).numpy()
+        right_R = self.world.grader.right(given, answer).numpy()
         noise = self.recipe.variant.verifier_noise
         if noise:
             extra = plan.round if isinstance(plan, Extension) else 0
@@ -194,10 +232,15 @@ def run(
     mean_H, pass_H = made.evaluate(recipe.sizes.samples)
     curve.append(_point(made, training.num_steps, mean_H, pass_H))
     return {
-        **_sliced(world.base_H, mean_H, pass_H), **vars(made.spent), "curve": curve,
-        "recalled": made.controller.ledger.recalled, "discarded": made.controller.ledger.discarded,
-        "digest": made.controller.digest(), "seconds": time.perf_counter() - start,
-    }  # fmt: skip
+        **_sliced(world.base_H, mean_H, pass_H),
+        **vars(made.spent),
+        "curve": curve,
+        "recalled": made.controller.ledger.recalled,
+        "discarded": made.controller.ledger.discarded,
+        "luck": vars(made.luck),
+        "digest": made.controller.digest(),
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def _points(training: Training) -> set[int]:

@@ -15,9 +15,24 @@ from gdro.types import FloatArray
 Record = dict[str, Any]
 Cell = dict[int, Record]
 
-_HEADS = ("arm", "testbed", "pass@8", "change, equal rollouts", "Holm p", "equal tokens generated",
-          "equal tokens in all", "easy mean@8, points", "worst slice, mean@8 points", "tail pass@8",
-          "wins", "tokens", "trained")  # fmt: skip
+_HEADS = (
+    "arm",
+    "testbed",
+    "pass@8",
+    "pass@8 change, equal rollouts",
+    "mean@8",
+    "mean@8 change, equal rollouts",
+    "Holm p",
+    "equal tokens generated",
+    "equal tokens in all",
+    "easy mean@8, points",
+    "worst slice, mean@8 points",
+    "tail pass@8",
+    "wins",
+    "wrong work: fresh / replays / anchors",
+    "tokens",
+    "trained",
+)
 
 
 def cells(records: Sequence[Record]) -> dict[str, dict[str, Cell]]:
@@ -94,7 +109,7 @@ def _compared(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
         "wins": rel.wins, "seeds": [a["seed"] for a, _ in pairs],
         "equal_tokens": asdict(_effect(pairs, lambda a, b: _equal(a, b, ("tokens",)))),
         "equal_all_tokens": asdict(_effect(pairs, lambda a, b: _equal(a, b, ("tokens", "trained")))),
-        "mean8_rel": asdict(_effect(pairs, lambda a, b: b["mean8"] / a["mean8"] - 1.0)),
+        "mean8_rel": asdict(_effect(pairs, _relative_mean)),
         "mean8_easy_delta": _mean(pairs, lambda a, b: _difference(a, b, "easy_mean8")),
         "easy": asdict(_effect(pairs, lambda a, b: _difference(a, b, "easy_mean8"))),
         "tail_pass8_rel": _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8")),
@@ -120,6 +135,7 @@ def _overall(pairs_by_bed: Mapping[str, list[tuple[Record, Record]]]) -> dict[st
         "wins": rel.wins, "seeds": sorted(by_seed),
         "equal_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens",)))),
         "equal_all_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens", "trained")))),
+        "mean8_rel": asdict(over(_relative_mean)),
         "mean8_easy_delta": easy.mean, "easy": asdict(easy),
         "worst_slice_mean8": _worst_slice(list(by_seed.values())),
         **_level([b for pairs in pairs_by_bed.values() for _, b in pairs]),
@@ -129,7 +145,18 @@ def _overall(pairs_by_bed: Mapping[str, list[tuple[Record, Record]]]) -> dict[st
 def _level(records: list[Record]) -> dict[str, float]:
     """Means over runs."""
     names = ("pass8", "mean8", "rollouts", "tokens", "trained", "discarded", "recalled", "tail_share")
-    return {name: float(np.mean([r[name] for r in records])) for name in names}
+    return {name: float(np.mean([r[name] for r in records])) for name in names} | _luck(records)
+
+
+def _luck(records: list[Record]) -> dict[str, float]:
+    """Shares of successes with wrong work, fresh and recalled; of kinds that records counted and had."""
+    counted = [record["luck"] for record in records if "luck" in record]
+    totals = {kind: sum(luck[kind] for luck in counted) for kind in ("fresh", "replays", "anchors")}
+    return {
+        f"{kind}_luck": sum(luck[f"{kind}_wrong"] for luck in counted) / total
+        for kind, total in totals.items()
+        if total
+    }
 
 
 def _effect(pairs: list[tuple[Record, Record]], of: Callable[[Record, Record], float]) -> Effect:
@@ -140,12 +167,17 @@ def _mean(pairs: list[tuple[Record, Record]], of: Callable[[Record, Record], flo
     return float(np.mean([of(a, b) for a, b in pairs]))
 
 
-def _relative(control: Record, arm: Record) -> float:
+def _relative(control: Record, arm: Record, metric: str = "pass8") -> float:
     """Change of pass@8 at equal rollouts; where discarded ones make them differ, curves are read."""
     budget = min(control["rollouts"], arm["rollouts"])
     if control["rollouts"] == arm["rollouts"]:
-        return arm["pass8"] / control["pass8"] - 1.0
-    return _at(arm, ("rollouts",), budget) / _at(control, ("rollouts",), budget) - 1.0
+        return arm[metric] / control[metric] - 1.0
+    spent = ("rollouts",)
+    return _at(arm, spent, budget, metric) / _at(control, spent, budget, metric) - 1.0
+
+
+def _relative_mean(control: Record, arm: Record) -> float:
+    return _relative(control, arm, "mean8")
 
 
 def _equal(control: Record, arm: Record, spent: tuple[str, ...]) -> float:
@@ -154,10 +186,10 @@ def _equal(control: Record, arm: Record, spent: tuple[str, ...]) -> float:
     return _at(arm, spent, budget) / _at(control, spent, budget) - 1.0
 
 
-def _at(record: Record, spent: tuple[str, ...], budget: float) -> float:
+def _at(record: Record, spent: tuple[str, ...], budget: float, metric: str = "pass8") -> float:
     points = record["curve"]
     used: FloatArray = np.array([sum(p[name] for name in spent) for p in points], np.float64)
-    return at_budget(used.tolist(), [p["pass8"] for p in points], budget)
+    return at_budget(used.tolist(), [p[metric] for p in points], budget)
 
 
 def _difference(control: Record, arm: Record, name: str) -> float:
@@ -208,22 +240,28 @@ def table(summary: dict[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows of the study's table."""
     rows: list[list[str]] = []
     for bed, level in summary["control_by_testbed"].items():
-        blank = [""] * 8
-        rows.append([summary["control"], bed, f"{level['pass8']:.3f}", *blank,
-                     f"{level['tokens']:,.0f}", f"{level['trained']:,.0f}"])  # fmt: skip
+        first = [summary["control"], bed, f"{level['pass8']:.3f}", "", f"{level['mean8']:.3f}"]
+        last = [_luck_cell(level), f"{level['tokens']:,.0f}", f"{level['trained']:,.0f}"]
+        rows.append([*first, *[""] * 8, *last])
     for arm, found in summary["arms"].items():
         for bed, row in found.items():
             worst = row["worst_slice_mean8"]
             tail = f"{row['tail_pass8_rel']:+.1%}" if "tail_pass8_rel" in row else ""
             rows.append([
                 arm, bed, f"{row['pass8']:.3f}", _interval(row, "pass8_rel_mean", "ci_low", "ci_high"),
+                f"{row['mean8']:.3f}", _interval(row["mean8_rel"]),
                 f"{row['p_holm']:.3f}", _interval(row["equal_tokens"]),
                 _interval(row["equal_all_tokens"]),
                 f"{row['easy']['mean']:+.1f} ({row['easy']['low']:+.1f} to {row['easy']['high']:+.1f})",
                 f"{worst['slice']} {worst['points']:+.1f}", tail, f"{row['wins']}/{len(row['seeds'])}",
-                f"{row['tokens']:,.0f}", f"{row['trained']:,.0f}",
+                _luck_cell(row), f"{row['tokens']:,.0f}", f"{row['trained']:,.0f}",
             ])  # fmt: skip
     return _HEADS, rows
+
+
+def _luck_cell(row: dict[str, Any]) -> str:
+    names = ("fresh_luck", "replays_luck", "anchors_luck")
+    return " / ".join(f"{row[name]:.0%}" if name in row else "-" for name in names)
 
 
 def _interval(row: dict[str, Any], mean: str = "mean", low: str = "low", high: str = "high") -> str:

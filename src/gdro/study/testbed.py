@@ -48,6 +48,9 @@ class Testbed(ABC):
     answer_tokens: ClassVar[int]
     """Longest answer, in tokens, without the end."""
 
+    final_tokens: ClassVar[int] = 1
+    """Tokens at the end of an answer that are its final answer, for `grade: final`."""
+
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Item:
         """A random problem."""

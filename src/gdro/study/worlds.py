@@ -9,21 +9,25 @@ import numpy.typing as npt
 import torch
 
 from gdro.study.decoder import Decoder, StudyError
+from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed
 from gdro.types import BoolArray, FloatArray, Problem
 
 _BASE_SAMPLES = 32
 TAIL = 0.02
 """Base pass rate below which a prompt belongs to the tail."""
+GRADES = ("work", "final")
 CLEAR = 0.06
 """Estimated base pass rate above which a prompt is taken not to: in between, 32 samples cannot tell."""
 
 
 @dataclass
 class Variant:
-    """What is wrong with a pool.
+    """How answers are graded, and what is wrong with a pool.
 
     Args:
+        grade: What a right answer must have right, in training and evaluation: its whole `work`, or as
+            most verifiers have it the `final` answer alone, so that a success can be luck.
         unsolvable: Share of training problems whose answer no rollout can give.
         wrong_labels: Share of training problems judged by a wrong answer.
         verifier_noise: Probability that a training reward is flipped.
@@ -31,6 +35,7 @@ class Variant:
         once: Every training problem is offered once and never again.
     """
 
+    grade: str = "work"
     unsolvable: float = 0.0
     wrong_labels: float = 0.0
     verifier_noise: float = 0.0
@@ -38,6 +43,8 @@ class Variant:
     once: bool = False
 
     def __post_init__(self) -> None:
+        if self.grade not in GRADES:
+            raise StudyError(f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}")
         shares = {"unsolvable": self.unsolvable, "wrong_labels": self.wrong_labels,
                   "verifier_noise": self.verifier_noise, "tail": self.tail or 0.0}  # fmt: skip
         for name, value in shares.items():
@@ -62,6 +69,8 @@ class World:
         problem: The pool, with columns `difficulty` (a static level) and `level`.
         prompt_NW: Prompts of training and then held-out problems, shape (N + H, W).
         answer_NG: What the verifier accepts, shape (N + H, G).
+        work_NG: The right work, whatever the verifier accepts, shape (N + H, G).
+        grader: What of an answer the verifier compares.
         spoilt_N: Training problems that are unsolvable or wrongly labelled, shape (N,).
         base_H: Pass rate of the warm start on each held-out problem, shape (H,).
     """
@@ -69,6 +78,8 @@ class World:
     problem: Problem
     prompt_NW: torch.Tensor
     answer_NG: torch.Tensor
+    work_NG: torch.Tensor
+    grader: Grader
     spoilt_N: BoolArray
     base_H: FloatArray
 
@@ -104,6 +115,7 @@ def make_world(recipe: Recipe, model: Decoder, seed: int, num_train: int) -> Wor
     """
     testbed, variant, num_heldout = recipe.testbed, recipe.variant, recipe.sizes.heldout
     rng = np.random.default_rng([seed, 11])
+    grader = Grader(0 if variant.grade == "work" else testbed.final_tokens)
     wanted = num_train + num_heldout
     share = variant.tail
     drawn = wanted if share is None else 3 * wanted
@@ -112,26 +124,36 @@ def make_world(recipe: Recipe, model: Decoder, seed: int, num_train: int) -> Wor
     answer = testbed.encode([i.answer for i in items], model.shape.answer, left=False)
     chosen = np.arange(wanted)
     if share is not None:
-        rate = pass_rates(model, prompt, torch.from_numpy(answer), _BASE_SAMPLES, seed)
+        rate = pass_rates(model, prompt, torch.from_numpy(answer), _BASE_SAMPLES, seed, grader)
         chosen = with_tail(rate < TAIL, rate > CLEAR, share, wanted, rng)
     items = [items[i] for i in chosen]
     prompt, accepted = prompt[chosen], answer[chosen]
-    base = pass_rates(
-        model, prompt[num_train:], torch.from_numpy(accepted[num_train:]), _BASE_SAMPLES, seed
-    )
+    work = torch.from_numpy(accepted.copy())
+    base = pass_rates(model, prompt[num_train:], work[num_train:], _BASE_SAMPLES, seed, grader)
     spoilt = _spoil(accepted[:num_train], variant, rng)
-    return World(_problem(items[:num_train]), prompt, torch.from_numpy(accepted), spoilt, base)
+    problem = _problem(items[:num_train])
+    return World(problem, prompt, torch.from_numpy(accepted), work, grader, spoilt, base)
 
 
 def pass_rates(
-    model: Decoder, prompt: torch.Tensor, answer: torch.Tensor, samples: int, seed: int
+    model: Decoder,
+    prompt: torch.Tensor,
+    answer: torch.Tensor,
+    samples: int,
+    seed: int,
+    grader: Grader,
 ) -> FloatArray:
     """Share of right answers to each problem, shape (problems,)."""
-    return successes(model, prompt, answer, samples, seed) / samples
+    return successes(model, prompt, answer, samples, seed, grader) / samples
 
 
 def successes(
-    model: Decoder, prompt: torch.Tensor, answer: torch.Tensor, samples: int, seed: int
+    model: Decoder,
+    prompt: torch.Tensor,
+    answer: torch.Tensor,
+    samples: int,
+    seed: int,
+    grader: Grader,
 ) -> npt.NDArray[np.int64]:
     """Right answers to each problem of `samples`, shape (problems,)."""
     generator = torch.Generator().manual_seed(1_000_003 + seed)
@@ -141,7 +163,7 @@ def successes(
         counts = torch.full((len(prompt[part]),), samples)
         rollouts = model.generate(prompt[part], counts, generator)
         given = rollouts.tokens_RT[:, model.shape.prompt :].view(-1, samples, model.shape.answer)
-        found.append((given == answer[part].unsqueeze(1)).all(2).sum(1))
+        found.append(grader.right(given, answer[part].unsqueeze(1).expand_as(given)).sum(1))
     return torch.cat(found).numpy()
 
 
@@ -170,7 +192,7 @@ def _spoil(answer_NG: npt.NDArray[np.int64], variant: Variant, rng: np.random.Ge
     draw = rng.random(len(answer_NG))
     junk = draw < variant.unsolvable
     wrong = ~junk & (draw < variant.unsolvable + variant.wrong_labels)
-    answer_NG[junk, 0] = -1
+    answer_NG[junk] = -1
     # Another problem's answer: plausible, and mostly wrong.
     answer_NG[wrong] = answer_NG[rng.permutation(len(answer_NG))[wrong]]
     return junk | wrong

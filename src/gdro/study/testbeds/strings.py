@@ -27,6 +27,7 @@ class Strings(Testbed):
     tokens: ClassVar = [*LETTERS, *OPERATIONS, "."]
     prompt_tokens: ClassVar = MAX_STEPS + LENGTH
     answer_tokens: ClassVar = MAX_STEPS * LENGTH
+    final_tokens: ClassVar = LENGTH
 
     def draw(self, rng: np.random.Generator) -> Item:
         """One to three operations in equal shares."""

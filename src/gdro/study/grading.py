@@ -1,0 +1,48 @@
+"""What counts as right: the whole work, or the final answer alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from gdro.study.decoder import END
+
+
+@dataclass(frozen=True)
+class Grader:
+    """Compares answers in tokens.
+
+    Attributes:
+        final_tokens: Tokens before the end that are the final answer; 0: the whole answer is compared.
+
+    >>> given = torch.tensor([[7, 5, END, 0], [5, END, 0, 0], [7, 6, END, 0], [7, 7, 7, 5]])
+    >>> answer = torch.tensor([8, 5, END, 0]).expand(4, 4)
+    >>> Grader(1).right(given, answer).tolist(), Grader(0).right(given, answer).tolist()
+    ([True, True, False, False], [False, False, False, False])
+    """
+
+    final_tokens: int = 0
+
+    def right(self, given: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+        """Whether each answer is right.
+
+        Args:
+            given: Token ids, shape (..., G).
+            answer: What is accepted, shape (..., G), broadcast against `given`; without an end token
+                nothing is.
+
+        Returns:
+            Booleans, shape (...). An answer that never ends has no final answer.
+        """
+        if not self.final_tokens:
+            return (given == answer).all(-1)
+        (mine, ended), (wanted, exists) = self._final(given), self._final(answer)
+        return (mine == wanted).all(-1) & ended & exists
+
+    def _final(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The final answer, shape (..., final_tokens), and whether there is one, shape (...)."""
+        at_end = tokens == END
+        first = at_end.int().argmax(-1)
+        place = first.unsqueeze(-1) - torch.arange(self.final_tokens, 0, -1)
+        return tokens.gather(-1, place.clamp(min=0)), at_end.any(-1) & (first >= self.final_tokens)
