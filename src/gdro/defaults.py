@@ -11,7 +11,7 @@ from gdro.strategy import Strategy
 
 
 def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
-    """The preset `gdro`: Rollout-GDRO with a memory of successes (studies/grading.yaml, docs/results.md).
+    """The preset `gdro`: Rollout-GDRO with a memory of successes (studies/grading.yaml).
 
     It neither selects prompts nor adds weights that a lucky success could profit from, so that it holds
     where only the final answer is graded. Where the whole work is checked, the preset `gdro-tail` gains

@@ -31,6 +31,7 @@ def table() -> str:
     lines += ["", "presets:"]
     for name, preset in PRESETS.items():
         lines += [f"  {name} = {preset.written(MEAN_ROLLOUTS)}", f"    {preset.note}"]
+        lines += [f"    {preset.condition}"] * bool(preset.condition)
     lines += ["", "other names: " + ", ".join(f"{alias} = {name}" for alias, name in ALIASES.items())]
     lines += [
         "", "Names are read without regard to case. gdro strategies NAME explains one.",
@@ -61,8 +62,10 @@ def _about(name: str, strategy: Strategy[Any]) -> str:
     if preset is None:
         return inspect.getdoc(strategy) or ""
     mean = MEAN_ROLLOUTS
+    condition = f" Use it {preset.condition}." if preset.condition else ""
     return (
-        f"{preset.note}.\n\nWith {mean} rollouts a prompt on average: {preset.written(mean)}. "
+        f"{preset.note}.{condition}\n\n"
+        f"With {mean} rollouts a prompt on average: {preset.written(mean)}. "
         "gdro strategies PART explains a part."
     )
 

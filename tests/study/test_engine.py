@@ -182,3 +182,21 @@ def test_noise_flips_rewards() -> None:
     assert len(flipped_R) == 512 and 0.15 < flipped_R.mean() < 0.25
     assert flipped_R[verdicts[0]].any() and flipped_R[~verdicts[0]].any(), "both ways"
     assert records[0]["base_mean8"] == records[1]["base_mean8"], "held-out verdicts are never flipped"
+
+
+def test_graded_by_the_final_answer_some_successes_are_luck() -> None:
+    """A guess is right once in ten; whole work is never lucky, and the memory's share is counted too."""
+    work = trained("uniform + memory", num_steps=12)
+    final = trained("uniform + memory", num_steps=12, variant=Variant(grade="final"))
+    assert final["base_mean8"] > work["base_mean8"] + 0.05
+    assert work["luck"]["fresh"] > 0 and work["luck"]["fresh_wrong"] == 0
+    assert work["luck"]["replays_wrong"] == work["luck"]["anchors_wrong"] == 0
+    luck = final["luck"]
+    assert 0.05 < luck["fresh_wrong"] / luck["fresh"] < 0.6
+    assert luck["replays"] + luck["anchors"] == final["recalled"] > 0
+    assert 0 < luck["replays_wrong"] + luck["anchors_wrong"] < final["recalled"]
+
+
+def test_an_unknown_grade_names_the_known_ones() -> None:
+    with pytest.raises(StudyError, match="allowed: work, final"):
+        Variant(grade="last")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from gdro.study.decoder import END, StudyError
+from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed, load_testbed
 from gdro.study.testbeds.chains import Chains
 
@@ -81,3 +83,21 @@ def test_bad_testbeds_are_refused() -> None:
         load_testbed("chains").encode(["?"], 6, left=False)
     with pytest.raises(StudyError, match="distinct"):
         Few().problems(np.random.default_rng(0), 3)
+
+
+@pytest.mark.parametrize("task", SHIPPED)
+def test_the_final_answer_of_right_work_is_right_and_others_seldom_are(task: str) -> None:
+    """Work that ends like the right one is right, whatever stands before; without an end none is."""
+    testbed = load_testbed(task)
+    items = testbed.problems(np.random.default_rng(3), 200)
+    answer = torch.from_numpy(
+        testbed.encode([i.answer for i in items], testbed.answer_tokens + 1, left=False)
+    )
+    grader = Grader(testbed.final_tokens)
+    assert grader.right(answer, answer).all()
+    others = answer.roll(1, 0)
+    ends = [i.answer[-testbed.final_tokens :] for i in items]
+    same = [a == b for a, b in zip(ends, [ends[-1], *ends[:-1]], strict=True)]
+    assert grader.right(others, answer).tolist() == same
+    assert not grader.right(answer.masked_fill(answer == END, 5), answer).any()
+    assert not grader.right(answer, torch.full_like(answer, -1)).any()

@@ -19,6 +19,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from gdro.compose import Part, roles
 from gdro.controller import Controller
+from gdro.defaults import condition_of
 from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
@@ -151,6 +152,7 @@ class GDROMixin(Logs, Card):
             controller.strategy, f"reward {name!r} above {correct.threshold:g}",
             controller.problem.num_prompts, self.args.generation_batch_size // self.num_generations,
             applied=controller.apply,
+            condition=condition_of(controller.strategy, self.num_generations),
         )  # fmt: skip
 
     # -- the step -----------------------------------------------------------------------------

@@ -17,16 +17,18 @@ def start_line(
     prompts_a_step: int,
     visits: float | None = None,
     applied: bool = True,
+    condition: str = "",
 ) -> str:
     """What a trainer is about to do, in one line.
 
     Args:
-        strategy: The strategy; one with a `condition` (a text: what a preset is for) shows it.
+        strategy: The strategy.
         correct: What was taken for a right rollout, in words.
         num_prompts: N, prompts of the pool.
         prompts_a_step: P, prompts of a plan.
         visits: How often a prompt will be visited in the run, where that is known.
         applied: False in shadow mode.
+        condition: When the strategy may be used, if not always.
 
     Returns:
         The line.
@@ -38,7 +40,6 @@ def start_line(
     >>> line.split("; ")[2]
     "right is reward 'math' above 0.5 (say otherwise with correct=)"
     """
-    condition: str = getattr(strategy, "condition", "")
     shadow = "" if applied else ", in shadow mode"
     parts = [
         f"strategy {strategy_text(strategy)}{f' ({condition})' if condition else ''}{shadow}",

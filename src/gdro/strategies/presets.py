@@ -42,7 +42,7 @@ PRESETS = {
         "mopps(target=0.1) + rollout-gdro(n_max={n_max}) + passk-advantages + "
         "memory(replay_weight=1, anchor_pick=least)",
         "the strongest on a hard tail: draws prompts near a pass rate of .1 and weighs pass@2",
-        "only where the whole work is checked, as in proofs, programs with full tests and exact outputs; "
+        "only where the whole work is checked, as in proofs, full tests of programs and exact outputs; "
         "where a lucky final answer counts as right, mean accuracy falls",
     ),
 }
