@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -102,6 +102,14 @@ class Strategy(Generic[S]):
     def remembers(self) -> bool:
         """Whether `weigh` may remember rollouts and recall them, which the adapter must support."""
         return False
+
+    @property
+    def waits_for(self) -> Literal["", "bin", "visits"]:
+        """What a prompt needs before the strategy treats it unlike others.
+
+        Nothing; a bin, which a visit, a prior or a column gives; or visits of its own.
+        """
+        return ""
 
     @property
     def columns(self) -> tuple[str, ...]:

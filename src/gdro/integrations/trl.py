@@ -27,6 +27,7 @@ from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, of_grpo, resolved, written
 from gdro.integrations.trl_config import GDROConfig, settled
 from gdro.integrations.trl_console import Console, check_console, shorten
+from gdro.integrations.trl_data import check_names, check_options, check_size
 from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
@@ -36,6 +37,7 @@ from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_subclass import check_order, recorded_rewards
 from gdro.integrations.trl_verdicts import Verdicts
+from gdro.integrations.trl_visits import expected_visits, warn_of_few_visits
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
 from gdro.types import IntArray, Outcome, Plan, Request, Weights
@@ -107,6 +109,7 @@ class GDROMixin(Logs, Card):
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         check_order(type(self), GDROMixin, GRPOTrainer)
         trl_support.check_arguments(dataset, kwargs, type(self))
+        check_options(config)
         check_console(gdro_log)
         check_resume_keys(resume_keys)
         made, columns = None, ()
@@ -129,6 +132,7 @@ class GDROMixin(Logs, Card):
         self.last_plan: Plan | None = None
         super().__init__(*args, **kwargs)
         trl_support.check_config(self.args)
+        check_names(self.reward_func_names, correct)
         if gdro_log == "brief":
             shorten(self.callback_handler)
         self._correct = trl_support.resolve_correct(correct, self.reward_func_names)
@@ -140,6 +144,11 @@ class GDROMixin(Logs, Card):
         assert controller is not None
         trl_support.check_losses(self, controller.strategy)
         self.controller = controller
+        pool = controller.problem.num_prompts
+        check_size(len(dataset), pool, self.args, controller.selects)
+        self._gdro_visits = expected_visits(self.args, len(dataset), pool)
+        if controller.apply and self.accelerator.is_main_process:
+            warn_of_few_visits(controller, self._gdro_visits)
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
             self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)
@@ -151,7 +160,7 @@ class GDROMixin(Logs, Card):
         return start_line(
             controller.strategy, f"reward {name!r} above {correct.threshold:g}",
             controller.problem.num_prompts, self.args.generation_batch_size // self.num_generations,
-            applied=controller.apply,
+            self._gdro_visits, controller.apply,
             condition=condition_of(controller.strategy, self.num_generations),
         )  # fmt: skip
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import IterableDataset
-
 from gdro.checks import check_parts
 from gdro.compose import Part
 from gdro.controller import Controller
@@ -16,6 +14,7 @@ from gdro.defaults import default_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
+from gdro.integrations.trl_data import check_dataset
 from gdro.registry import named
 from gdro.strategy import Strategy
 from gdro.types import Problem
@@ -39,13 +38,7 @@ def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: t
         UnsupportedError: A refused feature is used, or an argument is unknown.
     """
     _check_names(arguments, trainer)
-    if train_dataset is None:
-        raise UnsupportedError("train_dataset is missing; gdro plans over its rows")
-    if isinstance(train_dataset, IterableDataset):
-        raise UnsupportedError(
-            "train_dataset is an IterableDataset; plans need rows by index, so pass a map-style "
-            "datasets.Dataset (e.g. Dataset.from_generator)"
-        )
+    check_dataset(train_dataset)
     for name, why in _REFUSED.items():
         if arguments.get(name):
             raise UnsupportedError(f"{name} is not supported: {why}; use GRPOTrainer for this run")

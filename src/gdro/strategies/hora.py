@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -39,6 +39,11 @@ class Hora(Strategy[NoState]):
 
     def __post_init__(self) -> None:
         require_counts(self.name, self.n_min, self.n_max)
+
+    @property
+    def waits_for(self) -> Literal["visits"]:
+        """Visits: it goes by the prompt's own counts."""
+        return "visits"
 
     def allocate(
         self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator

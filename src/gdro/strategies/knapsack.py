@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -56,6 +56,11 @@ class Knapsack(Strategy[NoState]):
 
     def __post_init__(self) -> None:
         require_counts(self.name, self.n_min, self.n_max)
+
+    @property
+    def waits_for(self) -> Literal["bin"]:
+        """A bin: prompts without one get what all get."""
+        return "bin"
 
     def allocate(
         self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator

@@ -141,6 +141,11 @@ class PromptGDRO(Strategy[AdversaryState]):
         )  # fmt: skip
 
     @property
+    def waits_for(self) -> Literal["bin"]:
+        """A bin: prompts without one get what all get."""
+        return "bin"
+
+    @property
     def selects(self) -> bool:
         """True when resampling."""
         return self.mode == "resample"

@@ -111,6 +111,11 @@ class RolloutGDRO(Strategy[PriceState]):
         return np.arange(self.n_min, self.n_max + 1)
 
     @property
+    def waits_for(self) -> Literal["bin"]:
+        """A bin: prompts without one get what all get."""
+        return "bin"
+
+    @property
     def needs_loss(self) -> bool:
         """False: the bandit's loss is minus the mean reward, known when rollouts are scored."""
         return False

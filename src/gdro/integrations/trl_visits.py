@@ -1,0 +1,79 @@
+"""How often a run visits a prompt, and what the strategy can do with that."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from gdro.controller import Controller
+from gdro.strategy import Strategy
+
+FEW = 2.0
+"""Fewer visits a prompt than this are worth a warning."""
+
+
+def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
+    """Mean visits of a prompt over the whole run.
+
+    Args:
+        args: The GRPOConfig.
+        num_rows: Rows of the data set.
+        num_prompts: N, distinct prompts.
+
+    Returns:
+        Prompts of all steps over N. Strategies that select concentrate them.
+    """
+    step = args.generation_batch_size // args.num_generations
+    if args.max_steps > 0:
+        batches = args.max_steps * args.gradient_accumulation_steps
+        plans = -(-batches // (args.steps_per_generation * args.num_iterations))
+        return plans * step / num_prompts
+    return args.num_train_epochs * (num_rows // step) * step / num_prompts
+
+
+def warn_of_few_visits(controller: Controller, visits: float) -> None:
+    """Warn if the strategy acts on a prompt only from a second visit on, and there is hardly one.
+
+    Args:
+        controller: The trainer's.
+        visits: Expected visits of a prompt.
+    """
+    idle = list(dict.fromkeys(part.name for part in _idle(controller)))
+    if visits >= FEW or controller.strategy.selects or not idle:
+        return
+    share = max(0.0, 1.0 - 1.0 / visits) if visits else 0.0
+    does = "does nothing, and this run is GRPO" if share < 0.01 else f"acts on some {share:.0%} of them"
+    only_visits = all(part.waits_for == "visits" for part in _idle(controller))
+    begin = (
+        ""
+        if only_visits
+        else (
+            "give known pass rates (prior_column), or bins of a column, which hold from the first step "
+            "(difficulty=Difficulty(bins='column', column=...)); or "
+        )
+    )
+    warnings.warn(
+        f"a prompt is visited about {visits:.2g} times in this run, and {' + '.join(idle)} acts on a "
+        f"prompt from its second visit on: it {does}. To change that, {begin}take fewer prompts "
+        "or more epochs",
+        stacklevel=3,
+    )
+
+
+def _idle(controller: Controller) -> Iterator[Strategy[Any]]:
+    """Parts of the strategy that have nothing to go by before a prompt was visited."""
+    problem, by_column = controller.problem, controller.difficulty.bins == "column"
+    known = by_column or (problem.prior_N is not None and bool((problem.prior_N >= 0).any()))
+    for part in _parts(controller.strategy):
+        if part.waits_for == "visits" or (part.waits_for == "bin" and not known):
+            yield part
+
+
+def _parts(strategy: Strategy[Any]) -> Iterator[Strategy[Any]]:
+    inner = [value for f in fields(strategy) if isinstance(value := getattr(strategy, f.name), Strategy)]
+    if not inner:
+        yield strategy
+    for part in inner:
+        yield from _parts(part)
