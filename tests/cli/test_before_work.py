@@ -187,6 +187,7 @@ def test_bf16_auto_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ("data rows.jsonl --check", "math_verify", ["math_verify", "gdro[math]"]),
         ("data reasoning-gym:chain_sum?size=2", "reasoning_gym", ["gdro[lm]"]),
         ("eval --data rows.jsonl --model x --server http://x", "openai", ["openai", "gdro[server]"]),
+        ("verl-quickstart", "verl", ["make setup-verl"]),
         ("eval --recipe quickstart", "trl", ["gdro eval needs trl", "gdro[trl]"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -24,6 +25,12 @@ def called(function: Any, completions: list, **columns: Any) -> list[float]:
     """As TRL calls it: with what it passes beside the dataset's columns."""
     beside = {"prompts": [""] * len(completions), "completion_ids": [[0]] * len(completions)}
     return function(completions=completions, trainer_state=None, log_metric=print, **beside, **columns)
+
+
+def test_math_verify_is_missed_before_training(monkeypatch):
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    with pytest.raises(RewardError, match=r"gdro\[math\]"):
+        math_reward()
 
 
 def test_math_reward_reads_texts_and_conversations(verifier: MathVerifier) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from importlib.util import find_spec
 
 from gdro.errors import GdroError
+from gdro.installed import is_absent
 
 # By import name; what several extras have is under the likeliest.
 _PACKAGES = {
@@ -66,16 +65,6 @@ def _needed(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     elif command == "eval" and arguments.rest[:1] not in (["compare"], ["table"]):
         needed["trl"] = ("torch", "trl", "omegaconf", "rich")
     return needed
-
-
-def is_absent(package: str) -> bool:
-    """Whether a package cannot be imported, without importing it."""
-    if package in sys.modules:
-        return sys.modules[package] is None
-    try:
-        return find_spec(package) is None
-    except ImportError:
-        return True
 
 
 def advice(error: ImportError, command: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gdro.errors import GdroError
 from gdro.files import fresh
+from gdro.installed import is_absent
 
 _EPILOG = """\
 examples:
@@ -54,7 +55,7 @@ def add(commands: Any) -> None:
 
 def _need_verl() -> None:
     """Before anything is written: verl cannot live beside TRL, so one pip install more is no way."""
-    spec = find_spec("verl")
+    spec = None if is_absent("verl") else find_spec("verl")
     if spec is None or spec.origin is None:  # a mere folder called verl has no origin
         raise GdroError(
             "verl is not installed here; it needs an environment of its own, apart from TRL's: "

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
+from gdro.installed import is_absent
 from gdro.rewards.extract import answer_of, last_boxed, plain
 from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.verifier import MathVerifier, check_texts
@@ -39,10 +40,13 @@ def math_reward(
         The reward function.
 
     Raises:
-        RewardError: A wrong answer would be worth as much as a right one.
+        RewardError: A wrong answer would be worth as much as a right one, or math-verify is missing.
     """
     if not wrong < 1.0:
         raise RewardError(f"wrong is {wrong}; it must be below 1, which a right answer gets")
+
+    if verifier is None and is_absent("math_verify"):
+        raise RewardError("math-verify is missing: pip install 'gdro[math]'")
 
     def math(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
         golds = _column(columns, column)
