@@ -14,7 +14,7 @@ from trl import GRPOConfig, TrlParser
 
 from gdro import Difficulty, GdroError, make_strategy
 from gdro.integrations.trl import GDROConfig, GDROMixin, GDROTrainer
-from gdro.integrations.trl_config import OWN
+from gdro.integrations.trl_config import OWN, settled
 
 BASE = {
     "per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 4, "max_steps": 2,
@@ -122,3 +122,19 @@ def test_an_argument_fills_what_the_config_leaves_open(tmp_path: Path) -> None:
 def test_a_wrong_field_is_named_with_the_fix(given: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(GdroError, match=words):
         GDROConfig(str(tmp_path), **BASE | given)
+
+
+@pytest.mark.parametrize(
+    ("written", "held", "taken"),
+    [
+        ("lucky", "lucky", "lucky"),
+        (["lucky"], "lucky", "lucky"),
+        (["lucky", "0.4"], ["lucky", 0.4], ("lucky", 0.4)),
+        (["lucky", "length"], ["lucky", "length"], ["lucky", "length"]),
+        ([["lucky", 1], "length"], [["lucky", 1.0], "length"], [("lucky", 1.0), "length"]),
+    ],
+)
+def test_what_is_right_from_lists_and_texts(written: Any, held: Any, taken: Any, tmp_path: Path) -> None:
+    config = GDROConfig(str(tmp_path), correct=written, **BASE)
+    assert config.correct == held
+    assert settled(config, correct=None) == (taken,)

@@ -28,7 +28,8 @@ class GDROConfig(GRPOConfig):
         apply: False is shadow mode: plan, weigh and log, change nothing.
         id_column: Dataset column of distinct ids.
         prior_column: Dataset column of known pass rates.
-        correct: Reward function that says whether a rollout is right, or its name and a threshold.
+        correct: Reward function that says whether a rollout is right, its name and a threshold, or
+            several of either, as the trainer's argument.
         prompt_equal: Multiply advantages by n_bar/n.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
         gdro_log: `brief` or `full` lines on the console.
@@ -136,9 +137,7 @@ def settled(config: Any, **given: Any) -> tuple[Any, ...]:
             said = _difficulty(said)
         same = _correct(value) == said if name == "correct" else value == said
         if value is None:
-            # A pair is a name and its threshold, as the trainer takes it.
-            pair = name == "correct" and isinstance(said, list) and isinstance(said[-1], float)
-            values.append(tuple(said) if pair else said)
+            values.append(_pairs(said) if name == "correct" else said)
             continue
         if filled and not same:
             raise UnsupportedError(
@@ -174,7 +173,16 @@ def _correct(correct: Any) -> Any:
         return correct[0]
     if len(correct) == 2 and _number(correct[1]) is not None:
         return [correct[0], _number(correct[1])]
-    return list(correct)
+    return [_correct(item) for item in correct]
+
+
+def _pairs(correct: Any) -> Any:
+    """`correct` as the trainer takes it: a name with its threshold is a tuple."""
+    if not isinstance(correct, list):
+        return correct
+    if isinstance(correct[-1], float):
+        return tuple(correct)
+    return [_pairs(item) for item in correct]
 
 
 def _number(text: Any) -> float | None:
