@@ -124,8 +124,7 @@ def _add_study(commands: Any) -> None:
 def _study(arguments: argparse.Namespace) -> int:
     import os
 
-    from tqdm.auto import tqdm
-
+    from gdro.bars import bar
     from gdro.study import load_study, publish, run_study
     from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
 
@@ -140,7 +139,7 @@ def _study(arguments: argparse.Namespace) -> int:
         refuse_explored(study, arguments.output)
 
     def progress(finished: Any, **sizes: int) -> Any:
-        return tqdm(finished, desc=study.name, unit="run", smoothing=0.0, **sizes)
+        return bar(finished, desc=study.name, unit="run", smoothing=0.0, **sizes)
 
     records = run_study(study, folder, arguments.explore, workers, progress)
     made = publish(study, records, folder, arguments.results, arguments.explore)
@@ -151,8 +150,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from tqdm.auto import tqdm
-
+    from gdro.bars import bar
     from gdro.config import merge
     from gdro.report import write_report
     from gdro.simulate import Simulation, simulate
@@ -164,7 +162,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     simulation = merge(Simulation, [], overrides, "simulation", GdroError)
     _check_named(simulation.arms, overrides)
     summary = simulate(
-        simulation, arguments.output, lambda steps: tqdm(steps, total=simulation.num_steps)
+        simulation, arguments.output, lambda steps: bar(steps, total=simulation.num_steps)
     )
     page = write_report([arguments.output], arguments.output / "report.html")
     print_summary(summary)

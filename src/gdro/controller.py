@@ -254,9 +254,8 @@ class Controller(Saved):
     ) -> None:
         assert self.log is not None
         num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
-        self.log.describe(
-            record.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
-        )
+        what = record.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
+        self.log.describe({**what, "applied": self.apply, "selects": self.selects})
         weight_P = record.weight(pending)
         by_bin = self.strategy.by_bin(self._state)
         step = {

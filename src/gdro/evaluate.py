@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
+from gdro.bars import bar
 from gdro.evaluation.scores import interval
 from gdro.evaluation.transformers import encoded
 from gdro.numerics.passk import passk_unbiased
@@ -51,7 +51,7 @@ def count_successes(
     model.eval()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        for start in tqdm(range(0, len(rows), batch_size), desc="evaluating", leave=False):
+        for start in bar(range(0, len(rows), batch_size), desc="evaluating", leave=False):
             batch = rows[start : start + batch_size]
             inputs = encoded(tokenizer, [r["prompt"] for r in batch])
             output = model.generate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,8 @@ from trl import GRPOTrainer
 from gdro import Controller, Difficulty, Problem, list_strategies, make_strategy
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_visits import expected_visits, warn_of_few_visits
+from gdro.report.load import load_runs
+from gdro.report.verdicts import verdicts
 
 FEW = ".*is visited about"
 ONCE: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 1}
@@ -32,6 +35,11 @@ def quiet(strategy: str, **given: Any) -> GDROTrainer:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=FEW)
         return make(strategy, **given)
+
+
+def said(trainer: GDROTrainer) -> list[str]:
+    """The report's verdicts on the run."""
+    return [verdict.words for verdict in verdicts(load_runs([Path(trainer.args.output_dir)])[0])]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,7 @@ def test_one_epoch_is_grpo_and_a_warning_says_so(
     assert "24 prompts, 4 a step, about 1 visits each" in capsys.readouterr().err
     ours.train()
     assert torch.equal(tiny.weights(ours), grpo)
+    assert any("identical to GRPO" in words for words in said(ours))
 
 
 HELPS: list[dict[str, Any]] = [
@@ -71,6 +80,7 @@ def test_what_the_warning_recommends_acts_in_one_epoch(
     ours = quiet(strategy, **helps)
     ours.train()
     assert not torch.equal(tiny.weights(ours), grpo)
+    assert not any("identical to GRPO" in words for words in said(ours))
 
 
 def test_no_warning_where_nothing_waits_or_visits_are_many() -> None:

@@ -10,6 +10,7 @@ from gdro.report.verdicts import verdicts
 from gdro.report.verdicts.adversary import adversary_asleep, adversary_collapsed, allocation_asleep
 from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
 from gdro.report.verdicts.html import verdicts_html
+from gdro.report.verdicts.idle import identical_to_grpo
 from gdro.report.verdicts.rightness import one_verdict
 from gdro.report.verdicts.tracker import bins_oscillate, moves_of, starved
 from gdro.report.verdicts.verdict import Verdict
@@ -163,3 +164,50 @@ def test_steps_without_any_verdict_are_no_verdict():
     assert one_verdict(made) is None, "four steps are too few"
     made.metrics["all_wrong"][:5] = 1.0
     assert one_verdict(made) is not None
+
+
+APPLIED = {"strategy": "rollout-gdro", "applied": True, "selects": False}
+
+
+def even(rollouts=(4, 4), weight=(1, 1), **header):
+    once = visits([(0, 0, -1, 4, 1), (1, 1, -1, 4, 2)])
+    made = run(EVEN, FOUR, [1, 1, 1, 1], strategy=(), seen=once)
+    made.header.update({**APPLIED, **header})
+    low, high = rollouts
+    made.metrics.update(
+        {k: np.full(40, float(v)) for k, v in (("rollouts_min", low), ("rollouts_max", high))}
+        | {k: np.full(40, float(v)) for k, v in zip(("weight_mean", "weight_max"), weight, strict=True)}
+    )
+    return made
+
+
+def test_a_run_that_did_nothing_was_grpo():
+    found = identical_to_grpo(even())
+    assert found is not None and found.words == "mine: identical to GRPO."
+    assert "`rollout-gdro` did nothing" in found.evidence and "prior_column" in found.evidence
+    often = even()
+    often.__dict__["visits"] = visits([(0, s, 1, 4, 1) for s in range(9)])
+    found = identical_to_grpo(often)
+    assert found is not None and "prior_column" not in found.evidence
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        even(rollouts=(3, 5)),
+        even(weight=(1, 1.2)),
+        even(strategy="uniform"),
+        even(applied=False),
+        even(selects=True),
+        run(EVEN, FOUR, [1, 1, 1, 1]),  # an older log does not say
+    ],
+    ids=["allocates", "weighs", "uniform", "shadow", "selects", "older"],
+)
+def test_a_run_that_acts_or_must_not_is_no_grpo_in_disguise(made):
+    assert identical_to_grpo(made) is None
+
+
+def test_what_was_recalled_is_something():
+    made = even()
+    made.ledger["recalled"] = np.arange(40.0)
+    assert identical_to_grpo(made) is None

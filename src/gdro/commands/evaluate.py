@@ -127,8 +127,7 @@ def _eval(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
 
 
 def _sets(arguments: argparse.Namespace) -> int:
-    from tqdm.auto import tqdm
-
+    from gdro.bars import bar
     from gdro.data.prompts import BOXED
     from gdro.evaluation import Options, evaluate, markdown, read_records, scores
     from gdro.evaluation.table import details
@@ -167,7 +166,7 @@ def _sets(arguments: argparse.Namespace) -> int:
         sets,
         folder,
         options,
-        lambda chunks: tqdm(chunks, desc="evaluating"),
+        lambda chunks: bar(chunks, desc="evaluating"),
     )
     found = scores(records, ks, base)
     text = f"{markdown({arguments.model: found}, max(ks))}\n{details(found, ks)}"

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -45,17 +44,15 @@ def wait(process: subprocess.Popen[bytes], metrics: Path, log: Path, steps: int,
     Raises:
         DryRunError: It failed; holds the last error that it printed.
     """
-    from tqdm.auto import tqdm
+    from gdro.bars import bar
 
     try:
-        # A log is not a terminal: few lines there.
-        every = 0.5 if sys.stderr.isatty() else 20.0
         title = f"{name} (Ray starts for a minute)"
-        with tqdm(total=steps, desc=title, unit="step", mininterval=every) as bar:
+        with bar(total=steps, desc=title, unit="step", mininterval=0.5) as shown:
             while process.poll() is None:
-                bar.update(len(metrics_of(metrics)) - bar.n)
+                shown.update(len(metrics_of(metrics)) - shown.n)
                 time.sleep(0.5)
-            bar.update(len(metrics_of(metrics)) - bar.n)
+            shown.update(len(metrics_of(metrics)) - shown.n)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 
 import torch
-from tqdm.auto import tqdm
+
+from gdro.bars import bar
 
 
 def teach(
@@ -21,7 +22,7 @@ def teach(
         rate: Peak learning rate.
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    for step in (bar := tqdm(range(num_steps), desc="warm start")):
+    for step in (shown := bar(range(num_steps), desc="warm start")):
         decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / num_steps))
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50) * decay
@@ -31,4 +32,4 @@ def teach(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         if step % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+            shown.set_postfix(loss=f"{loss.item():.3f}", refresh=False)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from gdro.report.load import Run
 from gdro.report.verdicts.adversary import adversary_asleep, adversary_collapsed, allocation_asleep
 from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
+from gdro.report.verdicts.idle import identical_to_grpo
 from gdro.report.verdicts.rightness import one_verdict
 from gdro.report.verdicts.tracker import bins_oscillate, starved
 from gdro.report.verdicts.verdict import ORDER, Verdict
@@ -16,6 +17,7 @@ __all__ = ["Verdict", "verdicts"]
 
 CHECKS = (
     one_verdict,
+    identical_to_grpo,
     adversary_asleep,
     adversary_collapsed,
     allocation_asleep,

@@ -1,0 +1,38 @@
+"""Did the strategy do anything at all, or was this GRPO under another name?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gdro.report.load import Run
+from gdro.report.verdicts.verdict import Verdict
+
+_WHOLE = ("rollouts_min", "rollouts_max", "weight_mean", "weight_max")
+
+
+def identical_to_grpo(run: Run) -> Verdict | None:
+    """Equal rollouts and weight one in every step, offered prompts, nothing dropped or recalled."""
+    header = run.header
+    planned = header.get("applied") is True and header.get("selects") is False
+    if not planned or header.get("strategy") == "uniform" or not set(_WHOLE) <= set(run.metrics):
+        return None
+    low_S, high_S, mean_S, most_S = (run.metrics[name] for name in _WHOLE)
+    moved = any(run.ledger.get(name, np.zeros(1))[-1] for name in ("discarded", "recalled"))
+    if moved or not ((low_S == high_S) & (mean_S == 1.0) & (most_S == 1.0)).all():
+        return None
+    return Verdict(
+        "warning", f"{run.name}: identical to GRPO.",
+        f"In all {run.num_steps:,} steps each prompt got {low_S[0]:g} rollouts and weight one, and the "
+        f"trainer chose the prompts: `{header['strategy']}` did nothing.{_why(run)}", "learning",
+    )  # fmt: skip
+
+
+def _why(run: Run) -> str:
+    """The usual reason, where the log shows it."""
+    if run.visits is None or not len(run.visits.keys) or float(np.mean(run.visits.visits_K)) >= 1.5:
+        return ""
+    return (
+        " Its prompts were visited about once, and it acts on a prompt by what earlier visits told: "
+        "give known pass rates (`prior_column`), bins of a column (`Difficulty(bins='column')`), fewer "
+        "prompts, or more epochs."
+    )
