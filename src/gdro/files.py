@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gdro.errors import GdroError
 
@@ -22,6 +23,33 @@ def write_json(path: Path, data: Any) -> None:
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(json.dumps(data, indent=1) + "\n")
     os.replace(partial, path)
+
+
+def read_json(
+    path: Path, keys: Sequence[str] = (), error: type[GdroError] = GdroError
+) -> dict[str, Any]:
+    """Read a file that gdro wrote.
+
+    Args:
+        path: JSON.
+        keys: What it must have.
+        error: Raised.
+
+    Returns:
+        The mapping in it.
+
+    Raises:
+        GdroError: Of the class `error`: it is damaged, or of something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise error(f"{path} is damaged ({problem}); move it away, or write it anew") from problem
+    absent = [key for key in keys if not isinstance(found, dict) or key not in found]
+    if absent or not isinstance(found, dict):
+        what = f"lacks {absent[0]!r}" if absent else "holds no mapping"
+        raise error(f"{path} {what}: it is none that gdro wrote; move it away, or write it anew")
+    return cast("dict[str, Any]", found)
 
 
 def check_folder(path: Path, option: str) -> None:

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 def is_absent(package: str) -> bool:
     """Whether a package cannot be imported."""
     if package in sys.modules:
-        return sys.modules[package] is None
+        loaded: object = sys.modules[package]
+        return loaded is None
     try:
         return find_spec(package) is None
     except ImportError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import resource
 import time
@@ -22,7 +21,7 @@ from trl import GRPOConfig
 from gdro.difficulty import difficulty_of
 from gdro.errors import CheckpointError, GdroError
 from gdro.evaluate import by_slice, by_source, count_successes, metrics
-from gdro.files import check_folder, write_json
+from gdro.files import check_folder, read_json, write_json
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_checkpoints import last_checkpoint
 from gdro.recipes import Arm, Recipe, RecipeError
@@ -246,7 +245,7 @@ def _base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
         )
         rates = (successes_N / recipe.evaluation.base_samples).tolist()
         write_json(path, {**result, "rate_N": rates})
-    return np.array(json.loads(path.read_text())["rate_N"])
+    return np.array(read_json(path, ("rate_N",))["rate_N"])
 
 
 def _train_arm(
@@ -320,11 +319,11 @@ def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     Returns:
         `recipe`, `seed`, `arms`, and `base` if there was an evaluation; only then it is written.
     """
-    arms = {name: json.loads((output / name / EVAL).read_text()) for name in recipe.arms}
+    arms = {name: read_json(output / name / EVAL) for name in recipe.arms}
     summary = {"recipe": recipe.name, "seed": recipe.seed, "arms": arms}
     if base_N is None:
         return summary
-    base = json.loads((output / BASE).read_text())
+    base = read_json(output / BASE, ("rate_N",))
     base.pop("rate_N")
     summary["base"] = base
     summary["heavy_tail"] = {

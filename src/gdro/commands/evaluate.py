@@ -218,15 +218,14 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    import json
-
     from gdro.evaluation import markdown
+    from gdro.files import read_json
 
     files = {name: Path(name) / "eval.json" for name in arguments.rest[1:]}
     absent = [name for name, file in files.items() if not file.is_file()]
     if absent or not files:
         raise GdroError(f"gdro eval table needs folders of finished evaluations, not {absent or 'none'}")
-    models = {name: json.loads(file.read_text()) for name, file in files.items()}
+    models = {name: read_json(file, ("sets",)) for name, file in files.items()}
     k = max(arguments.k or [arguments.samples])
     sizes = {name: found["sets"]["all"]["samples"] for name, found in models.items()}
     lacking = [name for name, found in models.items() if f"pass@{k}" not in found["sets"]["all"]]

@@ -31,6 +31,8 @@ def compare(first: Sequence[Record], second: Sequence[Record], k: int) -> dict[s
     """
     a = {(record.set, record.prompt_id): record for record in first}
     b = {(record.set, record.prompt_id): record for record in second}
+    if not a or not b:
+        raise EvaluationError("an evaluation has no sampled problem yet; finish both, then compare them")
     if a.keys() != b.keys():
         common = len(a.keys() & b.keys())
         raise EvaluationError(

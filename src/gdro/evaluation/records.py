@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.errors import GdroError
-from gdro.files import write_json
+from gdro.files import read_json, write_json
 
 SAMPLES, OPTIONS = "samples.jsonl", "options.json"
 
@@ -58,7 +58,7 @@ def open_folder(folder: Path, options: dict[str, Any]) -> list[Record]:
     """
     path = folder / OPTIONS
     if path.exists():
-        before = json.loads(path.read_text())
+        before = read_json(path)
         changed = [key for key in {**before, **options} if before.get(key) != options.get(key)]
         if changed:
             key = changed[0]
@@ -83,7 +83,17 @@ def read_records(folder: Path) -> list[Record]:
     if not path.is_file():
         raise EvaluationError(f"{folder} holds no evaluation (no {SAMPLES}); gdro eval writes one")
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [Record(**json.loads(line)) for line in lines[:-1]]  # what follows the last newline was cut
+    # What follows the last newline was cut.
+    return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines[:-1], 1)]
+
+
+def _record(line: str, where: str) -> Record:
+    try:
+        return Record(**json.loads(line))
+    except (ValueError, TypeError) as problem:
+        raise EvaluationError(
+            f"{where}: no record of an evaluation ({problem}); delete the line, or evaluate anew"
+        ) from problem
 
 
 def rewrite(folder: Path, records: Iterable[Record]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from gdro.files import write_json
+from gdro.files import read_json, write_json
 from gdro.recipes import Recipe, RecipeError
 
 KEPT = "recipe.json"
@@ -60,10 +60,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
     path = folder / KEPT
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as problem:
-        raise RecipeError(f"{path} is damaged ({problem}); pass another --output") from problem
+    return read_json(path, ("arms",), RecipeError)
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gdro.files import read_json
 from gdro.report.visits import ReportError, Visits, visits_of
 from gdro.runlog import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
 from gdro.types import FloatArray
@@ -94,7 +94,7 @@ def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | 
     """
     runs = [run for directory in directories for run in _runs(Path(directory))]
     path = Path(directories[0]) / "summary.json"
-    return _told_apart(runs), json.loads(path.read_text()) if path.exists() else None
+    return _told_apart(runs), read_json(path, ("seed", "arms"), ReportError) if path.exists() else None
 
 
 def log_folders(directory: Path) -> list[Path]:
@@ -156,14 +156,14 @@ def _run(name: str, log: Path) -> Run:
         ) from error
     folder = log.parent if log.name == "gdro" else log
     evaluation = folder / "eval.json"
-    found = json.loads(evaluation.read_text()) if evaluation.exists() else None
+    found = read_json(evaluation, (), ReportError) if evaluation.exists() else None
     return Run(name, bins, metrics, ledger, found, header, tickets, strategy, log)
 
 
 def _header(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    header = json.loads(path.read_text())
+    header = read_json(path, (), ReportError)
     if header.get("schema", 1) > SCHEMA:
         raise ReportError(
             f"{path} has format {header['schema']}, this version reads up to {SCHEMA}; upgrade gdro"
