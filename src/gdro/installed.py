@@ -9,8 +9,7 @@ from importlib.util import find_spec
 def is_absent(package: str) -> bool:
     """Whether a package cannot be imported."""
     if package in sys.modules:
-        loaded: object = sys.modules[package]
-        return loaded is None
+        return sys.modules[package] is None  # pyright: ignore[reportUnnecessaryComparison]
     try:
         return find_spec(package) is None
     except ImportError:
