@@ -93,8 +93,7 @@ class Groups:
         With rewards of 0 and 1 these are the mixed ones; with partial credit a group that is all wrong
         (or all right) may have a gradient. Shape (P,).
         """
-        low_P, high_P = self._range_P
-        return self.rewarded_P & _apart(low_P, high_P)
+        return _apart(*_range(self.outcome, self.position_R, len(self.plan.prompt_P)))
 
     @cached_property
     def failure_P(self) -> FloatArray:
@@ -161,16 +160,6 @@ class Groups:
         valid_R = self.outcome.valid_mask_R
         return segment_sum(value_R[valid_R], position_R[valid_R], num)
 
-    @property
-    def _range_P(self) -> tuple[FloatArray, FloatArray]:
-        """Least and largest reward; zero where there is none, shape (P,) each."""
-        valid_R, num = self.outcome.valid_mask_R, len(self.plan.prompt_P)
-        position_R, reward_R = self.position_R[valid_R], self.outcome.reward_R[valid_R]
-        low_P, high_P = np.full(num, np.inf), np.full(num, -np.inf)
-        np.minimum.at(low_P, position_R, reward_R)
-        np.maximum.at(high_P, position_R, reward_R)
-        return np.where(self.rewarded_P, low_P, 0.0), np.where(self.rewarded_P, high_P, 0.0)
-
 
 def differ(rewards: Sequence[float]) -> bool:
     """Whether the rewards of one group differ by more than rounding.
@@ -179,6 +168,24 @@ def differ(rewards: Sequence[float]) -> bool:
     (True, False, False)
     """
     return bool(rewards) and bool(_apart(np.array(min(rewards)), np.array(max(rewards))))
+
+
+def differing_rows(outcome: Outcome) -> BoolArray:
+    """Rows of prompts whose rewards differ by more than rounding, extensions included, shape (R,)."""
+    _, position_R = np.unique(outcome.prompt_R, return_inverse=True)
+    low_P, high_P = _range(outcome, position_R, int(position_R.max(initial=-1)) + 1)
+    return _apart(low_P, high_P)[position_R]
+
+
+def _range(outcome: Outcome, position_R: IntArray, num: int) -> tuple[FloatArray, FloatArray]:
+    """Least and largest reward of each group; zero where there is none, shape (P,) each."""
+    valid_R = outcome.valid_mask_R
+    position_R, reward_R = position_R[valid_R], outcome.reward_R[valid_R]
+    low_P, high_P = np.full(num, np.inf), np.full(num, -np.inf)
+    np.minimum.at(low_P, position_R, reward_R)
+    np.maximum.at(high_P, position_R, reward_R)
+    some_P = low_P <= high_P
+    return np.where(some_P, low_P, 0.0), np.where(some_P, high_P, 0.0)
 
 
 def _apart(low: FloatArray, high: FloatArray) -> BoolArray:

@@ -62,7 +62,8 @@ def test_a_script_that_parses_its_arguments(source: str, tmp_path: Path) -> None
     strategy = trainer.controller.strategy
     assert strategy == make_strategy("rollout-gdro", n_max=7)
     assert trainer.controller.difficulty == Difficulty(k=4)
-    assert (trainer._correct.column, trainer._correct.threshold) == (0, 0.4)
+    judge = trainer._gdro_judging.judge
+    assert (judge.columns, judge.thresholds) == ((0,), (0.4,))
     assert trainer.prompt_equal and trainer.controller.apply
 
 

@@ -13,8 +13,8 @@ import tiny
 from gdro import Controller, GdroError, Problem, StrategyError, make_strategy
 from gdro.integrations.pool import dataset_pool
 from gdro.integrations.trl import GDROMixin, GDROTrainer
-from gdro.integrations.trl_support import Correct
-from gdro.integrations.trl_verdicts import PLANS, Verdicts
+from gdro.integrations.trl_correct import Judged, Named
+from gdro.integrations.trl_verdicts import PLANS, Watch
 
 
 def make(reward: Any = tiny.lucky, data: Any = None, **given: Any) -> GDROTrainer:
@@ -70,20 +70,22 @@ def test_a_threshold_that_no_reward_passes_is_told_once() -> None:
         (True, [0.0, 0.2, np.nan, 0.1], 1),
         (True, [0.0, 0.0, 0.2, 0.2], 0),  # groups agree: no advantage to mislead
         (True, [0.0, 0.2, 0.0, 0.6], 0),
+        (True, [0.6, 0.7, 1.0, np.nan], 1),
+        (True, [1.0, 1.0, 1.0, 1.0], 1),  # right whatever it says
         (False, [0.0, 0.2, 0.0, 0.1], 0),  # another rank tells
     ],
 )
 def test_a_threshold_is_doubted_where_groups_differ(main: bool, judged: list[float], told: int) -> None:
     accelerator = SimpleNamespace(is_main_process=main)
-    trainer = SimpleNamespace(accelerator=accelerator, reward_func_names=["other", "mine"])
-    verdicts = Verdicts(trainer, Correct(1, 0.5))
+    watch = Watch(SimpleNamespace(accelerator=accelerator), Named(("mine",), (1,), (0.5,)))
+    value = np.array(judged, np.float32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(2 * PLANS):  # the second half is of the same tickets: further rounds
-            verdicts.see(step % PLANS, np.array([0, 0, 1, 1]), np.array(judged))
+            watch.see(step % PLANS, np.array([0, 0, 1, 1]), Judged(value > 0.5, value == value, value))
         assert not caught
         for ticket in range(PLANS, PLANS + 2):
-            verdicts.see(ticket, np.array([0, 0, 1, 1]), np.array(judged))
+            watch.see(ticket, np.array([0, 0, 1, 1]), Judged(value > 0.5, value == value, value))
     assert len(caught) == told
 
 

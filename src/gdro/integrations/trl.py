@@ -27,16 +27,17 @@ from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, of_grpo, resolved, written
 from gdro.integrations.trl_config import GDROConfig, settled
 from gdro.integrations.trl_console import Console, check_console, shorten
+from gdro.integrations.trl_correct import Correct, check_correct
 from gdro.integrations.trl_data import check_names, check_options, check_size
+from gdro.integrations.trl_judging import Judging, Seen
 from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
 from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys, follow, read_memory, warn_fresh
-from gdro.integrations.trl_score import AdvantageOptions, outcome_of, right_of
+from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_subclass import check_order, recorded_rewards
-from gdro.integrations.trl_verdicts import Verdicts
 from gdro.integrations.trl_visits import expected_visits, warn_of_few_visits
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
@@ -63,8 +64,12 @@ class GDROMixin(Logs, Card):
         apply: False is shadow mode: plan, weigh and log, change nothing; default: True.
         id_column: Dataset column of distinct ids; default: a hash of all columns.
         prior_column: Dataset column of known pass rates.
-        correct: Reward function, or (function, threshold), that says whether a rollout is right;
-            default: the only reward function, above .5.
+        correct: What says whether a rollout is right: the name of a reward function, (name,
+            threshold), a list of these (the first that scores a row judges it), ("total", threshold),
+            or a function, called as reward functions are (`prompts`, `completions`, `completion_ids`,
+            `trainer_state` and the dataset's columns by name), that returns True, False or None (not
+            known) for each row. Default: the only reward function above .5; of several see
+            docs/trl.md, and the line that is printed at the start.
         prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
             weigh more in a loss that averages over rows.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps (256 MiB).
@@ -91,7 +96,7 @@ class GDROMixin(Logs, Card):
         apply: bool | None = None,
         id_column: str | None = None,
         prior_column: str | None = None,
-        correct: str | tuple[str, float] | None = None,
+        correct: Correct | None = None,
         prompt_equal: bool | None = None,
         memory_bytes: int | None = None,
         gdro_log: Console | None = None,
@@ -112,6 +117,7 @@ class GDROMixin(Logs, Card):
         check_options(config)
         check_console(gdro_log)
         check_resume_keys(resume_keys)
+        check_correct(correct)
         made, columns = None, ()
         mean = (config or GRPOConfig).num_generations
         if controller is None:
@@ -135,8 +141,7 @@ class GDROMixin(Logs, Card):
         check_names(self.reward_func_names, correct)
         if gdro_log == "brief":
             shorten(self.callback_handler)
-        self._correct = trl_support.resolve_correct(correct, self.reward_func_names)
-        self._gdro_verdicts = Verdicts(self, self._correct)
+        self._gdro_judging = Judging(self, correct, dataset.column_names)
         if made is not None:
             controller = Controller(
                 made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
@@ -155,11 +160,9 @@ class GDROMixin(Logs, Card):
         say(self._gdro_start_line(), self)
 
     def _gdro_start_line(self) -> str:
-        controller, correct = self.controller, self._correct
-        name = self.reward_func_names[correct.column]
+        controller, prompts = self.controller, self.args.generation_batch_size // self.num_generations
         return start_line(
-            controller.strategy, f"reward {name!r} above {correct.threshold:g}",
-            controller.problem.num_prompts, self.args.generation_batch_size // self.num_generations,
+            controller.strategy, self._gdro_judging.text, controller.problem.num_prompts, prompts,
             self._gdro_visits, controller.apply,
             condition=condition_of(controller.strategy, self.num_generations),
         )  # fmt: skip
@@ -168,9 +171,9 @@ class GDROMixin(Logs, Card):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
-            with recorded_rewards(self) as seen:
+            with recorded_rewards(self, self._gdro_judging.ask) as seen:
                 output = super()._generate_and_score_completions(inputs)
-            record_held_out(self, right_of(seen[0], self._correct))
+            record_held_out(self, self._gdro_judging.held_out(seen[0]))
             return output
         self._gdro_close()
         self._gdro_open_log()
@@ -189,7 +192,7 @@ class GDROMixin(Logs, Card):
             further = self._gdro_outcome(plan.ticket, extension.prompt_R, *rounds[-1])
             outcome = outcome.joined(further)
         self.last_plan = plan
-        rewards_RK = torch.cat([rewards for _, rewards in rounds])
+        rewards_RK = torch.cat([rewards for _, (rewards, _) in rounds])
         batches, weights = [batch for batch, _ in rounds], self.controller.weigh(outcome)
         options = AdvantageOptions(
             self.reward_weights, self.scale_rewards, self.multi_objective_aggregation,
@@ -246,7 +249,7 @@ class GDROMixin(Logs, Card):
 
     def _gdro_generate(
         self, offered: dict[int, list[dict[str, Any]]], prompt_R: IntArray
-    ) -> tuple[dict[str, Any], torch.Tensor]:
+    ) -> tuple[dict[str, Any], Seen]:
         """Generate and score rollouts: this rank's batch, and the rewards of all ranks."""
         mean, rank = self.num_generations, self.accelerator.process_index
         local = len(prompt_R) // self.accelerator.num_processes
@@ -255,7 +258,7 @@ class GDROMixin(Logs, Card):
             # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
             # server for prompts[::n]. The advantages it computes are replaced.
             self.num_generations, self._gdro_planning = 1, True
-            with recorded_rewards(self) as seen:
+            with recorded_rewards(self, self._gdro_judging.ask) as seen:
                 output = super()._generate_and_score_completions(rows)
         finally:
             self.num_generations, self._gdro_planning = mean, False
@@ -293,6 +296,7 @@ class GDROMixin(Logs, Card):
                 # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
                 begin(path)
                 self.controller.save(path / STATE_FILE)
+                self._gdro_judging.save(path)
                 if self._gdro_memory is not None:
                     self._gdro_memory.save(path)
             super()._save_checkpoint(model, trial)
@@ -309,6 +313,7 @@ class GDROMixin(Logs, Card):
         memory = self._gdro_memory
         # Read and checked before the controller moves: a refused checkpoint changes nothing.
         remembered = [] if memory is None else read_memory(memory.store, folder)
+        self._gdro_judging.load(folder)
         self._gdro_open_log(resumed=True)
         follow(self, folder, keys)
         if memory is not None:
@@ -347,12 +352,11 @@ class GDROMixin(Logs, Card):
         return plan
 
     def _gdro_outcome(
-        self, ticket: int, prompt_R: IntArray, output: dict[str, Any], rewards_RK: torch.Tensor
+        self, ticket: int, prompt_R: IntArray, output: dict[str, Any], seen: Seen
     ) -> Outcome:
         tokens_R = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
-        judged_R = rewards_RK[:, self._correct.column].double().cpu().numpy()
-        self._gdro_verdicts.see(ticket, prompt_R, judged_R)
-        return outcome_of(ticket, prompt_R, tokens_R, rewards_RK, self.reward_weights, self._correct)
+        judged = self._gdro_judging.verdicts(ticket, prompt_R, seen)
+        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, judged)
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}

@@ -12,6 +12,7 @@ import torch
 from accelerate.utils import gather_object
 
 from gdro.errors import UnsupportedError
+from gdro.groups import differing_rows
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 from gdro.integrations.trl_checkpoints import STORE_FILE
 from gdro.integrations.trl_losses import ADVANTAGE, ROW
@@ -20,6 +21,8 @@ from gdro.integrations.trl_score import Replays, Scored
 from gdro.integrations.trl_step import Step
 from gdro.recall import Placed, place
 from gdro.types import IntArray, Problem
+
+_ROUNDING = 0.01  # advantages of equal rewards that trainers made out of rounding are below
 
 
 def check_memory(trainer: Any) -> None:
@@ -138,6 +141,9 @@ class TrlMemory:
         """
         self._rows = len(chosen_R)
         advantage_R = fresh.advantage_R.double().cpu().numpy()
+        # The mean of equal rewards may differ from them by rounding, which scaling makes larger.
+        rounding_R = ~differing_rows(step.outcome) & (np.abs(advantage_R) < _ROUNDING)
+        advantage_R = np.where(rounding_R, 0.0, advantage_R)
         placed = place(step.weights, step.outcome, advantage_R, chosen_R, self.store, self._least_likely)
         # Before this step's successes take the place of earlier ones.
         self._last = None if placed is None else Joining(placed, self._rollouts(placed.prompt_M))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from gdro.integrations.trl_advantages import Ragged, advantages, total_rewards
-from gdro.integrations.trl_support import Correct
+from gdro.integrations.trl_correct import Judged
 from gdro.recall import join_weights
 from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Recall, Weights
 
@@ -71,7 +71,7 @@ def outcome_of(
     tokens_R: torch.Tensor,
     rewards_RK: torch.Tensor,
     reward_weights: torch.Tensor,
-    correct: Correct,
+    judged: Judged,
 ) -> Outcome:
     """The outcome of one round.
 
@@ -81,29 +81,21 @@ def outcome_of(
         tokens_R: Generated tokens, shape (R,).
         rewards_RK: Rewards (NaN: none), shape (R, K).
         reward_weights: Shape (K,).
-        correct: Which reward says that a row is right.
+        judged: Which rows are right.
 
     Returns:
-        The outcome.
+        The outcome: a row with a total reward trains, one with a verdict moves beliefs.
     """
-    judged_R = rewards_RK[:, correct.column]
     total_R = total_rewards(rewards_RK, reward_weights)
-    # A reward of None from the function that judges leaves nothing to learn difficulty from.
-    valid_R = ~torch.isnan(total_R) & ~torch.isnan(judged_R)
     return Outcome(
         ticket=ticket,
         prompt_R=prompt_R,
         reward_R=total_R.double().cpu().numpy(),
-        correct_R=(judged_R > correct.threshold).cpu().numpy(),
+        correct_R=judged.correct_R,
         tokens_R=tokens_R.cpu().numpy().astype(np.int64),
-        valid_R=valid_R.cpu().numpy(),
+        valid_R=(~torch.isnan(total_R)).cpu().numpy(),
+        judged_R=judged.judged_R,
     )
-
-
-def right_of(rewards_RK: torch.Tensor, correct: Correct) -> torch.Tensor:
-    """Whether rollouts are right (1 or 0), of those that have a verdict; at most shape (R,)."""
-    judged_R = rewards_RK[:, correct.column]
-    return (judged_R[~torch.isnan(judged_R)] > correct.threshold).double()
 
 
 def score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType
 from typing import Any
@@ -60,22 +60,24 @@ def _names(code: CodeType) -> set[str]:
 
 
 @contextmanager
-def recorded_rewards(trainer: Any) -> Iterator[list[Any]]:
+def recorded_rewards(trainer: Any, ask: Callable[..., Any]) -> Iterator[list[tuple[Any, Any]]]:
     """Record what `_calculate_rewards` returns, with the changes that subclasses make on either side.
 
     Args:
         trainer: The trainer.
+        ask: Called with the same arguments.
 
     Yields:
-        A list; each call adds its rewards, shape (R, K).
+        A list; each call adds its rewards, shape (R, K), and what `ask` answered.
     """
     calculate = trainer._calculate_rewards
     before = vars(trainer).get("_calculate_rewards")
-    seen: list[Any] = []
+    seen: list[tuple[Any, Any]] = []
 
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        seen.append(calculate(*args, **kwargs))
-        return seen[-1]
+        rewards = calculate(*args, **kwargs)
+        seen.append((rewards, ask(*args, **kwargs)))
+        return rewards
 
     trainer._calculate_rewards = recorded
     try:

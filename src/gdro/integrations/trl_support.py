@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gdro.checks import check_parts
@@ -104,48 +103,6 @@ def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
             "Liger's fused loss of this TRL hides; take signal='failure', set use_liger_kernel=False, "
             "or upgrade: pip install 'trl>=1.14,!=1.15.0'"
         )
-
-
-@dataclass(frozen=True)
-class Correct:
-    """Which reward says that a rollout is right: function number and threshold.
-
-    Attributes:
-        column: Index of the reward function.
-        threshold: A reward above it is right.
-    """
-
-    column: int
-    threshold: float
-
-
-def resolve_correct(correct: str | tuple[str, float] | None, names: list[str]) -> Correct:
-    """Find the reward function that measures correctness.
-
-    Args:
-        correct: Name of a reward function, or (name, threshold); the threshold defaults to .5.
-        names: Names of the trainer's reward functions.
-
-    Returns:
-        Where to look.
-
-    Raises:
-        UnsupportedError: Several functions and no choice, or an unknown name.
-    """
-    if correct is None:
-        if len(names) != 1:
-            raise UnsupportedError(
-                f"there are {len(names)} reward functions ({', '.join(names)}) and `correct` does not "
-                f"say which one measures correctness; pass correct={names[0]!r} or "
-                f"correct=({names[0]!r}, 0.5)"
-            )
-        return Correct(0, 0.5)
-    name, threshold = (correct, 0.5) if isinstance(correct, str) else correct
-    if name not in names:
-        raise UnsupportedError(
-            f"correct names the reward function {name!r}; the trainer has {', '.join(names)}"
-        )
-    return Correct(names.index(name), float(threshold))
 
 
 def resolve_strategy(

@@ -17,7 +17,11 @@ from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
 
 
 class RewardFunction(Protocol):
-    """What TRL calls with the batch and the dataset's columns; `__name__` is what it logs."""
+    """What TRL calls with the batch and the dataset's columns; `__name__` is what it logs.
+
+    Those of this module also have `largest`, the most that they give, and `reads`, the columns that they
+    read, by which `GDROTrainer` takes one for the verdict where `correct=` is not given.
+    """
 
     __name__: str
 
@@ -53,7 +57,7 @@ def math_reward(
         judged = (verifier or shared_verifier()).score(golds, texts_of(completions))
         return [1.0 if right else wrong for right in judged]
 
-    return math
+    return _described(math, 1.0, column)
 
 
 def first_line(reward: RewardFunction) -> RewardFunction:
@@ -71,7 +75,7 @@ def first_line(reward: RewardFunction) -> RewardFunction:
         return reward(completions=lines, **columns)
 
     line.__name__ = f"{reward.__name__}_line"
-    return line
+    return _as_parts(line, {reward: 1.0})
 
 
 def exact_match(column: str = "answer") -> RewardFunction:
@@ -90,7 +94,7 @@ def exact_match(column: str = "answer") -> RewardFunction:
         return [float(_folded(gold) in (_folded(text), _folded(answer_of(text) or "")))
                 for gold, text in pairs]  # fmt: skip
 
-    return exact
+    return _described(exact, 1.0, column)
 
 
 def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunction:
@@ -123,7 +127,7 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
         pairs = zip(golds, texts_of(completions), strict=True)
         return [float(gold == chosen(text, choices)) for gold, text in pairs]
 
-    return choice
+    return _described(choice, 1.0, column)
 
 
 def format_reward(pattern: str | None = None) -> RewardFunction:
@@ -150,7 +154,7 @@ def format_reward(pattern: str | None = None) -> RewardFunction:
             return [float(bool((last_boxed(text) or "").strip())) for text in texts]
         return [float(compiled.fullmatch(text) is not None) for text in texts]
 
-    return format
+    return _described(format, 1.0)
 
 
 def gym_reward(
@@ -178,7 +182,7 @@ def gym_reward(
         verdicts = pool.judge(list(zip(entries, answers, strict=True)))
         return [0.0 if v in (TOO_SLOW, CRASHED) else v / RIGHT for v in verdicts]
 
-    return gym
+    return _described(gym, 1.0, column)
 
 
 def combined(parts: Mapping[RewardFunction, float]) -> RewardFunction:
@@ -197,7 +201,7 @@ def combined(parts: Mapping[RewardFunction, float]) -> RewardFunction:
                 for part, weight in parts.items()]  # fmt: skip
         return [sum(rewards) for rewards in zip(*each, strict=True)]
 
-    return total
+    return _as_parts(total, parts)
 
 
 @cache
@@ -215,6 +219,24 @@ def texts_of(completions: Sequence[Any]) -> list[str]:
     texts: list[str] = [_text(completion) for completion in completions]
     check_texts("completions", texts)
     return texts
+
+
+def _described(function: Any, largest: float, *reads: str) -> RewardFunction:
+    """A reward function that says the most that it gives, and the columns that it reads."""
+    function.largest, function.reads = largest, reads
+    return function
+
+
+def _as_parts(function: Any, parts: Mapping[RewardFunction, float]) -> RewardFunction:
+    """A function that says of itself what its parts say; nothing, where one of them does not."""
+    most = [getattr(part, "largest", None) for part in parts]
+    reads = [getattr(part, "reads", None) for part in parts]
+    if None not in reads:
+        function.reads = tuple(dict.fromkeys(name for names in reads for name in names or ()))
+    if None not in most and min(parts.values(), default=0.0) >= 0:
+        pairs = zip(most, parts.values(), strict=True)
+        function.largest = float(sum((largest or 0.0) * weight for largest, weight in pairs))
+    return function
 
 
 def _text(completion: Any) -> Any:

@@ -1,0 +1,93 @@
+"""Verdicts of a trainer's rewards: what it trains on, and what it is evaluated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gdro.integrations.trl_advantages import total_rewards
+from gdro.integrations.trl_correct import Called, Judged, Scores, read_correct
+from gdro.integrations.trl_rule import rule
+from gdro.integrations.trl_start import SAY_OTHERWISE, say
+from gdro.integrations.trl_verdicts import Watch
+from gdro.types import IntArray
+
+Seen = tuple[torch.Tensor, torch.Tensor | None]
+"""Rewards of all ranks, shape (R, K), and what a function in `correct=` said of the rows, shape (R,)."""
+
+
+class Judging:
+    """Judges a trainer's rewards, and says what it took for right.
+
+    Args:
+        trainer: The trainer, with its reward functions.
+        correct: Its argument.
+        columns: Columns of its dataset.
+
+    Raises:
+        UnsupportedError: `correct` names no reward function.
+    """
+
+    def __init__(self, trainer: Any, correct: Any, columns: list[str]) -> None:
+        names, functions = trainer.reward_func_names, trainer.reward_funcs
+        self.judge = read_correct(correct, names, functions) or rule(
+            names, functions, trainer.reward_weights.tolist(), columns
+        )
+        self._trainer = trainer
+        self._watch = Watch(trainer, self.judge)
+
+    @property
+    def text(self) -> str:
+        """What is right, in words."""
+        return self.judge.text
+
+    def ask(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Any:
+        """What a function in `correct=` says of this rank's rows, gathered; None without one."""
+        if not isinstance(self.judge, Called):
+            return None
+        said_R = self.judge.ask(inputs, prompts, completions, completion_ids, self._trainer.state)
+        accelerator = self._trainer.accelerator
+        return accelerator.gather(torch.as_tensor(said_R, device=accelerator.device))
+
+    def verdicts(self, ticket: int, prompt_R: IntArray, seen: Seen) -> Judged:
+        """Verdicts on rows of the training, every rank alike.
+
+        Args:
+            ticket: The plan's.
+            prompt_R: Dataset index of each row, shape (R,).
+            seen: Their rewards.
+        """
+        scores, before = self._scores(seen), self.text
+        self.judge.see(scores)
+        if self.text != before:
+            say(f"gdro: right is {self.text} ({SAY_OTHERWISE})", self._trainer)
+        log = self._trainer.controller.log
+        if log is not None:
+            log.note("correct", self.text)
+        judged = self.judge.judge(scores)
+        self._watch.see(ticket, prompt_R, judged)
+        return judged
+
+    def held_out(self, seen: Seen) -> torch.Tensor:
+        """Whether rows of an evaluation are right (1 or 0), of those that have a verdict."""
+        judged = self.judge.judge(self._scores(seen))
+        return torch.as_tensor(judged.correct_R[judged.judged_R]).double()
+
+    def save(self, folder: Path) -> None:
+        """Write what was seen beside a checkpoint."""
+        self.judge.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Go on from what a checkpoint saw."""
+        self.judge.load(folder)
+
+    def _scores(self, seen: Seen) -> Scores:
+        rewards_RK, called_R = seen
+        total_R = total_rewards(rewards_RK, self._trainer.reward_weights)
+        return Scores(
+            rewards_RK.float().cpu().numpy(),
+            total_R.float().cpu().numpy(),
+            None if called_R is None else called_R.cpu().numpy(),
+        )
