@@ -280,6 +280,9 @@ def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
         RecipeError: TRL refuses options that its config took.
         GdroError: The adapter refuses them.
     """
+    adapter = asdict(recipe.adapter)
+    if adapter["correct"] is None and len(task.reward_funcs) > 1:
+        adapter["correct"] = task.reward_funcs[0]  # by the contract of tasks, as in evaluation
     try:
         return GDROTrainer(
             model=task.model,
@@ -291,7 +294,7 @@ def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
             strategy_options=arm.options,
             difficulty=difficulty_of(recipe.difficulty),
             apply=arm.apply,
-            **asdict(recipe.adapter),
+            **adapter,
         )
     except GdroError:
         raise

@@ -15,7 +15,7 @@ from gdro import GdroError
 from gdro.integrations.trl import GDROTrainer
 from gdro.runlog import read_jsonl
 
-BRIEF = ["reward", "gdro/pass_rate", "gdro/mixed", "completions/mean_length", "entropy", "grad_norm"]
+BRIEF = ["reward", "gdro/pass_rate", "gdro/gradient", "completions/mean_length", "entropy", "grad_norm"]
 
 
 def make(strategy: str = "rollout-gdro", **options: Any) -> GDROTrainer:

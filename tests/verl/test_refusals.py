@@ -18,8 +18,8 @@ from verl.trainer.ppo.v1 import PPOTrainerSync
 
 import verl
 from gdro import Controller, Problem, Request, make_strategy
-from gdro.errors import ProblemError, StrategyError, UnsupportedError
-from gdro.integrations.verl import GDROTrainer
+from gdro.errors import OutcomeError, ProblemError, StrategyError, UnsupportedError
+from gdro.integrations.verl import GDROTrainer, queue
 from gdro.integrations.verl.options import ESTIMATORS, check_config
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.step import Judged, Step, outcome_of, rows_of, scale
@@ -133,7 +133,7 @@ def test_allowed_estimators_centre_groups_of_any_size(name: str) -> None:
 
 def judged(*reward: float) -> Judged:
     reward_B = np.array(reward)
-    return Judged(reward_B, reward_B > 2.5, 2 ** np.arange(len(reward)))
+    return Judged(reward_B, reward_B > 2.5, 2 ** np.arange(len(reward)), ~np.isnan(reward_B))
 
 
 def test_rows_are_matched_by_key_whatever_their_order() -> None:
@@ -180,6 +180,26 @@ def test_a_group_with_a_reward_that_is_no_number_is_dropped_and_counted() -> Non
     scale(advantages, step.factors(keys))
     assert advantages.flatten().tolist() == pytest.approx([0.0, 0.0, -0.7, 0.7])
     assert step.counts(keys)["dropped_groups"] == 1
+
+
+def test_a_rollout_without_a_verdict_trains_and_moves_no_belief(monkeypatch) -> None:
+    """The key that says what is right holds None for another task."""
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
+    extras = [{"acc": None}, {"acc": None}, {"acc": True}, {"acc": 0}]
+    rows = [{"reward_extra_info": extra} for extra in extras]
+    monkeypatch.setattr(queue.tq, "kv_batch_get", lambda **_: {"extra_fields": rows})
+    acc_B = queue.reward_extra(keys, "acc")
+    rewards = np.array([0.2, 0.7, 1.0, 0.0])
+    controller = Controller(make_strategy("uniform"), Problem(list("abc")))
+    step = opened(controller, [0, 1], 4, "ab")
+    outcome = step.read(keys, Judged(rewards, acc_B > 0.5, np.ones(4, int), ~np.isnan(acc_B)))
+    step.weigh(controller.weigh(outcome))
+    assert step.factors(keys).tolist() == [1.0] * 4
+    controller.observe(outcome)
+    assert controller.belief.visits_N.tolist() == [0, 1, 0]
+    extras[3]["acc"] = "no"
+    with pytest.raises(OutcomeError, match=r"\+gdro.correct=acc: a rollout's 'acc' is no number"):
+        queue.reward_extra(keys, "acc")
 
 
 def test_rollouts_of_further_rounds_join_their_group_and_the_total_stays() -> None:

@@ -11,7 +11,7 @@ from transformers import PrinterCallback, ProgressCallback
 from gdro.errors import UnsupportedError
 
 Console = Literal["brief", "full"]
-BRIEF = ("reward", "gdro/pass_rate", "gdro/mixed", "completions/mean_length", "entropy", "grad_norm")
+BRIEF = ("reward", "gdro/pass_rate", "gdro/gradient", "completions/mean_length", "entropy", "grad_norm")
 """What a line of the training shows, or of an evaluation with `eval_` before the names."""
 
 

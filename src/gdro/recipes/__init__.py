@@ -37,7 +37,7 @@ class Adapter:
 
     id_column: str | None = None
     prior_column: str | None = None
-    correct: str | None = None
+    correct: Any = None  # as of GDROTrainer; YAML has lists for tuples
     prompt_equal: bool = False
 
 

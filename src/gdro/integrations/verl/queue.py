@@ -24,10 +24,10 @@ def scores(keys: list[str]) -> tuple[FloatArray, IntArray]:
 
 
 def reward_extra(keys: list[str], name: str) -> FloatArray:
-    """A key of the reward function's extra results for each training row, shape (B,).
+    """A key of the reward function's extra results for each training row, NaN for None, shape (B,).
 
     Raises:
-        OutcomeError: A row lacks it.
+        OutcomeError: A row lacks it, or has no number there.
     """
     data: Any = tq.kv_batch_get(keys=keys, partition_id=TRAIN, select_fields=["extra_fields"])
     found = [
@@ -39,7 +39,13 @@ def reward_extra(keys: list[str], name: str) -> FloatArray:
             f"+gdro.correct={name}: a rollout's reward has no {name!r}, it has "
             f"{', '.join(lacking) or 'nothing extra'}; return it from compute_score, or leave it out"
         )
-    return np.array([float(extra[name]) for extra in found])
+    try:
+        return np.array([np.nan if extra[name] is None else float(extra[name]) for extra in found])
+    except (TypeError, ValueError) as error:
+        raise OutcomeError(
+            f"+gdro.correct={name}: a rollout's {name!r} is no number ({error}); return a number, True "
+            "or False, or None where it is not known whether the rollout is right"
+        ) from error
 
 
 def batch_of(tags: dict[str, Any]) -> tq.KVBatchMeta:

@@ -21,11 +21,13 @@ class Judged:
         reward_B: Score of each row, shape (B,).
         correct_B: Whether it is right, shape (B,).
         tokens_B: Tokens generated in it, shape (B,).
+        known_B: Whether that is known, shape (B,).
     """
 
     reward_B: FloatArray
     correct_B: BoolArray
     tokens_B: IntArray
+    known_B: BoolArray
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def outcome_of(ticket: int, rows: Rows, judged: Judged) -> Outcome:
     return Outcome(
         ticket, rows.prompt_S, reward_S, judged.correct_B[rows.row_S],
         tokens_R=tokens_S.astype(np.int64), valid_R=np.isfinite(reward_S),
+        judged_R=judged.known_B[rows.row_S],
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ class GDROTrainer(PPOTrainerSync):
         reward_B, tokens_B = scored
         name = self._gdro.correct
         judged_B = reward_B if name is None else reward_extra(keys, name)
-        return Judged(reward_B, judged_B > self._gdro.threshold, tokens_B)
+        return Judged(reward_B, judged_B > self._gdro.threshold, tokens_B, ~np.isnan(judged_B))
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         def weigh(data: Any, keys: list[str]) -> None:
