@@ -19,20 +19,29 @@ from gdro.study.runner import jobs
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def study() -> Study:
-    return load_study(ROOT / "studies/headline.yaml")
+@pytest.fixture(scope="module", params=["headline", "grading"])
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def published() -> dict[str, Any]:
-    return json.loads((ROOT / "results/headline.json").read_text())
+def study(name: str) -> Study:
+    return load_study(ROOT / f"studies/{name}.yaml")
 
 
 @pytest.fixture(scope="module")
-def records() -> list[dict[str, Any]]:
-    with gzip.open(ROOT / "results/headline.runs.jsonl.gz", "rt", encoding="utf-8") as file:
+def published(name: str) -> dict[str, Any]:
+    return read(name)
+
+
+@pytest.fixture(scope="module")
+def records(name: str) -> list[dict[str, Any]]:
+    with gzip.open(ROOT / f"results/{name}.runs.jsonl.gz", "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / f"results/{name}.json").read_text())
 
 
 def test_every_run_of_the_study_is_on_record(study, published, records) -> None:
@@ -82,32 +91,25 @@ def same(wanted: Any, got: Any, where: str) -> None:
         assert wanted == got, where
 
 
-def test_the_readme_says_what_the_results_say(published) -> None:
-    """The headline effect with its interval; tokens, parts and easy prompts where it names them."""
+# What README says of each group of testbeds, in this order.
+CLAIM = (
+    r"pass@8 {n}% \({n} to {n}\), mean@8 {n}% \({n} to {n}\), easy prompts {n} points \({n} to {n}\)"
+).replace("{n}", r"([+-]?\d*\.?\d+)")
+
+
+def test_the_readme_says_what_the_results_say() -> None:
+    """The default under both gradings, then gdro-tail: pass@8, mean@8, easy prompts, with intervals."""
     text = " ".join((ROOT / "README.md").read_text().split("\n## ")[0].split())
-    arms = {name: row["heavy tail"] for name, row in published["arms"].items() if "heavy tail" in row}
-    default, number = arms["gdro"], r"([+-]?\d*\.?\d+)"
-    percent = {
-        rf"\*\*pass@8 {number}%\*\*": default["pass8_rel_mean"],
-        rf"\*\*pass@8 [^ ]+ \(95% interval {number} to": default["ci_low"],
-        rf"\*\*pass@8 [^ ]+ \(95% interval [^ ]+ to {number}\b": default["ci_high"],
-    }
-    for pattern, value in percent.items():
-        (written,) = re.findall(pattern, text)
-        said(written, 100 * value)
-    also = {
-        f"{number}% at equal tokens generated and trained on": 100 * default["equal_all_tokens"]["mean"],
-        rf"Easy prompts gain {number} points": default["easy"]["mean"],
-        rf"Easy prompts gain [^ ]+ points \({number} to": default["easy"]["low"],
-        rf"Easy prompts gain [^ ]+ points \([^ ]+ to {number}\)": default["easy"]["high"],
-    }
-    for name, arm in (("Rollout-GDRO", "rollout-gdro"), ("Prompt-GDRO", "prompt-gdro")):
-        with_memory, alone = arms[f"{arm}-memory"]["pass8_rel_mean"], arms[arm]["pass8_rel_mean"]
-        also[f"{name} with the memory: {number}%"] = 100 * with_memory
-        also[rf"{name} with the memory: [^ ]+ \(alone {number}%\)"] = 100 * alone
-    for pattern, value in also.items():
-        for written in re.findall(pattern, text):
-            said(written, value)
+    claims = re.findall(CLAIM, text.replace("**", ""))
+    places = [(arm, group) for arm in ("gdro", "gdro-tail") for group in ("whole work", "final answer")]
+    assert len(claims) == len(places)
+    for (arm, group), written in zip(places, claims, strict=True):
+        row = read("grading")["arms"][arm][group]
+        pass8 = [100 * row[part] for part in ("pass8_rel_mean", "ci_low", "ci_high")]
+        mean8 = [100 * row["mean8_rel"][part] for part in ("mean", "low", "high")]
+        easy = [row["easy"][part] for part in ("mean", "low", "high")]
+        for number, value in zip(written, [*pass8, *mean8, *easy], strict=True):
+            said(number, value)
 
 
 def said(written: str, value: float) -> None:
