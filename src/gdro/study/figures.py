@@ -17,20 +17,23 @@ _VERDICTS = {"better": run_colour(1), "worse": run_colour(2), "not distinguishab
 
 
 def forests(summary: dict[str, Any]) -> list[Figure]:
-    """Relative change of pass@8 with intervals: by group of testbeds if any, and by testbed.
+    """Relative change of pass@8 and mean@8 with intervals: by group of testbeds if any, and by testbed.
 
-    The overview has the groups on which several arms ran, and the best arm on every testbed.
+    The overview has the groups on which several arms ran, and where that is one group alone the best arm
+    on every testbed.
     """
     beds = [*summary["control_by_testbed"]]
     by_bed = _by_arm(summary, beds)
-    drawn = [_forest("forest", "What each arm changes, by testbed", summary, by_bed)]
+    panels = [_effects(bed, found, metric) for metric in _METRICS for bed, found in by_bed.items()]
+    drawn = [_forest("forest", "What each arm changes, by testbed", summary, panels, len(by_bed))]
     by_group = _by_arm(summary, summary["groups"])
     if by_group:
-        best = next(iter(next(iter(by_group.values()))))
-        panels = {name: found for name, found in by_group.items() if len(found) > 1}
-        panels[f"{best}, by testbed"] = {
-            bed: found[best] for bed, found in by_bed.items() if best in found
-        }
+        compared = {group: found for group, found in by_group.items() if len(found) > 1}
+        panels = [_effects(group, found, m) for group, found in compared.items() for m in _METRICS]
+        if len(compared) < 2:
+            best = next(iter(next(iter(by_group.values()))))
+            rows = {bed: found[best] for bed, found in by_bed.items() if best in found}
+            panels.append(_effects(f"{best}, by testbed", rows, "pass@8"))
         drawn.insert(0, _forest("overview", "What each arm changes", summary, panels))
     return drawn
 
@@ -42,30 +45,42 @@ def _by_arm(summary: dict[str, Any], beds: list[str]) -> dict[str, dict[str, Any
     return {bed: by_arm for bed, by_arm in found.items() if by_arm}
 
 
-def _forest(name: str, title: str, summary: dict[str, Any], found: dict[str, dict[str, Any]]) -> Figure:
+def _forest(
+    name: str, title: str, summary: dict[str, Any], panels: list[Panel], wide: int = 2
+) -> Figure:
     reading = (
         f"Against {summary['control']}, paired by seed, at equal rollouts: an arm whose 95% bootstrap "
         "interval does not touch zero is told apart from it."
     )
     keys = [Key(name, colour) for name, colour in _VERDICTS.items()]
-    panels = [_effects(title, rows) for title, rows in found.items()]
-    return Figure(name, title, reading, panels, "", keys)
+    return Figure(name, title, reading, panels, "", keys, wide)
 
 
-def _effects(title: str, found: dict[str, Any]) -> Panel:
+def _pass8(row: dict[str, Any]) -> tuple[float, float, float]:
+    return row["pass8_rel_mean"], row["ci_low"], row["ci_high"]
+
+
+def _mean8(row: dict[str, Any]) -> tuple[float, float, float]:
+    return row["mean8_rel"]["mean"], row["mean8_rel"]["low"], row["mean8_rel"]["high"]
+
+
+_METRICS = {"pass@8": _pass8, "mean@8": _mean8}
+
+
+def _effects(title: str, found: dict[str, Any], metric: str) -> Panel:
     """A point and an interval for each row, in their order."""
-    order = list(found)
+    order, effects = list(found), [_METRICS[metric](row) for row in found.values()]
     columns = {
         "arm": order,
-        "effect": rounded(100 * row["pass8_rel_mean"] for row in found.values()),
-        "low": rounded(100 * row["ci_low"] for row in found.values()),
-        "high": rounded(100 * row["ci_high"] for row in found.values()),
+        "effect": rounded(100 * mean for mean, _, _ in effects),
+        "low": rounded(100 * low for _, low, _ in effects),
+        "high": rounded(100 * high for _, _, high in effects),
         "verdict": [
-            "not distinguishable" if row["ci_low"] <= 0 <= row["ci_high"]
-            else "better" if row["ci_low"] > 0 else "worse" for row in found.values()
+            "not distinguishable" if low <= 0 <= high else "better" if low > 0 else "worse"
+            for _, low, high in effects
         ],
-    }  # fmt: skip
-    unit = "change of pass@8, %"
+    }
+    unit = f"change of {metric}, %"
     heads = {"arm": "arm", "effect": unit, "low": "95% low", "high": "95% high", "verdict": "verdict"}
     x = {"type": "quantitative", "title": unit, "axis": {"tickCount": 5}, "scale": {"zero": True}}
     tooltip = [{"field": "arm", "type": "nominal", "title": "arm"}]
