@@ -26,6 +26,8 @@ def test_effects_by_hand(tmp_path: Path) -> None:
     found = summarise(study, records)["arms"]
     assert found["random"]["chains"]["pass8_rel_mean"] == pytest.approx(0.1)
     assert found["random"]["all testbeds"]["pass8_rel_mean"] == pytest.approx(0.1)
+    assert found["random"]["all testbeds"]["mean8_rel"]["mean"] == pytest.approx(0.1)
+    assert found["placebo"]["all testbeds"]["mean8_rel"]["mean"] == pytest.approx(-0.4)
     assert found["random"]["chains"]["wins"] == 3
     assert found["placebo"]["chains"]["pass8_rel_mean"] == pytest.approx(-0.4)
     assert found["random"]["chains"]["worst_slice"]["points"] == pytest.approx(0.0)
@@ -49,3 +51,18 @@ def test_the_worst_slice_by_hand(tmp_path: Path) -> None:
         assert worst["slice"] == "tail" and worst["points"] == pytest.approx(points)
         assert found[place]["easy"]["low"] == 0.0
     assert "| tail -3.8 |" in markdown(summarise(study, records))
+
+
+def test_luck_is_counted_over_runs(tmp_path: Path) -> None:
+    """Shares of sums, not means of shares; kinds without any are absent."""
+    study = load_study(config(tmp_path, TWO_BEDS))
+    luck = {"fresh": 10, "fresh_wrong": 1, "replays": 0, "replays_wrong": 0, "anchors": 4}
+    records = [
+        {**record(arm, seed, 0.5), "luck": {**luck, "anchors_wrong": 2, "fresh": fresh}}
+        for arm in ("grpo", "random")
+        for seed, fresh in ((100, 10), (101, 30))
+    ]
+    row = summarise(study, records)["arms"]["random"]["chains"]
+    assert row["fresh_luck"] == pytest.approx(2 / 40) and row["anchors_luck"] == pytest.approx(0.5)
+    assert "replays_luck" not in row
+    assert "5% / - / 50%" in markdown(summarise(study, records))

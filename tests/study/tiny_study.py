@@ -31,7 +31,10 @@ def config(folder: Path, text: str = CONFIG) -> Path:
 
 def record(arm, seed, value, bed="chains", rollouts=100, tokens=1000):
     curve = [
-        {"rollouts": r, "tokens": r * tokens / rollouts, "trained": r, "pass8": value * r / rollouts}
+        {
+            **{"rollouts": r, "tokens": r * tokens / rollouts, "trained": r},
+            **{"pass8": value * r / rollouts, "mean8": value * r / rollouts / 2},
+        }
         for r in (rollouts / 2, rollouts)
     ]
     return {
