@@ -26,10 +26,7 @@ def _train(cls: type, options: dict[str, Any], **extra: Any) -> Any:
     given = {name: options.pop(name) for name in ("peft_config",) if name in options}
     if "eval_strategy" in options:
         given["eval_dataset"] = tiny.dataset(4)
-    correct = options.pop("correct", "lucky")
     rewards = [f() if f.__name__ == "judge" else f for f in options.pop("reward_funcs", [tiny.lucky])]
-    if cls is GDROTrainer and len(rewards) > 1:
-        extra["correct"] = correct
     data = options.pop("data", tiny.dataset)()
     model = _saved(options.pop("model", tiny.model)(), options)
     trainer = cls(

@@ -58,6 +58,16 @@ def tensors(completions: list[Any], answer: list[str], **_: Any) -> torch.Tensor
     return torch.tensor(tiny.lucky(completions, answer))
 
 
+def odd(completions: list[Any], answer: list[str], parity: list[str], **_: Any) -> list[float | None]:
+    scores = tiny.lucky(completions, answer)
+    return [s if p == "odd" else None for s, p in zip(scores, parity, strict=True)]
+
+
+def even(completions: list[Any], parity: list[str], **_: Any) -> list[float | None]:
+    scores = tiny.length(completions)
+    return [s if p == "even" else None for s, p in zip(scores, parity, strict=True)]
+
+
 def repeated() -> Any:
     """Every prompt twice, with the same answer."""
     return concatenate_datasets([tiny.dataset(12), tiny.dataset(12)])
@@ -105,8 +115,8 @@ REWARDS: dict[str, Options] = {
     "missing rewards": {"reward_funcs": [tiny.picky]},
     "missing, normalized": {
         "reward_funcs": [tiny.picky, tiny.length], "multi_objective_aggregation": "normalize_then_sum",
-        "correct": "length",
     },
+    "several tasks": {"reward_funcs": [odd, even]},
     "asynchronous": {"reward_funcs": [tiny.lucky, later]},
     "tensors": {"reward_funcs": [tensors]},
     "a model as reward": {"reward_funcs": [judge]},
