@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -20,8 +21,10 @@ from trl import GRPOConfig
 
 from gdro.difficulty import difficulty_of
 from gdro.errors import CheckpointError, GdroError
-from gdro.evaluate import by_slice, by_source, count_successes, metrics
+from gdro.evaluate import by_slice, by_source, draw, metrics
 from gdro.files import check_folder, read_json, write_json
+from gdro.heldout import Heldout, begun, curves_of
+from gdro.integrations.static_decode import StaticDecoder
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_checkpoints import last_checkpoint
 from gdro.recipes import Arm, Recipe, RecipeError
@@ -56,6 +59,7 @@ def run(
     *,
     resume: bool = False,
     load: Callable[[Recipe], Any] = load_task,
+    until: float | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate every arm.
 
@@ -64,9 +68,11 @@ def run(
         output: Folder; each arm has one of its own inside.
         resume: Keep finished arms, and go on from the last checkpoint of an unfinished one.
         load: From a recipe to its task, called anew for every arm.
+        until: Of `time.monotonic`: when to stop; what an arm evaluated by then is kept, and the arm is
+            not finished.
 
     Returns:
-        The summary, also written to `summary.json` if there is an evaluation.
+        The summary, also written to `summary.json` if there is an evaluation; of the finished arms.
 
     Raises:
         RecipeError: The task, an arm or an option is unknown or unfit, or the folder's figures are of
@@ -80,10 +86,13 @@ def run(
     trl_config(recipe, output)
     _begin(recipe, output, resume)
     load = partial(_checked, load)
-    base_N = _base(recipe, output, load) if recipe.evaluation.samples else None
+    base_N = evaluate_base(recipe, output, load) if recipe.evaluation.samples else None
     for name, arm in recipe.arms.items():
-        if not (output / name / EVAL).exists():
-            _train_arm(recipe, arm, output / name, base_N, resume, load)
+        if (output / name / EVAL).exists():
+            continue
+        if until is not None and time.monotonic() >= until:
+            break
+        _train_arm(recipe, arm, output / name, base_N, resume, load, until)
     return summarise(recipe, output, base_N)
 
 
@@ -204,7 +213,14 @@ def _has_bf16(on_cpu: bool) -> bool:
 
 
 def evaluate_model(
-    recipe: Recipe, task: Any, model: Any, base_N: Any, samples: int | None = None, stream: int = 1
+    recipe: Recipe,
+    task: Any,
+    model: Any,
+    base_N: Any,
+    samples: int | None = None,
+    stream: int = 1,
+    decoder: StaticDecoder | None = None,
+    config: GRPOConfig | None = None,
 ) -> tuple[dict[str, Any], Any]:
     """Held-out metrics of a model, whole, by slice and by source, and successes by prompt.
 
@@ -215,34 +231,54 @@ def evaluate_model(
         base_N: Pass rate of the base model by held-out prompt, which makes the slices; default: its own.
         samples: Completions a prompt, if not the recipe's.
         stream: Of random numbers.
+        decoder: Generates in the place of the model's own; default: as the recipe says.
+        config: The trainer's options; default: made from the recipe. While a trainer trains it must be
+            the trainer's own: making another resets the state that accelerate keeps for the process.
 
     Returns:
         The metrics, and right completions of each prompt, shape (N,).
     """
     options = recipe.evaluation
     samples = samples or options.samples
-    config = trl_config(recipe, Path("unused"))
-    successes_N = count_successes(
-        model, task.tokenizer, task.heldout, task.reward_funcs[0], samples=samples,
-        max_new_tokens=config.max_completion_length, temperature=config.temperature,
-        batch_size=options.batch_size, seed=recipe.seed + stream,
-    )  # fmt: skip
+    config = config or trl_config(recipe, Path("unused"))
+    if decoder is None and recipe.adapter.generation == "static":
+        decoder = StaticDecoder()
+    standing = nullcontext() if decoder is None else decoder.standing_in(model)
+    with standing:
+        drawn = draw(
+            model, task.tokenizer, task.heldout, task.reward_funcs, samples=samples,
+            max_new_tokens=config.max_completion_length, temperature=config.temperature,
+            batch_size=options.batch_size, seed=recipe.seed + stream,
+        )  # fmt: skip
+    successes_N = drawn.right_NS.sum(axis=1)
     rate_N = successes_N / samples if base_N is None else base_N
-    result = metrics(successes_N, samples, options.k)
-    result["slices"] = by_slice(successes_N, samples, options.k, rate_N)
+    result = metrics(successes_N, samples, options.k, also=options.also)
+    result["length"] = float(drawn.tokens_NS.mean())
+    if len(task.reward_funcs) > 1:
+        means = drawn.scores_NSK.mean(axis=(0, 1)).tolist()
+        names = [function.__name__ for function in task.reward_funcs]
+        result["rewards"] = dict(zip(names, means, strict=True))
+    result["slices"] = by_slice(successes_N, samples, options.k, rate_N, options.also)
     if "source" in task.heldout.column_names:
-        result["sources"] = by_source(successes_N, samples, options.k, task.heldout["source"][:])
+        result["sources"] = by_source(
+            successes_N, samples, options.k, task.heldout["source"][:], options.also
+        )
     return result, successes_N
 
 
-def _base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
+def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
     """Pass rates of the base model on held-out prompts, which define the slices."""
     path = output / BASE
     if not path.exists():
         task = load(recipe)
-        result, successes_N = evaluate_model(
-            recipe, task, task.model, None, recipe.evaluation.base_samples
-        )
+        config = trl_config(recipe, output)
+        model = task.model.to(config.device)
+        # As the trainer will run it, where the recipe leaves how to generate to us.
+        cast = config.bf16 and recipe.adapter.generation == "static"
+        with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
+            result, successes_N = evaluate_model(
+                recipe, task, model, None, recipe.evaluation.base_samples
+            )
         rates = (successes_N / recipe.evaluation.base_samples).tolist()
         write_json(path, {**result, "rate_N": rates})
     return np.array(read_json(path, ("rate_N",))["rate_N"])
@@ -250,16 +286,33 @@ def _base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
 
 def _train_arm(
     recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool,
-    load: Callable[[Recipe], Any],
+    load: Callable[[Recipe], Any], until: float | None = None,
 ) -> None:  # fmt: skip
     task = load(recipe)
     trainer = _trainer(recipe, arm, folder, task)
-    start = time.perf_counter()
     checkpoint = last_checkpoint(folder) if resume else None
+    about = {"arm": folder.name, "strategy": arm.strategy, "seed": recipe.seed}
+
+    def evaluate() -> dict[str, Any]:
+        result, successes_N = evaluate_model(
+            recipe, task, trainer.model, base_N, decoder=trainer.decoder, config=trainer.args
+        )
+        return {**result, "successes": successes_N.tolist()}
+
+    heldout = Heldout(trainer, folder, about, evaluate, recipe.evaluation.every, until)
+    if recipe.evaluation.every or until is not None:
+        begun(folder, checkpoint)
+        trainer.add_callback(heldout)
+    start = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start - heldout.spent
+    if heldout.stopped:
+        return
     trainer.save_model(str(folder / "model"))
-    result = {} if base_N is None else evaluate_model(recipe, task, trainer.model, base_N)[0]
+    result = {} if base_N is None else evaluate()
+    if recipe.evaluation.every:
+        heldout.write(result)
+    result.pop("successes", None)
     ledger = trainer.controller.ledger
     spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
     if checkpoint is None:  # else the seconds are those since the checkpoint only
@@ -267,7 +320,7 @@ def _train_arm(
     spent["bf16"] = trainer.args.bf16
     # Linux counts kilobytes; the peak is the process's, earlier arms included.
     spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    curves = _curves(trainer.state.log_history)
+    curves = curves_of(trainer.state.log_history)
     if trainer.is_world_process_zero():
         write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy, "curves": curves})
     trainer.accelerator.wait_for_everyone()
@@ -302,14 +355,6 @@ def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
         raise RecipeError(f"trl options are refused by GRPOTrainer: {error}") from error
 
 
-def _curves(history: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """What the trainer logged: whether a policy narrows, or its answers grow, is seen in these."""
-    names = {"step": "step", "reward": "reward", "entropy": "entropy",
-             "length": "completions/mean_length"}  # fmt: skip
-    logged = [line for line in history if "reward" in line]
-    return {name: [float(line[key]) for line in logged if key in line] for name, key in names.items()}
-
-
 def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     """Collect the arms' evaluations in `summary.json`.
 
@@ -322,7 +367,8 @@ def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     Returns:
         `recipe`, `seed`, `arms`, and `base` if there was an evaluation; only then it is written.
     """
-    arms = {name: read_json(output / name / EVAL) for name in recipe.arms}
+    done = [name for name in recipe.arms if (output / name / EVAL).exists()]
+    arms = {name: read_json(output / name / EVAL) for name in done}
     summary = {"recipe": recipe.name, "seed": recipe.seed, "arms": arms}
     if base_N is None:
         return summary

@@ -16,7 +16,7 @@ from gdro.cli import main
 from gdro.data.mix import Source
 from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
 from gdro.recipes import Adapter, Arm, Evaluation, Recipe, list_recipes, load_recipe
-from gdro.tasks import chains, math, smollm2
+from gdro.tasks import chains, gsm8k, math, smollm2
 from gdro.training import load_task
 
 PAGE = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
@@ -42,7 +42,7 @@ def taken(task) -> Iterable[str]:
         *((f"`{c.__name__}`", [f.name for f in fields(c)])
           for c in (Recipe, Arm, Adapter, Evaluation, Difficulty)),
         ("A source", [f.name for f in fields(Source)]),
-        *((f"`{t.__name__}`", sorted(taken(t))) for t in (math, chains, smollm2)),
+        *((f"`{t.__name__}`", sorted(taken(t))) for t in (math, chains, smollm2, gsm8k)),
         ("Shipped", list_recipes()),
     ],
 )  # fmt: skip

@@ -67,15 +67,21 @@ class TransformersGenerator:
                 max_new_tokens=options.max_new_tokens, pad_token_id=self._tokenizer.pad_token_id,
             )[:, width:]  # fmt: skip
         decoded = self._tokenizer.batch_decode(output, skip_special_tokens=True)
-        return list(zip(decoded, self._lengths(output), strict=True))
+        return list(zip(decoded, lengths(self._model, output), strict=True))
 
-    def _lengths(self, output: Any) -> list[int]:
-        """Tokens up to the end of each answer, its end token included."""
-        ends = self._model.generation_config.eos_token_id
-        ends = torch.tensor(ends if isinstance(ends, list) else [ends if ends is not None else -1])
-        is_end = torch.isin(output.cpu(), ends)
-        first = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, output.shape[1])
-        return first.tolist()
+
+def lengths(model: Any, tail: Any) -> list[int]:
+    """Tokens of each completion, its end token included.
+
+    Args:
+        model: Whose end tokens they are.
+        tail: Completions, padded behind their ends, shape (R, width).
+    """
+    ends = model.generation_config.eos_token_id
+    ends = torch.tensor(ends if isinstance(ends, list) else [ends if ends is not None else -1])
+    is_end = torch.isin(tail.cpu(), ends)
+    first = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, tail.shape[1])
+    return first.tolist()
 
 
 def load_model(path: str, dtype: str | None = None) -> Any:

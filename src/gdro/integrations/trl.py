@@ -77,7 +77,11 @@ class GDROMixin(Logs, Card):
             and `state.log_history` get all either way.
         resume_keys: When training is resumed: `exact` (default) demands the data set of the checkpoint,
             `match` follows the rows that both have, `fresh` takes the weights and starts a new
-        controller. **kwargs: Keyword arguments of the trainer.
+            controller.
+        generation: `trl` (default) generates as the trainer's options say. `static` puts a
+            `StaticDecoder` in the place of `model.generate`: the same distribution, without waiting for
+            launches on a GPU.
+        **kwargs: Keyword arguments of the trainer.
 
     Raises:
         UnsupportedError: A feature of the trainer cannot work with planned rollouts, or an argument and
@@ -101,15 +105,16 @@ class GDROMixin(Logs, Card):
         memory_bytes: int | None = None,
         gdro_log: Console | None = None,
         resume_keys: ResumeKeys | None = None,
+        generation: str | None = None,
         **kwargs: Any,
     ) -> None:
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         (strategy, strategy_options, difficulty, apply, id_column, prior_column, correct, prompt_equal,
-         memory_bytes, gdro_log, resume_keys) = settled(
+         memory_bytes, gdro_log, resume_keys, generation) = settled(
             config, strategy=strategy, strategy_options=strategy_options, difficulty=difficulty,
             apply=apply, id_column=id_column, prior_column=prior_column, correct=correct,
             prompt_equal=prompt_equal, memory_bytes=memory_bytes, gdro_log=gdro_log,
-            resume_keys=resume_keys,
+            resume_keys=resume_keys, generation=generation,
         )  # fmt: skip
         dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         check_order(type(self), GDROMixin, GRPOTrainer)
@@ -141,6 +146,7 @@ class GDROMixin(Logs, Card):
         check_names(self.reward_func_names, correct)
         if gdro_log == "brief":
             shorten(self.callback_handler)
+        self.decoder = trl_support.resolve_generation(generation, self)
         self._gdro_judging = Judging(self, correct, dataset.column_names)
         if made is not None:
             controller = Controller(
@@ -263,6 +269,12 @@ class GDROMixin(Logs, Card):
         finally:
             self.num_generations, self._gdro_planning = mean, False
         return output, seen[0]  # gathered: the same on every rank
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if self.decoder is None:
+            return super()._generate_single_turn(*args, **kwargs)
+        with self.decoder.standing_in(self.accelerator.unwrap_model(self.model_wrapped)):
+            return super()._generate_single_turn(*args, **kwargs)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)

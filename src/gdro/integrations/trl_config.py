@@ -34,6 +34,7 @@ class GDROConfig(GRPOConfig):
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
         gdro_log: `brief` or `full` lines on the console.
         resume_keys: `exact`, `match` or `fresh`.
+        generation: `trl`, or `static` for a `StaticDecoder`.
 
     Raises:
         StrategyError: `strategy` is no name, or an option of `difficulty` is unknown or out of range.
@@ -91,6 +92,13 @@ class GDROConfig(GRPOConfig):
         metadata={
             "help": "Which checkpoints to resume from: exact (of the same data set), match (follow the "
             "rows that both have), fresh (its weights alone; beliefs start anew)."
+        },
+    )
+    generation: str = field(
+        default="trl",
+        metadata={
+            "help": "trl: generate as the other options say. static: by gdro's decoder, each token one "
+            "replayed CUDA graph."
         },
     )
 

@@ -119,7 +119,13 @@ class TrlMemory:
         """Scalars of the last step and of the store."""
         rows, tokens = self.recalled
         replays = 0 if self._last is None else len(self._last.placed.replays)
+        rollouts = () if self._last is None else self._last.rollouts
+        names = self._trainer.reward_func_names
+        # With one function every sum is the number of rows.
+        sums = np.nansum([r.rewards_K for r in rollouts], axis=0) if rollouts else np.zeros(len(names))
+        given = zip(names, sums.tolist(), strict=True) if len(names) > 1 else ()
         return {
+            **{f"memory_reward_{name}": value for name, value in given},
             "memory_replays": float(replays),
             "memory_anchors": float(rows - replays),
             "memory_row_share": rows / self._rows,

@@ -13,6 +13,7 @@ from gdro.defaults import default_strategy
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.hints import did_you_mean
 from gdro.integrations.bounds import check_bounds
+from gdro.integrations.static_decode import StaticDecoder
 from gdro.integrations.trl_data import check_dataset
 from gdro.registry import named
 from gdro.strategy import Strategy
@@ -103,6 +104,42 @@ def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
             "Liger's fused loss of this TRL hides; take signal='failure', set use_liger_kernel=False, "
             "or upgrade: pip install 'trl>=1.14,!=1.15.0'"
         )
+
+
+def resolve_generation(generation: str, trainer: Any) -> StaticDecoder | None:
+    """The decoder that generates in the place of the trainer's own; None for `trl`.
+
+    Args:
+        generation: `trl` or `static`.
+        trainer: With its options and its accelerator.
+
+    Raises:
+        UnsupportedError: Another word, or an option of the trainer that generates elsewhere or splits
+            the weights.
+    """
+    if generation == "trl":
+        return None
+    if generation != "static":
+        raise UnsupportedError(f"generation is {generation!r}; it must be 'trl' or 'static'")
+    accelerator, args = trainer.accelerator, trainer.args
+    refused = {
+        "use_vllm": args.use_vllm,
+        "use_transformers_continuous_batching": getattr(
+            args, "use_transformers_continuous_batching", False
+        ),
+        "cache_implementation": args.cache_implementation,
+        "DeepSpeed": getattr(trainer, "is_deepspeed_enabled", False),
+        "FSDP": getattr(trainer, "is_fsdp_enabled", False),
+    }
+    for name, given in refused.items():
+        if given:
+            raise UnsupportedError(
+                f"generation='static' cannot be combined with {name}: it reads the whole weights of a "
+                "model on one device, and keeps a cache of its own; leave generation='trl'"
+            )
+    decoder = StaticDecoder()
+    decoder.check(accelerator.unwrap_model(trainer.model), trainer.generation_config)
+    return decoder
 
 
 def resolve_strategy(

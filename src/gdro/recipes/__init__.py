@@ -39,6 +39,7 @@ class Adapter:
     prior_column: str | None = None
     correct: Any = None  # as of GDROTrainer; YAML has lists for tuples
     prompt_equal: bool = False
+    generation: str = "trl"
 
 
 @dataclass
@@ -53,6 +54,8 @@ class Evaluation:
     k: int = 8
     base_samples: int = 32
     batch_size: int = 256
+    every: int = 0
+    also: list[int] = field(default_factory=list)
 
 
 @dataclass

@@ -39,6 +39,16 @@ def check_evaluation(recipe: Recipe) -> None:
             f"evaluation.samples is {options.samples}, base_samples {options.base_samples}; both must "
             f"be at least k={options.k}, or samples 0 for no evaluation"
         )
+    if options.samples and max([0, *options.also]) > options.samples:
+        raise RecipeError(
+            f"evaluation.also holds {max(options.also)}; pass@k needs as many samples, and there are "
+            f"{options.samples}"
+        )
+    if options.every < 0 or (options.every and not options.samples):
+        raise RecipeError(
+            f"evaluation.every is {options.every} with samples {options.samples}; it must be 0, or at "
+            "least 1 with samples"
+        )
     if options.samples and num_processes() > 1:
         raise RecipeError(
             "a recipe is evaluated in one process; with several set evaluation.samples=0, and evaluate "

@@ -117,11 +117,23 @@ def load_model(dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedToken
     torch_dtype = getattr(torch, dtype, None)
     if not isinstance(torch_dtype, torch.dtype) or not torch_dtype.is_floating_point:
         raise ValueError(f"dtype must name a floating torch dtype, got {dtype!r}")
-    path = _gguf_path()
+    return load_gguf(_gguf_path(), torch_dtype)
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a GGUF file as a plain model that `save_pretrained` can write.
+
+    Args:
+        path: Of the file.
+        dtype: Of the weights.
+
+    Returns:
+        The model in evaluation mode and its tokenizer, which pads on the left.
+    """
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     tokenizer = AutoTokenizer.from_pretrained(**source, padding_side="left")
-    packed = AutoModelForCausalLM.from_pretrained(**source, dtype=torch_dtype)
-    return _plain(packed, torch_dtype), tokenizer
+    packed = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
+    return _plain(packed, dtype), tokenizer
 
 
 def _gguf_path() -> Path:

@@ -1,0 +1,94 @@
+"""What a machine without a network needs: wheels, the model's file in parts, its tokenizer, the data."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# What PyTorch's usual images lack; each wheel alone, their needs are there.
+WHEELS = (
+    "trl==1.16.0", "datasets==5.2.0", "dill==0.4.1", "multiprocess==0.70.19", "omegaconf==2.4.0",
+    "antlr4-python3-runtime==4.13.2", "gguf==0.19.0", "math-verify==0.9.0",
+    "latex2sympy2_extended==1.11.0",
+)  # fmt: skip
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+FIRST, PART = 43 * 2**20, 52 * 2**20
+"""Bytes of the model's file that go with the first call, with all else, and with each later one."""
+NAMES = ("train", "test")
+
+
+def prepare(folder: Path, data: dict[str, Path], python: str = "3.12") -> None:
+    """Write what has to be carried: folder `a` goes with the first call, `b` with the second.
+
+    Args:
+        folder: Its parts are made anew.
+        data: GSM8K's worked solutions, by `train` and `test`.
+        python: Version of the other machine.
+    """
+    from gdro.tasks.smollm2 import _gguf_path, load_model
+
+    shutil.rmtree(folder, ignore_errors=True)
+    first = folder / "a"
+    first.mkdir(parents=True)
+    _wheels(first / "wheels", python)
+    for name, file in data.items():
+        (first / f"{name}.jsonl.gz").write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+    load_model()[1].save_pretrained(first / "tokenizer")
+    source = _gguf_path()
+    whole = source.read_bytes()
+    cuts = [0, *range(FIRST, len(whole), PART), len(whole)]
+    for number, (start, end) in enumerate(itertools.pairwise(cuts)):
+        part = folder / "abcdefgh"[number]
+        part.mkdir(exist_ok=True)
+        (part / f"model.gguf.{number}").write_bytes(whole[start:end])
+    (first / "model.json").write_text(json.dumps({"name": source.name, "bytes": len(whole)}))
+    for part in sorted(folder.iterdir()):
+        size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
+        print(f"{part}: {size / 2**20:.1f} MiB")
+
+
+def _wheels(folder: Path, python: str) -> None:
+    pip = [sys.executable, "-m", "pip"]
+    place = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
+    for name in PLATFORMS:
+        place += ["--platform", name]
+    for wheel in WHEELS:
+        get = ["download", "-q", "--no-deps", *place, "-d", str(folder), wheel]
+        subprocess.run([*pip, *get], check=True)
+    here = Path(__file__).resolve().parents[2]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(here)], check=True)
+
+
+def unpack(carried: Path, work: Path) -> Path | None:
+    """Collect what came with this call and with earlier ones on the same machine.
+
+    Args:
+        carried: The folder of `prepare`, with the parts that this call brought.
+        work: A folder that outlives the call.
+
+    Returns:
+        The model's file once all of it is there, else None.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        for file in carried.glob(f"*/{name}.jsonl.gz"):
+            (work / f"{name}.jsonl").write_bytes(gzip.decompress(file.read_bytes()))
+    for file in (*carried.glob("*/model.json"), *carried.glob("*/model.gguf.*")):
+        shutil.copy(file, work / file.name)
+    for tokenizer in carried.glob("*/tokenizer"):
+        shutil.copytree(tokenizer, work / "tokenizer", dirs_exist_ok=True)
+    if not (work / "model.json").exists():
+        return None
+    told = json.loads((work / "model.json").read_text())
+    whole = work / told["name"]
+    if not whole.exists():
+        parts = sorted(work.glob("model.gguf.*"), key=lambda part: int(part.suffix[1:]))
+        if sum(part.stat().st_size for part in parts) != told["bytes"]:
+            return None
+        whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return whole

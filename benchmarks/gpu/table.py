@@ -1,0 +1,129 @@
+"""The tables of one or more sittings: `python benchmarks/gpu/table.py results/gsm8k/*.jsonl`.
+
+Effects are paired by seed, and only within a sitting: another machine teaches another base.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdro.evaluation.scores import interval
+
+Line = dict[str, Any]
+_TAIL = ("hardest (base p < .02)",)
+_EASY = ("medium (.3 to .9)", "easy (base p >= .9)")
+_CONTROL = "grpo"
+
+
+def rows(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
+    """Levels and paired effects of every arm, at the last step that an arm and the control share.
+
+    Args:
+        lines: As `arms.gathered` gives them.
+        k: Of the headline's pass@k.
+    """
+    runs: dict[tuple[str, int, str], dict[int, Line]] = defaultdict(dict)
+    for line in lines:
+        runs[str(line.get("base")), line["seed"], line["arm"]][line["step"]] = line
+    heads = ["arm", "step", "pairs", "pass@1", f"pass@{k}", "pass@16", f"pass@{k} change",
+             "pass@1 change", f"tail pass@{k}", "easy pass@1", "tokens", "s a step", "entropy",
+             "length", "lucky: fresh", "replayed"]  # fmt: skip
+    arms = sorted({arm for _, _, arm in runs}, key=lambda arm: (arm != _CONTROL, arm))
+    table = []
+    for arm in arms:
+        steps = {step for key, own in runs.items() if key[2] == arm for step in _shared(runs, key, own)}
+        for step in sorted(steps):
+            both = [(runs[b, s, _CONTROL], own) for (b, s, a), own in sorted(runs.items())
+                    if a == arm and step in own and step in runs.get((b, s, _CONTROL), {})]  # fmt: skip
+            pairs = [(control[step], own[step]) for control, own in both]
+            histories = [[own[at] for at in sorted(own) if at <= step] for _, own in both]
+            table.append(_row(arm, step, pairs, histories, k))
+    return heads, table
+
+
+def _shared(runs: Any, key: tuple[str, int, str], own: dict[int, Line]) -> set[int]:
+    base, seed, _ = key
+    return own.keys() & runs.get((base, seed, _CONTROL), {}).keys()
+
+
+def _row(
+    arm: str, step: int, pairs: list[tuple[Line, Line]], histories: list[list[Line]], k: int
+) -> list[str]:
+    mine = [b for _, b in pairs]
+
+    def mean(of: Any) -> float:
+        return float(np.mean([of(line) for line in mine]))
+
+    def change(name: str) -> str:
+        if arm == _CONTROL:
+            return ""
+        if not all(a[name] for a, _ in pairs):
+            return "?"
+        change_S = np.array([b[name] / a[name] - 1.0 for a, b in pairs])
+        low, high = interval(change_S)
+        return f"{change_S.mean():+.1%} ({low:+.1%} to {high:+.1%})"
+
+    one = f"mean@{k}"
+    curves = [_joined(history) for history in histories]
+    return [
+        arm, str(step), str(len(pairs)), f"{mean(lambda b: b[one]):.3f}",
+        f"{mean(lambda b: b[f'pass@{k}']):.3f}", f"{mean(lambda b: b.get('pass@16', np.nan)):.3f}",
+        change(f"pass@{k}"), change(one),
+        _slices(mine, _TAIL, f"pass@{k}"), _slices(mine, _EASY, one),
+        f"{mean(lambda b: b['tokens']):,.0f}", f"{mean(lambda b: b['seconds'] / b['step']):.2f}",
+        _ends(curves, "entropy"), _ends(curves, "length"),
+        _share(curves, "rewards/lucky/mean", "rewards/final_answer/mean"),
+        _share(curves, "gdro/memory_reward_lucky", "gdro/memory_reward_final_answer"),
+    ]  # fmt: skip
+
+
+def _joined(history: list[Line]) -> dict[str, list[float]]:
+    names = {name for line in history for name in line["curves"]}
+    return {name: [v for line in history for v in line["curves"].get(name, [])] for name in names}
+
+
+def _slices(lines: list[Line], names: Sequence[str], metric: str) -> str:
+    slices = [s for line in lines for s in line["slices"] if s["name"] in names]
+    found = [(s["num_prompts"], s[metric]) for s in slices]
+    if not found:
+        return ""
+    weight, value = np.array(found).T
+    return f"{float((weight * value).sum() / weight.sum()):.3f}"
+
+
+def _ends(curves: list[dict[str, list[float]]], name: str) -> str:
+    parts = [np.array_split(np.array(c[name]), 10) for c in curves if len(c.get(name, [])) >= 10]
+    if not parts:
+        return ""
+    first, last = (float(np.mean([part[i].mean() for part in parts])) for i in (0, -1))
+    return f"{first:.2f} to {last:.2f}"
+
+
+def _share(curves: list[dict[str, list[float]]], part: str, whole: str) -> str:
+    """Of the successes, those after a false equation."""
+    right = sum(sum(c.get(whole, [])) for c in curves)
+    return f"{sum(sum(c.get(part, [])) for c in curves) / right:.1%}" if right else ""
+
+
+def printed(lines: Sequence[Line], k: int = 8) -> str:
+    """The table as markdown."""
+    heads, body = rows(lines, k)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body))
+
+
+def main() -> None:
+    """Command line."""
+    lines = [json.loads(line) for path in sys.argv[1:] for line in Path(path).read_text().splitlines()]
+    names = {name for line in lines for name in line if name.startswith("mean@")}
+    print(printed(lines, int(min(names).removeprefix("mean@"))))
+
+
+if __name__ == "__main__":
+    main()
