@@ -111,3 +111,17 @@ def test_another_progress_callback_is_left_alone() -> None:
     assert not any(isinstance(c, ProgressCallback) for c in trainer.callback_handler.callbacks)
     trainer.add_callback(Mine)
     assert type(trainer.callback_handler.callbacks[-1]) is Mine
+
+
+def test_a_step_without_any_reward_has_no_pass_rate_and_no_reward() -> None:
+    def late(completions: list[Any], trainer_state: Any, **_: Any) -> list[float | None]:
+        return [None if trainer_state.global_step < 2 else 1.0] * len(completions)
+
+    trainer = GDROTrainer(
+        model=tiny.model(), reward_funcs=late, processing_class=tiny.tokenizer(),
+        args=tiny.config(max_steps=3), train_dataset=tiny.dataset(), strategy="uniform",
+    )  # fmt: skip
+    trainer.train()
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    names = ("gdro/pass_rate", "gdro/reward", "gdro/all_wrong")
+    assert [[line.get(name) for name in names] for line in lines] == [[None] * 3, [None] * 3, [1, 1, 0]]

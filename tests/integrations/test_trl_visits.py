@@ -56,7 +56,7 @@ def grpo() -> torch.Tensor:
 def test_one_epoch_is_grpo_and_a_warning_says_so(
     strategy: str, grpo: torch.Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.warns(UserWarning, match="about 1 times.*it does nothing, and this run is GRPO") as told:
+    with pytest.warns(UserWarning, match="about once in.*it does nothing, and this run is GRPO") as told:
         ours = make(strategy)
     assert len([w for w in told if "is visited about" in str(w.message)]) == 1
     assert ("prior_column" in str(told[-1].message)) == (strategy != "hora")
@@ -89,6 +89,12 @@ def test_no_warning_where_nothing_waits_or_visits_are_many() -> None:
     quiet("daro")
     quiet("rollout-gdro", apply=False)
     quiet("rollout-gdro", num_train_epochs=2)
+
+
+def test_another_part_that_acts_is_not_called_grpo() -> None:
+    controller = Controller(make_strategy("rollout-gdro + daro"), Problem(["a", "b"]))
+    with pytest.warns(UserWarning, match=r"rollout-gdro acts on .*: it does nothing\. To"):
+        warn_of_few_visits(controller, 1.0)
 
 
 def test_half_a_second_visit_is_said_as_a_share() -> None:

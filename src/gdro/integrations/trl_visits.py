@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from gdro.compose import roles
 from gdro.controller import Controller
 from gdro.strategy import Strategy
 
@@ -40,24 +41,23 @@ def warn_of_few_visits(controller: Controller, visits: float) -> None:
         controller: The trainer's.
         visits: Expected visits of a prompt.
     """
-    idle = list(dict.fromkeys(part.name for part in _idle(controller)))
+    idle = list(_idle(controller))
     if visits >= FEW or controller.strategy.selects or not idle:
         return
+    names = " + ".join(dict.fromkeys(part.name for part in idle))
     share = max(0.0, 1.0 - 1.0 / visits) if visits else 0.0
-    does = "does nothing, and this run is GRPO" if share < 0.01 else f"acts on some {share:.0%} of them"
-    only_visits = all(part.waits_for == "visits" for part in _idle(controller))
-    begin = (
-        ""
-        if only_visits
-        else (
-            "give known pass rates (prior_column), or bins of a column, which hold from the first step "
-            "(difficulty=Difficulty(bins='column', column=...)); or "
-        )
-    )
+    alone = all(part in idle for part in _parts(controller.strategy) if roles(part))
+    does = f"acts on some {share:.0%} of them" if share >= 0.01 else "does nothing"
+    if alone and share < 0.01:
+        does += ", and this run is GRPO"
+    begin = "" if all(part.waits_for == "visits" for part in idle) else (
+        "give known pass rates (prior_column), or bins of a column, which hold from the first step "
+        "(difficulty=Difficulty(bins='column', column=...)); or "
+    )  # fmt: skip
+    often = "once" if f"{visits:.2g}" == "1" else f"{visits:.2g} times"
     warnings.warn(
-        f"a prompt is visited about {visits:.2g} times in this run, and {' + '.join(idle)} acts on a "
-        f"prompt from its second visit on: it {does}. To change that, {begin}take fewer prompts "
-        "or more epochs",
+        f"a prompt is visited about {often} in this run, and {names} acts on a prompt from its second "
+        f"visit on: it {does}. To change that, {begin}take fewer prompts or more epochs",
         stacklevel=3,
     )
 
