@@ -39,8 +39,9 @@ def bar(finished: Iterable[T] | None = None, **options: Any) -> Any:
 
     if sys.stderr.isatty():
         return tqdm(finished, **options)
-    from tqdm import tqdm as plain
+    import tqdm
 
+    make: Any = tqdm.tqdm
     file = cast("TextIO", Lines(sys.stderr))
     quiet = {"file": file, "mininterval": SECONDS, "maxinterval": SECONDS, "ncols": 100, "leave": True}
-    return plain(finished, **{**options, **quiet})
+    return make(finished, **{**options, **quiet})
