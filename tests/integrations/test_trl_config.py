@@ -73,7 +73,7 @@ def test_a_config_without_our_fields_is_grpos(tmp_path: Path) -> None:
     assert {name: mine.pop(name) for name in OWN} == {
         "strategy": None, "strategy_options": None, "difficulty": None, "apply": True, "id_column": None,
         "prior_column": None, "correct": None, "prompt_equal": False, "memory_bytes": 2**28,
-        "gdro_log": "brief", "resume_keys": "exact",
+        "gdro_log": "brief", "resume_keys": "exact", "generation": "trl",
     }  # fmt: skip
     assert mine == theirs.to_dict()
     trainers = [make(config, correct="lucky") for config in (ours, theirs)]
