@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gdro import CheckpointError, OutcomeError
 from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl_correct import Scores, check_correct, read_correct
+from gdro.integrations.trl_reads import columns_read
 from gdro.integrations.trl_rule import RULE_FILE, Upper, rule
 from gdro.rewards import combined, exact_match, first_line, format_reward, math_reward
 from gdro.runlog import read_jsonl
@@ -159,6 +161,7 @@ def test_each_form(correct: Any, verdicts: list[bool | None]) -> None:
         ("maths", "'maths'; did you mean 'math'. the trainer has math, code, style"),
         (["math", "colour"], "'colour'; the trainer has math, code, style"),
         ("total", r"needs a threshold: pass correct=\('total', THRESHOLD\)"),
+        (("total",), r"needs a threshold: pass correct=\('total', THRESHOLD\)"),
         ([tiny.dataset, "math"], "holds the function 'dataset', which is no reward function"),
     ],
 )
@@ -197,7 +200,14 @@ def test_a_function_of_mine_judges_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"), [([True], "1 verdicts for 16 rows"), (["yes"] * 16, "returned 'yes'")]
+    ("answer", "words"),
+    [
+        ([True], "1 verdicts for 16 rows"),
+        (["yes"] * 16, "returned 'yes'"),
+        (None, "returned None; it must return a list"),
+        (True, "returned True; it must return a list"),
+        ({"right": True}, "returned {'right': True}; it must return a list"),
+    ],
 )
 def test_a_function_of_mine_that_answers_badly_is_told(answer: Any, words: str) -> None:
     def mine(**_: Any) -> Any:
@@ -205,6 +215,36 @@ def test_a_function_of_mine_that_answers_badly_is_told(answer: Any, words: str) 
 
     with pytest.raises(OutcomeError, match=rf"correct=mine {words}|correct=mine returned {words}"):
         train(given={"correct": mine, "strategy": "uniform"}, max_steps=1)
+
+
+def test_a_function_of_mine_that_cannot_be_called_is_told_before_anything_is_generated() -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"correct=mine\(text.* cannot be called.*answer, id, .*by"
+    ):
+        train(given={"correct": mine_of_text, "strategy": "uniform"}, max_steps=1)
+
+
+def mine_of_text(text: str) -> bool:
+    return bool(text)
+
+
+mine_of_text.__name__ = "mine"
+
+
+@pytest.mark.parametrize("gave", [float("inf"), float("-inf"), 1e30])
+def test_an_infinite_reward_names_the_function_and_what_to_return(gave: float) -> None:
+    def division(completions: list[Any], **_: Any) -> list[float]:
+        return [0.0, *[gave] * (len(completions) - 1)]
+
+    words = (
+        rf"'division' gave {gave:g} for an answer to the prompt '\d\d\+a='.*return None where there is"
+    )
+    with pytest.raises(OutcomeError, match=words.replace("+30", r"\+30")) as told:
+        train(rewards=[tiny.lucky, division], given={"strategy": "uniform"}, max_steps=1)
+    assert "valid_R" not in str(told.value)
+    # Infinities that cancel would be a row without a reward.
+    with pytest.raises(OutcomeError, match=r"'.*' gave .* for an answer"):
+        train(rewards=[division, lambda completions, **_: [-gave] * len(completions)], max_steps=1)
 
 
 # -- the rule ---------------------------------------------------------------------------------
@@ -238,6 +278,32 @@ def test_the_function_that_reads_the_answer_is_taken_wherever_it_stands() -> Non
         judge, verdicts = upper(functions, rows)
         assert verdicts == [False, True], "the format counts for nothing"
         assert judge.text == "reward 'lucky', which reads 'answer', at its upper value"
+
+
+def takes(completions: list[Any], **kwargs: Any) -> list[float]:
+    return [float(c == a) for c, a in zip(completions, kwargs["answer"], strict=True)]
+
+
+def gets(completions: list[Any], *_: Any, **others: Any) -> list[float]:
+    return [float(c in others.get("answer", ())) for c in completions]
+
+
+def speaks(completions: list[Any], **kwargs: Any) -> list[float]:
+    return [float("answer" in c) for c in completions]
+
+
+class Checker:
+    __name__ = "checker"
+
+    def __call__(self, completions: list[Any], **kwargs: Any) -> list[float]:
+        return takes(completions, answer=kwargs["answer"])
+
+
+@pytest.mark.parametrize("check", [takes, gets, partial(takes), Checker(), Checker().__call__])
+def test_what_is_taken_out_of_kwargs_is_read_too(check: Any) -> None:
+    assert columns_read(check, COLUMNS) == ["answer"]
+    judge = rule(["speaks", "check"], [speaks, check], [1.0, 1.0], COLUMNS)
+    assert judge.text == "reward 'check', which reads 'answer', at its upper value"
 
 
 def test_several_tasks_are_judged_by_the_function_that_scores_the_row() -> None:

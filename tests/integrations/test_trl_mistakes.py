@@ -89,6 +89,16 @@ def test_a_threshold_is_doubted_where_groups_differ(main: bool, judged: list[flo
     assert len(caught) == told
 
 
+def test_rows_that_nothing_judges_are_told_once() -> None:
+    def other(completions: list[Any], **_: Any) -> list[None]:
+        return [None] * len(completions)
+
+    given = {"strategy": "uniform", "correct": "other", "max_steps": PLANS + 2}
+    with pytest.warns(UserWarning, match=r"no rollout .* was judged: right is reward 'other'") as told:
+        make([tiny.lucky, other], **given).train()
+    assert len([w for w in told if "was judged" in str(w.message)]) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

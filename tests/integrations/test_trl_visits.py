@@ -60,7 +60,7 @@ def test_one_epoch_is_grpo_and_a_warning_says_so(
         ours = make(strategy)
     assert len([w for w in told if "is visited about" in str(w.message)]) == 1
     assert ("prior_column" in str(told[-1].message)) == (strategy != "hora")
-    assert "24 prompts, 4 a step, about 1 visits each" in capsys.readouterr().err
+    assert "24 prompts, 4 a step, about 1 visit each" in capsys.readouterr().err
     ours.train()
     assert torch.equal(tiny.weights(ours), grpo)
     assert any("identical to GRPO" in words for words in said(ours))
@@ -89,6 +89,47 @@ def test_no_warning_where_nothing_waits_or_visits_are_many() -> None:
     quiet("daro")
     quiet("rollout-gdro", apply=False)
     quiet("rollout-gdro", num_train_epochs=2)
+
+
+ONE: dict[str, Any] = {"num_generations": 16, "num_train_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def one_prompt() -> torch.Tensor:
+    trainer = GRPOTrainer(
+        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(**ONCE | ONE),
+        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
+    )  # fmt: skip
+    trainer.train()
+    return tiny.weights(trainer)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    ["rollout-gdro(n_max=48)", "prompt-gdro", "hora", "knapsack", "random-rollouts(n_max=48)"],
+)
+def test_one_prompt_a_step_is_grpo_and_a_warning_says_so(
+    strategy: str, one_prompt: torch.Tensor
+) -> None:
+    """Known pass rates, so that only the lack of other prompts stops it."""
+    words = r"a step takes one prompt \(generation_batch_size 16, num_gen.*nothing, and this run is GRPO"
+    with pytest.warns(UserWarning, match=words):
+        ours = make(strategy, prior_column="known", **ONE)
+    ours.train()
+    assert torch.equal(tiny.weights(ours), one_prompt)
+    assert any("identical to GRPO" in words for words in said(ours))
+
+
+def test_no_warning_of_one_prompt_where_the_strategy_acts_on_prompts_alone() -> None:
+    given: dict[str, Any] = {"prior_column": "known", **ONE}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="a step takes one prompt")
+        for strategy in ("uniform", "mopps", "daro", "memory", "prompt-gdro(normalise=raw)"):
+            make(strategy, **given)
+        make("rollout-gdro(n_max=48)", apply=False, **given)
+        make("rollout-gdro", prior_column="known", num_generations=8)
+    with pytest.warns(UserWarning, match=r"rollout-gdro moves rollouts .*: it does nothing\. Raise"):
+        make("rollout-gdro(n_max=48) + daro", **given)
 
 
 def test_another_part_that_acts_is_not_called_grpo() -> None:

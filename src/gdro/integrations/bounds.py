@@ -1,12 +1,43 @@
-"""Bounds on the rollouts of a prompt, held against the trainer's mean before anything is loaded."""
+"""Bounds on the rollouts of a prompt, held against the trainer's options before anything is loaded."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
-from gdro.errors import StrategyError
+import numpy as np
+
+from gdro.errors import ProblemError, StrategyError
 from gdro.strategy import Strategy
+from gdro.types import IntArray
+
+
+def check_copies(count_N: IntArray, strategy: Strategy[Any], args: Any) -> None:
+    """Refuse data whose copies could leave a step with fewer prompts than its rollouts need.
+
+    Args:
+        count_N: Rows of each prompt, shape (N,); more than one are exact copies.
+        strategy: The strategy; its bound is the option `n_max` of what allocates.
+        args: The GRPOConfig.
+
+    Raises:
+        ProblemError: A step may take so many copies that its prompts cannot have all its rollouts.
+    """
+    part: Any = getattr(strategy, "allocator", strategy)
+    n_max = getattr(part, "n_max", None)
+    rows = args.generation_batch_size // args.num_generations
+    if n_max is None or count_N.max() == 1:
+        return
+    fewest = 1 + int(np.searchsorted(np.cumsum(-np.sort(-count_N)), rows))
+    if fewest * n_max >= rows * args.num_generations:
+        return
+    raise ProblemError(
+        f"train_dataset has exact copies, {int(count_N.max())} of one row, and copies are one prompt: "
+        f"the {rows} rows of a step may be {fewest} prompt{'s' * (fewest > 1)}, {part.name} gives one "
+        f"at most n_max={n_max} rollouts, and a step has {rows * args.num_generations}. Drop copies, or "
+        "tell them apart with a column: train_dataset.add_column('id', list(range(len(train_dataset)))) "
+        "and id_column='id'"
+    )
 
 
 def check_bounds(strategy: Strategy[Any], mean: int, option: str, *, warn: bool = True) -> None:

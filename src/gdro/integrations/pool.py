@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gdro.difficulty import Difficulty
 from gdro.errors import ProblemError
 from gdro.integrations.row_keys import repeated, row_key, row_keys
 from gdro.strategy import Strategy
-from gdro.types import IntArray, Problem
+from gdro.types import FloatArray, IntArray, Problem
 
 
 def prompt_text(prompt: Any) -> str:
@@ -49,6 +50,7 @@ class DatasetPool:
         row_N: The dataset row that stands for each prompt.
         index: Prompt index by key.
         copies: Prompts of exact copies, by the index of the first; empty where copies are one prompt.
+        count_N: Dataset rows of each prompt.
     """
 
     problem: Problem
@@ -56,7 +58,8 @@ class DatasetPool:
     names: tuple[str, ...]
     row_N: list[int]
     index: dict[str, int]
-    copies: dict[int, list[int]] = field(default_factory=dict)
+    copies: dict[int, list[int]]
+    count_N: IntArray
 
     def key(self, row: Mapping[str, Any]) -> str:
         """Key of a dataset row; of copies, that of the first.
@@ -183,14 +186,25 @@ def dataset_pool(
     index = {key: i for i, key in enumerate(first)}
     copies = _copies(keys, apart, index) if separate and num_copies else {}
     rows = list(first.values())
-    prior_N = None
-    if prior_column:
-        values = list(dataset[prior_column])
-        prior_N = np.array([np.nan if values[r] is None else float(values[r]) for r in rows])
+    prior_N = _priors(dataset, prior_column)[rows] if prior_column else None
     kept = {name: np.array(dataset[name])[rows] for name in columns}
     problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=kept)
     names = (id_column,) if id_column else tuple(dataset.column_names)
-    return DatasetPool(problem, id_column, names, rows, index, copies)
+    count_N = np.bincount([index[key] for key in (apart if separate else keys)])
+    return DatasetPool(problem, id_column, names, rows, index, copies, count_N)
+
+
+def _priors(dataset: Any, prior_column: str) -> FloatArray:
+    """Known pass rates of the dataset's rows, NaN where there is none."""
+    values = list(dataset[prior_column])
+    for row, value in enumerate(values):
+        number = isinstance(value, Real) or getattr(value, "ndim", None) == 0
+        if value is not None and not (number and (value != value or 0 <= value <= 1)):
+            raise ProblemError(
+                f"prior column {prior_column!r} is {value!r} in row {row}; it must hold pass rates, "
+                "numbers from 0 to 1, or None where the rate is not known"
+            )
+    return np.array([np.nan if value is None else float(value) for value in values])
 
 
 def _copies(keys: list[str], apart: list[str], index: dict[str, int]) -> dict[int, list[int]]:

@@ -89,8 +89,8 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta | Decimal):
         return str(value)
-    if hasattr(value, "numpy"):  # a tensor
-        return value.numpy()
+    if hasattr(value, "numpy"):  # a tensor, on whatever device the trainer put it
+        return (value.cpu() if hasattr(value, "cpu") else value).numpy()
     if hasattr(value, "tobytes") and hasattr(value, "mode"):  # an image
         return ["image", value.mode, value.size, _digest(value.tobytes())]
     raise TypeError(type(value).__name__)

@@ -22,6 +22,7 @@ from gdro.controller import Controller
 from gdro.defaults import condition_of
 from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
+from gdro.integrations.bounds import check_copies
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, of_grpo, resolved, written
@@ -38,7 +39,7 @@ from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
 from gdro.integrations.trl_subclass import check_order, recorded_rewards
-from gdro.integrations.trl_visits import expected_visits, warn_of_few_visits
+from gdro.integrations.trl_visits import expected_visits, warn_of_idle
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
 from gdro.types import IntArray, Outcome, Plan, Request, Weights
@@ -157,9 +158,11 @@ class GDROMixin(Logs, Card):
         self.controller = controller
         pool = controller.problem.num_prompts
         check_size(len(dataset), pool, self.args, controller.selects)
+        if not controller.selects:
+            check_copies(self._pool.count_N, controller.strategy, self.args)
         self._gdro_visits = expected_visits(self.args, len(dataset), pool)
         if controller.apply and self.accelerator.is_main_process:
-            warn_of_few_visits(controller, self._gdro_visits)
+            warn_of_idle(controller, self.args, self._gdro_visits)
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
             self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)

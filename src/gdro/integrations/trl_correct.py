@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gdro.errors import OutcomeError, UnsupportedError
 from gdro.hints import did_you_mean
+from gdro.integrations.trl_reads import NOT_COLUMNS
 from gdro.types import BoolArray
 
 Rewards = npt.NDArray[np.float32]
@@ -30,7 +31,6 @@ _ALLOWED = (
     "a row judges it), ('total', threshold), or a function that is called as reward functions are and "
     "returns True, False or None for each row"
 )
-_NOT_COLUMNS = ("prompt", "completion", "completion_ids")
 
 
 @dataclass(frozen=True)
@@ -197,20 +197,44 @@ class Called(Judge):
             OutcomeError: The function returned something else.
         """
         rows = cast("list[dict[str, Any]]", inputs)
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in _NOT_COLUMNS}
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in NOT_COLUMNS}
         said = self.function(
             prompts=prompts, completions=completions, completion_ids=completion_ids,
             trainer_state=state, **columns,
         )  # fmt: skip
-        verdicts = [np.nan if v is None else v for v in said]
-        wrong = next((v for v in verdicts if not (v in (0, 1) or v != v)), None)
-        if wrong is not None or len(verdicts) != len(rows):
-            got = f"{len(verdicts)} verdicts for {len(rows)} rows" if wrong is None else repr(wrong)
+        several = isinstance(said, Iterable) and not isinstance(said, str | Mapping)
+        verdicts = [np.nan if v is None else v for v in said] if several else []
+        wrong = [v for v in verdicts if not (v in (0, 1) or v != v)] if several else [said]
+        if wrong or len(verdicts) != len(rows):
+            got = repr(wrong[0]) if wrong else f"{len(verdicts)} verdicts for {len(rows)} rows"
             raise OutcomeError(
                 f"correct={self.name} returned {got}; it must return a list of True, False or None (not "
                 "known), one for each completion"
             )
         return np.array(verdicts, np.float32)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Refuse a function that cannot be called as reward functions are, before anything is generated.
+
+        Args:
+            columns: Columns of the dataset.
+
+        Raises:
+            UnsupportedError: It lacks `**kwargs`, or wants what no column gives.
+        """
+        given = ["prompts", "completions", "completion_ids", "trainer_state"]
+        given += [name for name in columns if name not in NOT_COLUMNS]
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):  # no function in Python
+            return
+        try:
+            signature.bind(**dict.fromkeys(given))
+        except TypeError as error:
+            raise UnsupportedError(
+                f"correct={self.name}{signature} cannot be called as reward functions are ({error}): it "
+                f"gets {', '.join(given)} by name; take those that it needs, and **kwargs for the rest"
+            ) from error
 
 
 def check_correct(correct: Any) -> None:
@@ -253,7 +277,7 @@ def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -
         return Called(cast("Callable[..., Any]", correct))
     pairs = [_pair(item) for item in _items(correct)]
     if len(pairs) == 1 and pairs[0][0] == TOTAL and TOTAL not in names:
-        if isinstance(correct, str):
+        if correct in (TOTAL, [TOTAL], (TOTAL,)):
             raise UnsupportedError(
                 "correct='total' needs a threshold: pass correct=('total', THRESHOLD), above which a "
                 "total reward is right"
@@ -315,20 +339,3 @@ def _column(item: Any, names: Sequence[str], functions: Sequence[Any]) -> int:
             "name; pass the function itself, or give them names of their own (__name__)"
         )
     return places[0]
-
-
-def columns_read(function: Any, columns: Sequence[str]) -> list[str]:
-    """Dataset columns beside the prompt that a reward function reads, by its `reads` or its parameters.
-
-    Args:
-        function: The function; a model reads none.
-        columns: Columns of the dataset.
-    """
-    given: Any = getattr(function, "reads", None)
-    if given is None:
-        try:
-            parameters: Mapping[str, Any] = inspect.signature(function).parameters
-        except (TypeError, ValueError):  # no function in Python
-            return []
-        given = parameters
-    return [name for name in columns if name in given and name not in _NOT_COLUMNS]

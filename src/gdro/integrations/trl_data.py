@@ -18,6 +18,8 @@ _LARGEST_SEED = 2**32 - 1
 def check_dataset(train_dataset: Any) -> None:
     """Raise an UnsupportedError for what is no `datasets.Dataset`, with the call that makes one."""
     if isinstance(train_dataset, Dataset):
+        if not len(train_dataset):
+            raise ProblemError("train_dataset is empty: it has no rows; look at what filtered them out")
         return
     if train_dataset is None:
         raise UnsupportedError("train_dataset is missing; gdro plans over its rows")
@@ -36,7 +38,7 @@ def check_dataset(train_dataset: Any) -> None:
         )
     elif kind == "DataFrame":
         fix = "pass datasets.Dataset.from_pandas(frame)"
-    elif isinstance(train_dataset, Sequence):
+    elif isinstance(train_dataset, Sequence) and not isinstance(train_dataset, str):
         fix = "pass datasets.Dataset.from_list(rows)"
     else:
         fix = "load one with datasets.load_dataset, or make one with Dataset.from_list or from_generator"

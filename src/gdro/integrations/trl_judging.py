@@ -7,15 +7,20 @@ from typing import Any
 
 import torch
 
+from gdro.errors import OutcomeError
+from gdro.integrations.pool import prompt_text
 from gdro.integrations.trl_advantages import total_rewards
 from gdro.integrations.trl_correct import Called, Judged, Scores, read_correct
 from gdro.integrations.trl_rule import rule
 from gdro.integrations.trl_start import SAY_OTHERWISE, say
 from gdro.integrations.trl_verdicts import Watch
-from gdro.types import IntArray
+from gdro.types import LARGEST, IntArray
 
 Seen = tuple[torch.Tensor, torch.Tensor | None]
 """Rewards of all ranks, shape (R, K), and what a function in `correct=` said of the rows, shape (R,)."""
+
+
+_SHOWN = 80  # letters of a prompt in an error
 
 
 class Judging:
@@ -35,6 +40,8 @@ class Judging:
         self.judge = read_correct(correct, names, functions) or rule(
             names, functions, trainer.reward_weights.tolist(), columns
         )
+        if isinstance(self.judge, Called):
+            self.judge.check(columns)
         self._trainer = trainer
         self._watch = Watch(trainer, self.judge)
 
@@ -58,7 +65,11 @@ class Judging:
             ticket: The plan's.
             prompt_R: Dataset index of each row, shape (R,).
             seen: Their rewards.
+
+        Raises:
+            OutcomeError: A reward is infinite, or too large to compute with.
         """
+        self._check_rewards(prompt_R, seen[0])
         scores, before = self._scores(seen), self.text
         self.judge.see(scores)
         if self.text != before:
@@ -82,6 +93,22 @@ class Judging:
     def load(self, folder: Path) -> None:
         """Go on from what a checkpoint saw."""
         self.judge.load(folder)
+
+    def _check_rewards(self, prompt_R: IntArray, rewards_RK: torch.Tensor) -> None:
+        """Refuse what no advantage can be computed of, in the words of who wrote the function."""
+        trainer, num = self._trainer, rewards_RK.shape[1]
+        most = LARGEST / num  # so that their sum stays below LARGEST
+        bad_RK = (rewards_RK * trainer.reward_weights.to(rewards_RK.device)).abs() > most
+        if not bool(bad_RK.any()):
+            return
+        row, column = (int(place) for place in bad_RK.nonzero()[0])
+        prompt = trainer.train_dataset[trainer._pool.row_N[int(prompt_R[row])]]["prompt"]
+        raise OutcomeError(
+            f"reward function {trainer.reward_func_names[column]!r} gave "
+            f"{rewards_RK[row, column]:g} for an answer to the prompt {prompt_text(prompt)[:_SHOWN]!r}; "
+            f"a reward must be a finite number, at most {most:.0e} in size with its weight: return None "
+            "where there is no reward, or bound it"
+        )
 
     def _scores(self, seen: Seen) -> Scores:
         rewards_RK, called_R = seen

@@ -13,7 +13,8 @@ import numpy as np
 
 from gdro.errors import CheckpointError
 from gdro.files import write_json
-from gdro.integrations.trl_correct import Judge, Judged, Named, Rewards, Scores, columns_read
+from gdro.integrations.trl_correct import Judge, Judged, Named, Rewards, Scores
+from gdro.integrations.trl_reads import columns_read
 
 RULE_FILE = "gdro_correct.json"
 _PARTIAL = 3  # this many values of a function are partial credit

@@ -44,7 +44,7 @@ def start_line(
     parts = [
         f"strategy {strategy_text(strategy)}{f' ({condition})' if condition else ''}{shadow}",
         f"{num_prompts:,} prompts, {prompts_a_step:,} a step"
-        + ("" if visits is None else f", about {visits:.2g} visits each"),
+        + ("" if visits is None else f", about {visits:.2g} visit{'s' * (f'{visits:.2g}' != '1')} each"),
         f"right is {correct} ({SAY_OTHERWISE})",
     ]
     return f"gdro: {'; '.join(parts)}"

@@ -1,4 +1,4 @@
-"""How often a run visits a prompt, and what the strategy can do with that."""
+"""How often a run visits a prompt and how many a step takes, and what the strategy can do with that."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
     return args.num_train_epochs * (num_rows // step) * step / num_prompts
 
 
+def warn_of_idle(controller: Controller, args: Any, visits: float) -> None:
+    """Warn once if a strategy has nothing to move, or nothing to go by.
+
+    Args:
+        controller: The trainer's.
+        args: The GRPOConfig.
+        visits: Expected visits of a prompt.
+    """
+    if not warn_of_one_prompt(controller, args):
+        warn_of_few_visits(controller, visits)
+
+
 def warn_of_few_visits(controller: Controller, visits: float) -> None:
     """Warn if the strategy acts on a prompt only from a second visit on, and there is hardly one.
 
@@ -58,8 +70,42 @@ def warn_of_few_visits(controller: Controller, visits: float) -> None:
     warnings.warn(
         f"a prompt is visited about {often} in this run, and {names} acts on a prompt from its second "
         f"visit on: it {does}. To change that, {begin}take fewer prompts or more epochs",
-        stacklevel=3,
+        stacklevel=4,
     )
+
+
+def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
+    """Warn if a step takes one prompt, and the strategy moves rollouts or weight between prompts.
+
+    GRPOConfig's own defaults (8 rows, 8 generations, no accumulation) are such steps.
+
+    Args:
+        controller: The trainer's.
+        args: The GRPOConfig.
+
+    Returns:
+        Whether it warned.
+    """
+    strategy = controller.strategy
+    idle = [part for part in _parts(strategy) if _moves_between(part)]
+    if args.generation_batch_size > args.num_generations or not idle:
+        return False
+    names = " + ".join(dict.fromkeys(part.name for part in idle))
+    alone = not strategy.selects and all(part in idle for part in _parts(strategy) if roles(part))
+    warnings.warn(
+        f"a step takes one prompt (generation_batch_size {args.generation_batch_size}, num_generations "
+        f"{args.num_generations}), and {names} moves rollouts or weight between the prompts of a step: "
+        f"it does nothing{', and this run is GRPO' * alone}. Raise per_device_train_batch_size or "
+        "gradient_accumulation_steps, so that a step takes several prompts, or lower num_generations",
+        stacklevel=4,
+    )
+    return True
+
+
+def _moves_between(part: Strategy[Any]) -> bool:
+    """Whether what a part gives a prompt is taken from the others of its step."""
+    relative = getattr(part, "normalise", "mean_one").startswith("mean_one")
+    return "allocate" in roles(part) or bool(part.waits_for and relative and not part.selects)
 
 
 def _idle(controller: Controller) -> Iterator[Strategy[Any]]:

@@ -1,0 +1,68 @@
+"""Which columns of the data set a function reads: a check of the answer is told by that."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from types import CodeType
+from typing import Any
+
+NOT_COLUMNS = ("prompt", "completion", "completion_ids")
+"""Columns that a reward function gets under other names, or never."""
+
+_NEAR = 2  # kwargs["answer"] and kwargs.get("answer") load the name within this many instructions
+
+
+def columns_read(function: Any, columns: Sequence[str]) -> list[str]:
+    """Dataset columns beside the prompt that a reward function reads.
+
+    By its `reads`; else by its parameters and by what it takes out of its `**kwargs` by name.
+
+    Args:
+        function: The function; a model reads none.
+        columns: Columns of the dataset.
+
+    >>> def one(completions, answer, **kwargs): ...
+    >>> def two(completions, **kwargs):
+    ...     return [a == c for a, c in zip(kwargs["answer"], completions)]
+    >>> [columns_read(f, ["prompt", "answer", "id"]) for f in (one, two)]
+    [['answer'], ['answer']]
+    """
+    given: Any = getattr(function, "reads", None)
+    if given is None:
+        try:
+            parameters: Mapping[str, Any] = inspect.signature(function).parameters
+        except (TypeError, ValueError):  # no function in Python
+            return []
+        given = {*parameters, *_taken(function)}
+    return [name for name in columns if name in given and name not in NOT_COLUMNS]
+
+
+def _taken(function: Any) -> set[str]:
+    """Texts by which a function subscribes its `**kwargs`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = vars(type(function)).get("__call__", function)
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_VARKEYWORDS:
+        return set()
+    varargs = bool(code.co_flags & inspect.CO_VARARGS)
+    name = code.co_varnames[code.co_argcount + code.co_kwonlyargcount + varargs]
+    return set(_subscripts(code, name))
+
+
+def _subscripts(code: CodeType, name: str) -> Iterator[str]:
+    """Constants loaded right behind a variable, in a code and those inside it."""
+    instructions = list(dis.get_instructions(code))
+    for place, instruction in enumerate(instructions):
+        loaded = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+        if instruction.opname.startswith("LOAD") and name in loaded:
+            behind = instructions[place + 1 : place + 1 + _NEAR]
+            yield from (i.argval for i in behind if isinstance(i.argval, str) and "CONST" in i.opname)
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _subscripts(inner, name)
