@@ -39,6 +39,9 @@ def merge(
     for override in overrides:
         if "=" not in override:
             raise error(f"override {override!r} has no '='; write key=value, e.g. seed=1")
+        key, bracket, _ = override.partition("=")[0].partition("[")
+        if bracket:
+            raise error(f"override {override!r} changes a part of a list; give it whole, {key}=[...]")
     base: Any = OmegaConf.structured(schema)
     try:
         base = OmegaConf.merge(base, *[read_yaml(path, error) for path in paths])
@@ -80,6 +83,8 @@ def _explained(problem: OmegaConfBaseException, base: Any) -> str:
     if "not a subclass of" in str(problem):  # a section was given a bare value
         given = str(problem).splitlines()[0].rpartition("value: ")[2]
         where = full or "a key that has others below it"
+        if full.endswith("]"):
+            return f"{full} is {given}; write it as {{NAME: value, ...}}"
         return f"{where} is {given}; write what is below it, as {full or 'KEY'}.NAME=value"
     above, _, key = full.rpartition(".")
     if isinstance(problem, MissingMandatoryValue):

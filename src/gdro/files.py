@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,23 @@ def read_json(
         what = f"lacks {absent[0]!r}" if absent else "holds no mapping"
         raise error(f"{path} {what}: it is none that gdro wrote; move it away, or write it anew")
     return cast("dict[str, Any]", found)
+
+
+def check_name(name: str, what: str, error: type[GdroError] = GdroError) -> None:
+    """Raise unless a name can be that of a folder inside another.
+
+    Args:
+        name: The name.
+        what: What the caller calls it.
+        error: Raised.
+
+    Raises:
+        GdroError: Of the class `error`: it is empty, hidden, or leads elsewhere.
+    """
+    if not re.fullmatch(r"[^\s/\\.][^/\\]*", name):
+        raise error(
+            f"{what} is {name!r}; it names a folder: not empty, no '/', and no '.' or space in front"
+        )
 
 
 def check_folder(path: Path, option: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ from gdro.recipes.checks import (
     check_arms,
     check_bounds_of,
     check_evaluation,
+    check_kind,
     check_steps,
+    check_surroundings,
     check_task,
     check_trl,
     num_processes,
@@ -83,7 +85,7 @@ def run(
     check_evaluation(recipe)
     check_arms(recipe)
     check_folder(output, "--output")
-    trl_config(recipe, output)
+    check_surroundings(trl_config(recipe, output))
     _begin(recipe, output, resume)
     load = partial(_checked, load)
     base_N = evaluate_base(recipe, output, load) if recipe.evaluation.samples else None
@@ -154,6 +156,9 @@ def check_task_options(recipe: Recipe, load: Callable[..., Any]) -> None:
     except TypeError as problem:
         options = ", ".join(list(inspect.signature(load).parameters)[1:])
         raise RecipeError(f"task_options of {recipe.task}: {problem}; there are: {options}") from problem
+    hints = get_type_hints(load)
+    for name, value in recipe.task_options.items():
+        check_kind(f"task_options.{name}", value, hints.get(name, Any))
 
 
 def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:

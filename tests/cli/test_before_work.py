@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("rewards.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rewards))
     Path("bed.yaml").write_text(
         "name: tiny\ncontrol: a\narms: {a: {strategy: grpo}, b: {strategy: gdro}}\n"
-        "testbeds: {chains: {task: chains, warm_start: chains}}\nseeds: 3-4\n"
+        "testbeds: {chains: {task: chains, warm_start: chains-a}}\nseeds: 100-101\n"
     )
     return tmp_path
 
@@ -63,6 +63,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("simulate population=3", ["is 3", "NAME=value"]),
         ("simulate --strategy rollout-gdro rollouts=20", ["rollouts is 20", "rollout-gdro(n_max=60)"]),
         ("simulate --strategy rollout-gdro rollouts=1", ["rollouts is 1", "2 at least"]),
+        ("simulate rollouts=1", ["rollouts is 1", "2 at least"]),
+        ("simulate seed=99999999999", ["seed is 99999999999", "at most"]),
+        ("simulate population.rate_own=-1", ["population.rate_own is -1", "0 or more"]),
+        ("simulate population.rate_shared=.inf", ["population.rate_shared is inf", "finite"]),
+        ("simulate population.rate_skill=.nan", ["population.rate_skill is nan", "finite"]),
+        ("simulate population.tokens=0", ["population.tokens is 0", "1 or more"]),
+        ("simulate population.mixture[0].sd=2", ["population.mixture=[...]", "whole"]),
+        ("simulate population.mixture=[[1,2,3]]", ["mixture[0] is [1, 2, 3]", "{NAME: value"]),
+        ("simulate 'population.mixture=[{share: 1, mean: 0, sd: .nan}]'", ["sd=nan", "finite"]),
+        ("simulate arms.a/b.strategy=uniform", ["'a/b'", "names a folder"]),
+        ("simulate 'arms={..: {strategy: uniform}}'", ["'..'", "names a folder"]),
         ("report --serve adir --port -1", ["--port is -1", "65535"]),
         ("diagnose rewards.jsonl --seed -1", ["--seed is -1"]),
         ("diagnose rewards.jsonl --right-above nan", ["--right-above is nan"]),
@@ -83,10 +94,38 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("study bed.yaml difficulty.k=x", ["k is 'x'"]),
         ("study bed.yaml arms.a.difficulty.nope=3", ["'nope'", "known: tracker"]),
         ("study bed.yaml training.rollouts=1", ["training.rollouts is 1", "2 at least"]),
+        ("study bed.yaml name=a/b", ["name is 'a/b'", "no '/'"]),
+        ("study bed.yaml name=..", ["name is '..'", "no '.'"]),
+        ("study bed.yaml sizes.train=0", ["sizes.train is 0", "at least 1"]),
+        ("study bed.yaml sizes.train=-1", ["sizes.train is -1", "at least 1"]),
+        ("study bed.yaml sizes.heldout=0", ["sizes.heldout is 0", "at least 1"]),
+        ("study bed.yaml sizes.samples=4", ["sizes.samples is 4", "at least 8"]),
+        ("study bed.yaml training.batch=9999", ["training.batch is 9999", "sizes.train is 1024"]),
+        ("study bed.yaml training.minibatches=99", ["training.minibatches is 99", "1 to 64"]),
+        ("study bed.yaml training.clip_low=-1", ["training.clip_low is -1", "above 0"]),
+        ("study bed.yaml training.clip_high=.nan", ["training.clip_high is nan", "finite"]),
+        ("study bed.yaml arms.b.training.batch=x", ["batch is 'x'", "int"]),
+        ("study bed.yaml arms.b.training.batch=64.0", ["batch is 64.0", "int"]),
+        ("study bed.yaml arms.b.training.bach=64", ["no option 'bach'", "did you mean 'batch'"]),
+        ("study bed.yaml seeds=99999999999", ["seeds is 99999999999", "at most 4294967295"]),
+        ("study bed.yaml exploration_seeds=99999999999", ["exploration_seeds is 99999999999"]),
+        ("study bed.yaml arms.b.strategy=adarft arms.b.options.column=x", ["arms.b", "'x'", "level"]),
+        ("study bed.yaml difficulty.bins=column difficulty.column=x", ["'x'", "difficulty, level"]),
+        ("study bed.yaml testbeds.chains.task=:X", ["':X'", "module:Class"]),
+        ("study bed.yaml testbeds.chains.task=.a:X", ["'.a:X'", "module:Class"]),
+        ("study bed.yaml testbeds.chains.task=strings", ["testbeds.chains", "'chains-a'", "'strings'"]),
+        ("study bed.yaml testbeds.chains.warm_start=afile", ["afile holds no decoder"]),
+        (
+            "study bed.yaml testbeds.chains.variant={unsolvable:\\ 0.7,wrong_labels:\\ 0.7}",
+            ["unsolvable is 0.7", "wrong_labels 0.7", "at most 1"],
+        ),
         ("eval", ["--data SET", "--recipe"]),
         ("eval --model adir", ["--data SET", "--recipe"]),
         ("eval --data rows.jsonl --model ''", ["--model is empty"]),
         ("eval --data rows.jsonl --model x --output afile", ["--output is afile"]),
+        ("eval --data rows.jsonl --model x --temperature nan", ["temperature is nan", "finite"]),
+        ("eval --data rows.jsonl --model x --server host", ["--server is 'host'", "http://"]),
+        ("eval --data rows.jsonl --model x --server http://h --backend vllm", ["--backend"]),
         ("eval --recipe quickstart --output afile", ["--output is afile"]),
         ("eval --recipe nosuch.yaml", ["no such file: nosuch.yaml"]),
         ("train --recipe nosuch.yaml", ["no such file: nosuch.yaml", "quickstart"]),
@@ -103,6 +142,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train name=../x", ["name is '../x'"]),
         ("train --seeds ''", ["seeds ''"]),
         ("train --seeds=-1", ["seeds '-1'"]),
+        ("train --seeds 99999999999", ["--seeds is 99999999999", "at most"]),
         ("train --seeds 0-1 evaluation.samples=0", ["--seeds", "evaluation.samples is 0"]),
     ],
 )
@@ -113,6 +153,18 @@ def test_what_is_wrong_is_said_before_any_work(
     refused = said(shlex.split(command), capsys)
     assert all(word in refused for word in words), refused
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["simulate", "--output", ""], ["train", "--output", ""], ["report", "a", "--png", "f", ""]],
+)
+def test_an_empty_path_is_not_the_folder_that_we_are_in(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "the path is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -127,6 +179,20 @@ def test_what_is_wrong_is_said_before_any_work(
         (["trl.max_completion_length=0"], ["trl.max_completion_length is 0"]),
         (["trl.per_device_train_batch_size=0"], ["trl.per_device_train_batch_size is 0"]),
         (["evaluation.k=0"], ["evaluation.k is 0"]),
+        (["evaluation.also=[0]"], ["evaluation.also holds 0"]),
+        (["trl.loss_type=nope"], ["trl.loss_type is 'nope'", "dr_grpo"]),
+        (["trl.scale_rewards=nope"], ["trl.scale_rewards is 'nope'", "batch"]),
+        (["trl.importance_sampling_level=nope"], ["importance_sampling_level is 'nope'", "sequence"]),
+        (["trl.multi_objective_aggregation=x"], ["aggregation is 'x'", "sum_then_normalize"]),
+        (["trl.vllm_mode=nope"], ["trl.vllm_mode is 'nope'", "colocate"]),
+        (["trl.gradient_accumulation_steps=0"], ["trl.gradient_accumulation_steps is 0"]),
+        (["trl.top_p=2"], ["trl.top_p is 2", "at most 1"]),
+        (["trl.epsilon=-1"], ["trl.epsilon is -1", "at least 0"]),
+        (["trl.temperature=.nan"], ["trl.temperature is nan", "finite"]),
+        (["trl.learning_rate=.inf"], ["trl.learning_rate is inf", "finite"]),
+        (["trl.report_to=nope"], ["trl.report_to", "nope"]),
+        (["trl.use_vllm=true"], ["trl.use_vllm", "not installed"]),
+        (["task_options.train_size=x"], ["task_options.train_size is 'x'", "int"]),
         (["evaluation.batch_size=0"], ["evaluation.batch_size is 0"]),
         (["arms.a/b.strategy=uniform"], ["'a/b'", "name of a folder"]),
         (["task_options.train_size=5"], ["has 5 training prompts", "a step needs 64"]),

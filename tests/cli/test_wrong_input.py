@@ -125,7 +125,7 @@ def test_models_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no chat template; pass --style plain" in said([*sets, "--model", str(plain)], capsys)
     assert not (tmp_path / "out").exists()
     refused = said([*sets, "--model", str(plain), "samples=99", "foo"], capsys)
-    assert "'samples=99' is no use beside --data" in refused
+    assert "'samples=99' cannot be combined with --data" in refused
 
 
 def test_studies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

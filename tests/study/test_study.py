@@ -55,7 +55,7 @@ def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
     for name in ("forest", "curves"):
         assert (folder / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
     assert "worst slice, mean@8 points" in (folder / "table.md").read_text() and not found["warnings"]
-    assert (folder / "report.html").read_text().count("data-panel=") == 3
+    assert (folder / "report.html").read_text().count("data-panel=") == 4
     # Killed in the middle of a line: the finished runs stay, the others are run again.
     kept = log.read_text().splitlines(keepends=True)
     log.write_text("".join(kept[:3]) + kept[3][:40])

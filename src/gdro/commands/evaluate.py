@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,6 +124,7 @@ def _eval(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
         raise GdroError("gdro eval --data needs --model: a folder, a name on the hub, or a server's")
     if not arguments.model:
         raise GdroError("--model is empty; pass a folder, a name on the hub, or a server's")
+    _check_generator(arguments)
     return _sets(arguments)
 
 
@@ -147,7 +149,9 @@ def _sets(arguments: argparse.Namespace) -> int:
             f"{options.samples}"
         )
     if arguments.rest:
-        raise GdroError(f"{arguments.rest[0]!r} is no use beside --data; key=value is for --recipe")
+        raise GdroError(
+            f"{arguments.rest[0]!r} cannot be combined with --data; key=value is for --recipe"
+        )
     sets: dict[str, Any] = {}
     for spec in arguments.data:
         name, table = _set(spec, options, arguments.limit)
@@ -176,16 +180,25 @@ def _sets(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _generator(arguments: argparse.Namespace) -> Any:
+def _check_generator(arguments: argparse.Namespace) -> None:
+    """Raise before any data is loaded if what generates cannot."""
     if arguments.server is not None:
         if arguments.backend is not None:
             raise GdroError("--server and --backend were both given; the server has its own backend")
+        if not re.fullmatch(r"https?://[^/\s]\S*", arguments.server):
+            raise GdroError(
+                f"--server is {arguments.server!r}; it must be a URL, e.g. http://localhost:8000/v1"
+            )
+    elif arguments.backend == "vllm" and find_spec("vllm") is None:
+        raise GdroError("vLLM is not installed; pip install vllm, or leave out --backend vllm")
+
+
+def _generator(arguments: argparse.Namespace) -> Any:
+    if arguments.server is not None:
         from gdro.evaluation.server import ServerGenerator
 
         return ServerGenerator(arguments.server, arguments.model)
     if arguments.backend == "vllm":
-        if find_spec("vllm") is None:
-            raise GdroError("vLLM is not installed; pip install vllm, or leave out --backend vllm")
         from gdro.evaluation.vllm import VllmGenerator
 
         return VllmGenerator(arguments.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gdro.hints import did_you_mean
@@ -11,6 +12,12 @@ from gdro.hints import did_you_mean
 
 class Command(argparse.ArgumentParser):
     """A command's parser. Argparse ends a list (`key=value ...`) at the first option after it."""
+
+    def add_argument(self, *names: Any, **options: Any) -> Any:
+        """As in argparse; an empty path is refused, which `Path` takes for the folder we are in."""
+        if options.get("type") is Path:
+            options["type"] = _path
+        return super().add_argument(*names, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse; what is left over goes on with the command's list, or ends in an error."""
@@ -20,15 +27,23 @@ class Command(argparse.ArgumentParser):
         if options or (more and not many):
             self._refuse(options or more)
         if more:
-            setattr(
-                found, many[0].dest, [*getattr(found, many[0].dest), *map(many[0].type or str, more)]
-            )
+            try:
+                read = [*map(many[0].type or str, more)]
+            except argparse.ArgumentTypeError as problem:
+                self.error(f"argument {many[0].dest}: {problem}")
+            setattr(found, many[0].dest, [*getattr(found, many[0].dest), *read])
         return found, []
 
     def _refuse(self, left: Sequence[str]) -> NoReturn:
         name = left[0].partition("=")[0]
         guess = did_you_mean(name, self._option_string_actions)
         self.error(f"unrecognized arguments: {' '.join(left)}{guess}")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; give one, or leave the option out")
+    return Path(text)
 
 
 def _split(left: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gdro.checks import check_seed
 from gdro.errors import GdroError
 from gdro.files import check_folder, fresh
 from gdro.registry import make_strategy
@@ -177,6 +178,7 @@ def _seeds(text: str, recipe: Any) -> list[int]:
     from gdro.study.config import parse_seeds
 
     seeds = parse_seeds(text)
+    check_seed(max(seeds), "--seeds")
     if not recipe.evaluation.samples:
         raise GdroError("--seeds compares evaluations, and evaluation.samples is 0; give it, e.g. 16")
     return seeds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,8 +46,8 @@ class Options:
         for name, least in bounds.items():
             if getattr(self, name) < least:
                 raise EvaluationError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if self.temperature <= 0:
-            raise EvaluationError(f"temperature is {self.temperature}; it must be above 0")
+        if not 0 < self.temperature < inf:
+            raise EvaluationError(f"temperature is {self.temperature}; it must be above 0, and finite")
         if not 0 < self.top_p <= 1:
             raise EvaluationError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 

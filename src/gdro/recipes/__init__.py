@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +12,7 @@ from omegaconf import MISSING
 from gdro.checks import check_seed
 from gdro.config import merge, read_yaml
 from gdro.errors import GdroError
+from gdro.files import check_name
 from gdro.hints import did_you_mean
 from gdro.registry import text_of
 
@@ -119,8 +119,7 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     assert isinstance(made, Recipe)
     for arm in made.arms.values():
         arm.strategy = text_of(arm.strategy)
-    if not re.fullmatch(r"[^/\\.][^/\\]*", made.name):
-        raise RecipeError(f"name is {made.name!r}; it names a folder: no '/', and no '.' in front")
+    check_name(made.name, "name", RecipeError)
     check_seed(made.seed, "seed", RecipeError)
     return made
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from math import inf
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -13,10 +14,19 @@ from gdro.checks import check_seed
 from gdro.difficulty import difficulty_of
 from gdro.errors import GdroError
 from gdro.hints import did_you_mean
+from gdro.installed import is_absent
 from gdro.integrations.bounds import check_bounds
 from gdro.recipes import Recipe, RecipeError
 from gdro.registry import MEAN_ROLLOUTS, named
 
+# GRPOConfig takes any text here, and the trainer refuses it in its first step.
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "luspo", "sapo", "cispo", "vespo"),
+    "scale_rewards": ("group", "batch", "none", True, False),
+    "importance_sampling_level": ("token", "sequence"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "vllm_mode": ("server", "colocate"),
+}
 # What a value may be where an option is declared so: True is a number in Python, and never meant as one.
 _TAKEN = {int: (int,), float: (int, float), bool: (bool,), str: (str,), NoneType: (NoneType,)}
 
@@ -39,6 +49,8 @@ def check_evaluation(recipe: Recipe) -> None:
             f"evaluation.samples is {options.samples}, base_samples {options.base_samples}; both must "
             f"be at least k={options.k}, or samples 0 for no evaluation"
         )
+    if any(k < 1 for k in options.also):
+        raise RecipeError(f"evaluation.also holds {min(options.also)}; every k of pass@k is 1 or more")
     if options.samples and max([0, *options.also]) > options.samples:
         raise RecipeError(
             f"evaluation.also holds {max(options.also)}; pass@k needs as many samples, and there are "
@@ -93,25 +105,45 @@ def check_trl(options: Mapping[str, Any], config: type[Any]) -> None:
         if name not in known:
             guess = did_you_mean(name, known, "trl.") or "; see its documentation"
             raise RecipeError(f"trl.{name} is no option of trl.{config.__name__}{guess}")
-        kinds = _kinds(hints[name])
-        if not all(kind in _TAKEN for kind in kinds):
-            continue  # enumerations, lists and mappings, which the config reads itself
-        if type(value) not in [taken for kind in kinds for taken in _TAKEN[kind]]:
-            allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
-            raise RecipeError(f"trl.{name} is {value!r}; it must be {allowed}")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            allowed = ", ".join(map(str, _CHOICES[name]))
+            raise RecipeError(f"trl.{name} is {value!r}; allowed: {allowed}")
+        if name not in _CHOICES:
+            check_kind(f"trl.{name}", value, hints[name])
+
+
+def check_kind(where: str, value: Any, hint: Any) -> None:
+    """Raise a RecipeError unless a value is of the type that is declared for it.
+
+    Args:
+        where: What the caller calls it.
+        value: The value.
+        hint: The type; enumerations, lists and mappings are not checked, what takes them reads them.
+    """
+    kinds = _kinds(hint)
+    if not all(kind in _TAKEN for kind in kinds):
+        return
+    if type(value) not in [taken for kind in kinds for taken in _TAKEN[kind]]:
+        allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise RecipeError(f"{where} is {value!r}; it must be {allowed}")
 
 
 def check_bounds_of(options: Mapping[str, Any]) -> None:
     """Raise a RecipeError for a number that the trainer would find wrong after the base evaluation."""
     least = {"per_device_train_batch_size": 1, "num_generations": 2, "max_completion_length": 1,
-             "num_iterations": 1, "learning_rate": 0}  # fmt: skip
+             "num_iterations": 1, "learning_rate": 0, "gradient_accumulation_steps": 1, "top_k": 0,
+             "epsilon": 0, "epsilon_high": 0, "delta": 0, "beta": 0, "max_grad_norm": 0,
+             "weight_decay": 0}  # fmt: skip
     for name, low in least.items():
         value = options.get(name)
-        if isinstance(value, int | float) and value < low:
-            raise RecipeError(f"trl.{name} is {value}; it must be at least {low}")
-    temperature = options.get("temperature")
-    if isinstance(temperature, int | float) and temperature <= 0:
-        raise RecipeError(f"trl.temperature is {temperature}; it must be above 0")
+        if isinstance(value, int | float) and not low <= value < inf:
+            finite = "" if value < low else ", and finite"
+            raise RecipeError(f"trl.{name} is {value}; it must be at least {low}{finite}")
+    for name, high in (("temperature", inf), ("top_p", 1.0)):
+        value = options.get(name)
+        if isinstance(value, int | float) and not (0 < value <= high and value < inf):
+            most = " and at most 1" if high == 1.0 else ", and finite"
+            raise RecipeError(f"trl.{name} is {value}; it must be above 0{most}")
 
 
 def check_steps(config: Any) -> None:
@@ -123,6 +155,18 @@ def check_steps(config: Any) -> None:
             f"trl.{name} is {getattr(config, name)}: no step would be trained; give trl.max_steps=100, "
             "or trl.num_train_epochs=1 without max_steps"
         )
+
+
+def check_surroundings(config: Any) -> None:
+    """Raise a RecipeError if what a GRPOConfig asks for is not there: vLLM, or who is reported to."""
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
+    if config.use_vllm and is_absent("vllm"):
+        raise RecipeError("trl.use_vllm is true, and vLLM is not installed; pip install 'trl[vllm]'")
+    try:
+        get_reporting_integration_callbacks(config.report_to)
+    except ValueError as problem:
+        raise RecipeError(f"trl.report_to: {problem}") from problem
 
 
 def check_task(recipe: Recipe, task: Any, config: Any) -> None:

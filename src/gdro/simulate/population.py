@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf, isfinite
 
 import numpy as np
 
@@ -78,9 +79,18 @@ class Population:
         for name in ("unlearnable", "wrong_labels", "verifier_noise", "verifier_drift"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SimulationError(f"population.{name} is {getattr(self, name)}; allowed: 0 to 1")
-        if not self.mixture or any(c.share <= 0 or c.sd < 0 for c in self.mixture):
+        for name in ("rate_shared", "rate_skill", "rate_own"):
+            if not 0.0 <= getattr(self, name) < inf:
+                raise SimulationError(
+                    f"population.{name} is {getattr(self, name)}; allowed: 0 or more, finite"
+                )
+        if not 1.0 <= self.tokens < inf:
+            raise SimulationError(f"population.tokens is {self.tokens}; allowed: 1 or more, finite")
+        sound = [0 < c.share < inf and isfinite(c.mean) and 0 <= c.sd < inf for c in self.mixture]
+        if not sound or not all(sound):
             raise SimulationError(
-                f"population.mixture is {self.mixture}; it needs components with share > 0 and sd >= 0"
+                f"population.mixture is {self.mixture}; it needs components with share > 0, sd "
+                ">= 0 and a mean, all finite"
             )
 
 

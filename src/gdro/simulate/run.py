@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gdro.checks import check_seed
 from gdro.controller import Controller
 from gdro.difficulty import difficulty_of
 from gdro.errors import GdroError
-from gdro.files import write_json
+from gdro.files import check_name, write_json
 from gdro.integrations.bounds import check_bounds
 from gdro.registry import named
 from gdro.runlog import RunLog
@@ -61,10 +62,15 @@ class Simulation:
 
     def check(self) -> None:
         """Raise SimulationError for a number out of range, before anything is simulated."""
-        bounds = {"num_steps": 1, "batch": 1, "rollouts": 1, "k": 1, "delay": 0, "seed": 0}
+        bounds = {"num_steps": 1, "batch": 1, "rollouts": 1, "k": 1, "delay": 0}
         for name, low in bounds.items():
             if getattr(self, name) < low:
                 raise SimulationError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        check_seed(self.seed, "seed", SimulationError)
+        if self.rollouts < 2:
+            raise SimulationError(f"rollouts is {self.rollouts}; a group has 2 at least")
+        for name in self.arms:
+            check_name(name, "the name of an arm", SimulationError)
         if self.batch > self.population.num_prompts:
             raise SimulationError(
                 f"batch is {self.batch}, the population has {self.population.num_prompts} prompts; "

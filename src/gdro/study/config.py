@@ -10,15 +10,19 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from gdro.checks import check_seed
 from gdro.config import merge
 from gdro.difficulty import difficulty_of
+from gdro.files import check_name
+from gdro.hints import hint
 from gdro.integrations.bounds import check_bounds
+from gdro.kinds import check_kinds
 from gdro.registry import named, text_of
 from gdro.strategy import Strategy
-from gdro.study.decoder import StudyError
+from gdro.study.decoder import StudyError, load
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import Sizes, Variant
+from gdro.study.worlds import POOL_COLUMNS, Sizes, Variant
 
 _WARM_STARTS = "warm_starts"
 
@@ -111,10 +115,13 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
         raise StudyError(f"no study {path}; {guess}")
     study = merge(Study, [path], overrides or [], f"study {path}", StudyError)
     assert isinstance(study, Study)
+    check_name(study.name, "name", StudyError)
     for arm in study.arms.values():
         arm.strategy = text_of(arm.strategy)
     _check_arms(study)
     confirmation, exploration = parse_seeds(study.seeds), parse_seeds(study.exploration_seeds)
+    for seeds, option in ((confirmation, "seeds"), (exploration, "exploration_seeds")):
+        check_seed(max(seeds), option, StudyError)
     overlap = sorted(set(confirmation) & set(exploration))
     if overlap:
         raise StudyError(
@@ -122,8 +129,7 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
             "used for choosing overstate the best arm, so take others"
         )
     for name, bed in study.testbeds.items():
-        load_testbed(bed.task)
-        warm_start_path(bed.warm_start)
+        _check_bed(study, name, bed)
         _subset(bed.seeds, confirmation, f"testbeds.{name}.seeds")
     return study
 
@@ -147,6 +153,32 @@ def _check_arms(study: Study) -> None:
                 f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
                 "and groups do something by themselves"
             )
+
+
+def _check_bed(study: Study, name: str, bed: Bed) -> None:
+    """Raise unless a testbed has a warm start of its task, and a pool that every arm can train on."""
+    testbed, model = load_testbed(bed.task), load(warm_start_path(bed.warm_start))
+    shape = (len(testbed.tokens) + 2, testbed.prompt_tokens, testbed.answer_tokens + 1)
+    if shape != (model.shape.vocabulary, model.shape.prompt, model.shape.answer):
+        raise StudyError(
+            f"testbeds.{name}: the warm start {bed.warm_start!r} was not made for the task {bed.task!r} "
+            "(another vocabulary or other lengths); take its own, or make one with python -m "
+            "gdro.study.make_warm_start"
+        )
+    for arm_name, arm in study.arms.items():
+        batch, strategy = training_of(study, arm).batch, strategy_of(study, arm)
+        if not bed.variant.once and batch > study.sizes.train:
+            raise StudyError(
+                f"training.batch is {batch} for {arm_name!r}, sizes.train is {study.sizes.train}; raise "
+                "sizes.train or lower the batch"
+            )
+        column = difficulty_of({**study.difficulty, **arm.difficulty}).column
+        for wanted in (*strategy.columns, *[column] * bool(column)):
+            if wanted not in POOL_COLUMNS:
+                raise StudyError(
+                    f"arms.{arm_name} needs the column {wanted!r}; the pool of a study has "
+                    f"{', '.join(POOL_COLUMNS)}"
+                )
 
 
 def strategy_of(study: Study, arm: StudyArm) -> Strategy[Any]:
@@ -183,9 +215,11 @@ def training_of(study: Study, arm: StudyArm) -> Training:
     Raises:
         StudyError: An option is unknown or out of range, or spends other rollouts than the study's.
     """
-    unknown = set(arm.training) - set(Training.__dataclass_fields__)
-    if unknown:
-        raise StudyError(f"training has no option {sorted(unknown)[0]!r}")
+    known = list(Training.__dataclass_fields__)
+    for option in arm.training:
+        if option not in known:
+            raise StudyError(f"an arm's training has no option {option!r}{hint(option, known)}")
+    check_kinds("an arm's training", arm.training, Training)
     made = Training(**{**vars(study.training), **arm.training})
     spent = made.num_steps * made.batch * made.rollouts
     wanted = study.training.num_steps * study.training.batch * study.training.rollouts

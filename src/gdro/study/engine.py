@@ -16,10 +16,9 @@ from gdro.recall import Placed, place
 from gdro.rows import Rows
 from gdro.study.decoder import Decoder, Rollouts, StudyError
 from gdro.study.learner import Learner, Training
-from gdro.study.worlds import TAIL, Recipe, World, successes
+from gdro.study.worlds import TAIL, K, Recipe, World, successes
 from gdro.types import Extension, FloatArray, IntArray, Outcome, Plan, Request, Weights
 
-K = 8
 EASY = 0.3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ class Training:
         rollouts: n_bar, mean rollouts of a prompt.
         learning_rate: Of Adam, after `warmup` steps of linear growth.
         minibatches: Optimiser steps a step, each on a share of the prompts.
-        clip_low: How far the probability ratio may fall.
+        clip_low: How far the probability ratio may fall, below 1.
         clip_high: How far it may rise.
         warmup: Steps.
         prompt_mean: Every prompt weighs alike, whatever its rollouts; else every row does.
@@ -43,10 +44,19 @@ class Training:
         for name in ("num_steps", "batch", "rollouts", "minibatches", "warmup", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise StudyError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0.0 < self.learning_rate < 1.0:
+        if self.rollouts < 2:
+            raise StudyError(f"training.rollouts is {self.rollouts}; a group has 2 at least")
+        if self.minibatches > self.batch:
             raise StudyError(
-                f"training.learning_rate is {self.learning_rate}; allowed: above 0, below 1"
+                f"training.minibatches is {self.minibatches}, a step has {self.batch} prompts; allowed: "
+                f"1 to {self.batch}"
             )
+        for name, low, high in (("learning_rate", 0, 1), ("clip_low", 0, 1), ("clip_high", 0, inf)):
+            if not low < getattr(self, name) < high:
+                below = f"below {high}" if high < inf else "finite"
+                raise StudyError(
+                    f"training.{name} is {getattr(self, name)}; allowed: above {low}, {below}"
+                )
 
 
 class Learner:

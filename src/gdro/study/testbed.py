@@ -141,8 +141,11 @@ def load_testbed(task: str) -> Testbed:
         raise StudyError(f"no testbed {task!r}; shipped: {', '.join(shipped)}; or pass module:Class")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as problem:
-        raise StudyError(f"testbed {task!r} cannot be imported: {problem}") from problem
+    except (ImportError, AttributeError, ValueError, TypeError) as problem:
+        raise StudyError(
+            f"testbed {task!r} cannot be imported ({problem}); shipped: {', '.join(shipped)}; or pass "
+            "module:Class"
+        ) from problem
     if not (isinstance(found, type) and issubclass(found, Testbed)):
         raise StudyError(f"testbed {task!r} is not a class that derives from gdro.study.Testbed")
     return found()

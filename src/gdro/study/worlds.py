@@ -13,9 +13,12 @@ from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed
 from gdro.types import BoolArray, FloatArray, Problem
 
+K = 8  # of pass@k
 _BASE_SAMPLES = 32
 TAIL = 0.02
 """Base pass rate below which a prompt belongs to the tail."""
+POOL_COLUMNS = ("difficulty", "level")
+"""Columns of every pool: the static level of its problems, by two names."""
 GRADES = ("work", "final")
 CLEAR = 0.06
 """Estimated base pass rate above which a prompt is taken not to: in between, 32 samples cannot tell."""
@@ -50,6 +53,11 @@ class Variant:
         for name, value in shares.items():
             if not 0.0 <= value < 1.0:
                 raise StudyError(f"variant.{name} is {value}; allowed: 0 up to 1")
+        if self.unsolvable + self.wrong_labels > 1.0:
+            raise StudyError(
+                f"variant.unsolvable is {self.unsolvable} and wrong_labels {self.wrong_labels}; a "
+                "problem is only one of the two, so that together they are at most 1"
+            )
 
 
 @dataclass
@@ -59,6 +67,14 @@ class Sizes:
     train: int = 1024
     heldout: int = 384
     samples: int = 16
+
+    def __post_init__(self) -> None:
+        for name, least in (("train", 1), ("heldout", 1), ("samples", K)):
+            if getattr(self, name) < least:
+                why = f", for pass@{K}" if name == "samples" else ""
+                raise StudyError(
+                    f"sizes.{name} is {getattr(self, name)}; it must be at least {least}{why}"
+                )
 
 
 @dataclass(frozen=True)
@@ -200,4 +216,4 @@ def _spoil(answer_NG: npt.NDArray[np.int64], variant: Variant, rng: np.random.Ge
 
 def _problem(items: list[Item]) -> Problem:
     level = np.array([i.level for i in items])
-    return Problem([i.prompt for i in items], columns={"difficulty": level, "level": level})
+    return Problem([i.prompt for i in items], columns=dict.fromkeys(POOL_COLUMNS, level))
