@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from gdro.codec import Arrays
-from gdro.errors import CheckpointError
+from gdro.errors import CheckpointError, SettingsError
 from gdro.files import sync
 
 SCHEMA = 1
@@ -162,15 +162,25 @@ def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
         own: The controller's.
 
     Raises:
-        CheckpointError: Schema, strategy, options, difficulty or seed differ; says which.
+        SettingsError: Schema, strategy, options, difficulty or seed differ; says which.
     """
     for key in ("schema", "strategy", "config", "difficulty", "seed"):
         saved, mine = header.get(key), own[key]
         if saved != mine:
-            raise CheckpointError(
-                f"the checkpoint has {key} {saved!r}, this controller has {mine!r}; resume with the "
-                "same strategy, options and seed, or start without the checkpoint"
-            )
+            found = " and ".join(_differences(own["strategy"] if key == "config" else key, saved, mine))
+            raise SettingsError(f"the checkpoint has {found}")
+
+
+def _differences(name: str, saved: Any, mine: Any) -> list[str]:
+    """What differs between two values, and the options of a strategy one by one."""
+    if not (isinstance(saved, dict) and isinstance(mine, dict)):
+        return [f"{name} {saved!r}, this controller {mine!r}"]
+    saved, mine = cast("dict[str, Any]", saved), cast("dict[str, Any]", mine)
+    if saved.get("name") != mine.get("name"):
+        return [f"{name} {saved.get('name')!r}, this controller {mine.get('name')!r}"]
+    name = saved.get("name", name)
+    options = [o for o in dict.fromkeys([*saved, *mine]) if saved.get(o) != mine.get(o)]
+    return [text for o in options for text in _differences(f"{name}.{o}", saved.get(o), mine.get(o))]
 
 
 def check_values(header: dict[str, Any]) -> None:

@@ -56,6 +56,25 @@ class KeysError(CheckpointError):
         return f"{self.found}. {how} to {self.follow}, or {self.other}"
 
 
+class SettingsError(CheckpointError):
+    """A checkpoint is of another strategy, or of other options, another difficulty or seed.
+
+    Args:
+        found: How they differ.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.found = found
+
+    def __str__(self) -> str:
+        return self.said("start without the checkpoint")
+
+    def said(self, otherwise: str) -> str:
+        """The message for a caller whose way to go on without the controller's state is `otherwise`."""
+        return f"{self.found}; resume with the same strategy, options and seed, or {otherwise}"
+
+
 class LogError(GdroError):
     """The run log cannot be written, is damaged, or holds another run."""
 

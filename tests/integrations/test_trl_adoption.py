@@ -67,6 +67,37 @@ def test_uniform_goes_on_from_grpo_bit_for_bit(grpo: tuple[Path, torch.Tensor], 
     assert ours.controller.ledger.closed == 2
 
 
+def test_a_run_may_go_to_grpo_and_back(run: Path, tmp_path: Path) -> None:
+    """What GRPOTrainer trained is not thrown away for an older checkpoint of ours."""
+    folder = copied(run, tmp_path)
+    plain = GRPOTrainer(
+        model=tiny.model(), reward_funcs=tiny.lucky, args=options(folder, max_steps=6),
+        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
+    )  # fmt: skip
+    plain.train(resume_from_checkpoint=True)
+    ours = make(folder, steps=7)
+    with pytest.warns(UserWarning, match="checkpoint-6: weights.*a GRPOTrainer wrote it"):
+        ours.train(resume_from_checkpoint=True)
+    assert ours.controller.ledger.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"strategy": "mopps + " + MEMORY}, "joint.selector 'uniform', this controller 'mopps'"),
+        ({"strategy": MEMORY.replace("anchors=2", "anchors=3")}, r"memory.anchors 2, this controller 3"),
+        ({"strategy": MEMORY.replace("gdro +", "gdro(n_max=8) +")}, "rollout-gdro.n_max 12, this .* 8"),
+    ],
+)
+def test_other_options_are_named_one_by_one_with_the_way_on(
+    run: Path, tmp_path: Path, given: Any, words: str
+) -> None:
+    ours = make(copied(run, tmp_path), **given)
+    with pytest.raises(CheckpointError, match=words) as told:
+        ours.train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
+    assert "resume_keys='fresh'" in str(told.value) and len(str(told.value)) < 600
+
+
 def test_the_newest_checkpoint_of_grpo_is_whole_and_goes_on(
     grpo: tuple[Path, torch.Tensor], tmp_path: Path
 ) -> None:

@@ -118,11 +118,19 @@ def test_an_argument_fills_what_the_config_leaves_open(tmp_path: Path) -> None:
         ({"difficulty": {"k": 0}}, "difficulty option k is 0"),
         ({"difficulty": "k=4"}, "difficulty is 'k=4'; allowed: options"),
         ({"gdro_log": "loud"}, "gdro_log is 'loud'"),
+        ({"correct": tiny.lucky}, "GDROConfig.correct is the function 'lucky'.*pass it to the trainer"),
+        ({"strategy": ["mopps", 3]}, "a part of a composition is 3; pass a name"),
     ],
 )
 def test_a_wrong_field_is_named_with_the_fix(given: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(GdroError, match=words):
         GDROConfig(str(tmp_path), **BASE | given)
+
+
+def test_parts_of_a_strategy_from_yaml_are_a_composition(tmp_path: Path) -> None:
+    parts = ["mopps", {"name": "rollout-gdro", "n_max": 8}]
+    config = GDROConfig(str(tmp_path), **BASE | {"strategy": parts})
+    assert config.strategy == "mopps + rollout-gdro(n_max=8)"
 
 
 @pytest.mark.parametrize(

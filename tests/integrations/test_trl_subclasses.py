@@ -101,6 +101,45 @@ def test_a_class_that_leaves_advantages_alone_may_say_so() -> None:
     assert trainer.seen == 3 * 16
 
 
+def test_a_class_that_steps_over_the_plan_is_refused_before_it_trains() -> None:
+    class Plain(GDROTrainer):
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            return GRPOTrainer._generate_and_score_completions(self, inputs)
+
+    trainer = make(Plain)
+    with pytest.raises(
+        UnsupportedError, match=r"Plain generated its rows without a plan.*super\(\)"
+    ):
+        trainer.train()
+    assert torch.equal(tiny.weights(trainer), tiny.weights_of(tiny.model()))
+
+
+def test_advantages_may_be_changed_in_place() -> None:
+    class InPlace(GDROTrainer):
+        def adjust_advantages(self, advantages, outcome, weights):
+            advantages *= 0.5
+            return advantages
+
+    assert torch.equal(trained(InPlace, optim="sgd"), trained(Halved, optim="sgd"))
+
+    class Broken(GDROTrainer):
+        def adjust_advantages(self, advantages, outcome, weights):
+            advantages[0] = torch.nan
+            return advantages
+
+    with pytest.raises(OutcomeError, match=r"adjust_advantages returned shape .* 1 values that are not"):
+        make(Broken).train()
+
+
+def test_a_hook_that_returns_nothing_is_told() -> None:
+    class Forgot(GDROTrainer):
+        def adjust_advantages(self, advantages, outcome, weights):
+            advantages *= 0.5
+
+    with pytest.raises(OutcomeError, match=r"returned None; .*a tensor of shape \(16,\)"):
+        make(Forgot).train()
+
+
 @pytest.mark.parametrize("wrong", [lambda a: a[:-1], lambda a: a / 0])
 def test_what_the_hook_returns_is_checked(wrong: Any) -> None:
     class Wrong(GDROTrainer):

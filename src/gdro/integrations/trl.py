@@ -38,7 +38,7 @@ from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys, follow, 
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
-from gdro.integrations.trl_subclass import check_order, recorded_rewards
+from gdro.integrations.trl_subclass import check_order, check_planned, recorded_rewards
 from gdro.integrations.trl_visits import expected_visits, warn_of_idle
 from gdro.runlog import RunLog
 from gdro.strategy import Strategy
@@ -160,21 +160,18 @@ class GDROMixin(Logs, Card):
         check_size(len(dataset), pool, self.args, controller.selects)
         if not controller.selects:
             check_copies(self._pool.count_N, controller.strategy, self.args)
-        self._gdro_visits = expected_visits(self.args, len(dataset), pool)
+        visits = expected_visits(self.args, len(dataset), pool)
         if controller.apply and self.accelerator.is_main_process:
-            warn_of_idle(controller, self.args, self._gdro_visits)
+            warn_of_idle(controller, self.args, visits)
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
             self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)
-        say(self._gdro_start_line(), self)
-
-    def _gdro_start_line(self) -> str:
-        controller, prompts = self.controller, self.args.generation_batch_size // self.num_generations
-        return start_line(
-            controller.strategy, self._gdro_judging.text, controller.problem.num_prompts, prompts,
-            self._gdro_visits, controller.apply,
-            condition=condition_of(controller.strategy, self.num_generations),
+        prompts, own = self.args.generation_batch_size // self.num_generations, controller.strategy
+        line = start_line(
+            own, self._gdro_judging.text, pool, prompts, visits, controller.apply,
+            condition=condition_of(own, self.num_generations),
         )  # fmt: skip
+        say(line, self)
 
     # -- the step -----------------------------------------------------------------------------
 
@@ -292,6 +289,7 @@ class GDROMixin(Logs, Card):
         return result
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        check_planned(self.last_plan is not None or not model.training, type(self))
         loss = super()._compute_loss(model, inputs)
         if self._gdro_losses is not None and ROW in inputs:
             self._gdro_losses[1].add(self._gdro_logps, inputs, self.args)

@@ -100,11 +100,15 @@ def resolved(resume: str | bool | None, output_dir: str | Path) -> str | bool | 
 
 
 def of_grpo(folder: Path) -> bool:
-    """Whether a checkpoint is of a trainer without gdro: it has nothing of ours, nor ever logged any."""
+    """Whether a checkpoint is of a trainer without gdro: it has nothing of ours, nor logged any last.
+
+    Earlier lines may be ours: a run may go from gdro to GRPOTrainer and back.
+    """
     if any((folder / name).exists() for name in (STATE_FILE, STORE_FILE)):
         return False
     history = (_state(folder) or {}).get("log_history", [])
-    return not any(name.startswith("gdro/") for line in history for name in line)
+    last = next((line for line in reversed(history) if "loss" in line), {})
+    return not any(name.startswith("gdro/") for name in last)
 
 
 def _is_whole(folder: Path) -> bool:

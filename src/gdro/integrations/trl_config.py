@@ -8,6 +8,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from gdro.compose import term_of
 from gdro.difficulty import Difficulty
 from gdro.errors import StrategyError, UnsupportedError
 from gdro.hints import did_you_mean
@@ -104,6 +105,8 @@ class GDROConfig(GRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.strategy, list | tuple):
+            self.strategy = " + ".join(p if isinstance(p, str) else term_of(p) for p in self.strategy)
         if self.strategy is not None and not isinstance(self.strategy, str):
             raise StrategyError(
                 f"GDROConfig.strategy is a {type(self.strategy).__name__}, and a config holds names; "
@@ -114,6 +117,11 @@ class GDROConfig(GRPOConfig):
         _difficulty(self.difficulty)
         check_console(self.gdro_log)
         check_resume_keys(self.resume_keys)
+        if callable(self.correct):
+            raise UnsupportedError(
+                f"GDROConfig.correct is the function "
+                f"{getattr(self.correct, '__name__', self.correct)!r}, and a config holds names; pass it to the trainer: GDROTrainer(..., correct=...)"
+            )
         self.correct = _correct(self.correct)
 
 

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from gdro.errors import CheckpointError, KeysError, UnsupportedError
+from gdro.errors import CheckpointError, KeysError, SettingsError, UnsupportedError
 from gdro.integrations.rollout_store import RolloutStore, StoredRollout
 from gdro.integrations.trl_checkpoints import STATE_FILE, STORE_FILE
 from gdro.integrations.trl_start import say
@@ -71,6 +71,9 @@ def follow(trainer: Any, folder: Path, resume_keys: Literal["exact", "match"]) -
         match = trainer.controller.load(folder / STATE_FILE, keys=resume_keys)
     except KeysError as error:
         raise CheckpointError(_in_words(error)) from error
+    except SettingsError as error:
+        fresh = "pass resume_keys='fresh' to the trainer: its weights go on, beliefs start anew"
+        raise CheckpointError(error.said(fresh)) from error
     if not match.same:
         say(f"gdro: {folder.name}: {match}", trainer)
 

@@ -45,9 +45,15 @@ class Step:
         """
         scored = score(self.plan, self.outcome, self.rewards_RK, self.weights, self.options, replays)
         before_R = scored.advantage_R
-        advantage_R = self.adjust(before_R, self.outcome, self.weights)
-        if advantage_R is before_R:
+        given_R = before_R.clone()  # may be changed in place
+        advantage_R = self.adjust(given_R, self.outcome, self.weights)
+        if advantage_R is given_R and torch.equal(given_R, before_R):
             return scored
+        if not torch.is_tensor(advantage_R):
+            raise OutcomeError(
+                f"adjust_advantages returned {advantage_R!r}; it must return the advantages, a tensor "
+                f"of shape {tuple(before_R.shape)}"
+            )
         if advantage_R.shape != before_R.shape or not bool(advantage_R.isfinite().all()):
             wrong = int((~advantage_R.isfinite()).sum())
             raise OutcomeError(

@@ -47,6 +47,26 @@ def check_order(trainer: type, mixin: type, base: type) -> None:
             )
 
 
+def check_planned(planned: bool, trainer: type) -> None:
+    """Refuse to train on rows that gdro never saw.
+
+    A method may call that of another class by name, and step over gdro's.
+
+    Args:
+        planned: Whether a plan was made.
+        trainer: The trainer's class.
+
+    Raises:
+        UnsupportedError: None was.
+    """
+    if not planned:
+        raise UnsupportedError(
+            f"{trainer.__name__} generated its rows without a plan: {_GENERATE} of a class before "
+            "GDROMixin does not go on to gdro's, so this run would be plain GRPO; call "
+            f"super().{_GENERATE}(inputs) in it"
+        )
+
+
 def _goes_on(method: Any, name: str) -> bool:
     """Whether a method calls super's, or names the method of another class."""
     function = inspect.unwrap(getattr(method, "__func__", method))
