@@ -107,9 +107,7 @@ def test_a_class_that_steps_over_the_plan_is_refused_before_it_trains() -> None:
             return GRPOTrainer._generate_and_score_completions(self, inputs)
 
     trainer = make(Plain)
-    with pytest.raises(
-        UnsupportedError, match=r"Plain generated its rows without a plan.*super\(\)"
-    ):
+    with pytest.raises(UnsupportedError, match=r"Plain generated its rows without a plan.*super\(\)"):
         trainer.train()
     assert torch.equal(tiny.weights(trainer), tiny.weights_of(tiny.model()))
 

@@ -118,9 +118,10 @@ class GDROConfig(GRPOConfig):
         check_console(self.gdro_log)
         check_resume_keys(self.resume_keys)
         if callable(self.correct):
+            name = getattr(self.correct, "__name__", self.correct)
             raise UnsupportedError(
-                f"GDROConfig.correct is the function "
-                f"{getattr(self.correct, '__name__', self.correct)!r}, and a config holds names; pass it to the trainer: GDROTrainer(..., correct=...)"
+                f"GDROConfig.correct is the function {name!r}, and a config holds names; pass it to the "
+                "trainer: GDROTrainer(..., correct=...)"
             )
         self.correct = _correct(self.correct)
 
