@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from gdro.errors import StrategyError
@@ -24,27 +25,41 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
         The strategy, a `joint`.
 
     Raises:
-        StrategyError: `mean_rollouts` is below 2.
+        StrategyError: `mean_rollouts` is no whole number, or below 2.
 
     >>> default_strategy(4).allocator.n_max, default_strategy(16).allocator.n_max
     (12, 32)
     """
-    if mean_rollouts < 2:
+    if not isinstance(mean_rollouts, Integral) or mean_rollouts < 2:
         raise StrategyError(
-            f"mean_rollouts is {mean_rollouts}; a group has at least 2 (one rollout has no advantage)"
+            f"mean_rollouts is {mean_rollouts!r}; it must be a whole number of at least 2 (one rollout "
+            "has no advantage)"
         )
     return named("gdro", {}, mean_rollouts)
 
 
 def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
-    """The condition of the preset that a strategy is, however it was written; empty if it has none.
+    """The condition of the preset that a strategy is or extends, however it was written; or nothing.
+
+    Its memory and what selects and weighs make the condition: other bounds on rollouts, other options of
+    what selects, or further rounds change nothing in it.
 
     >>> condition_of(default_strategy(4), 4)
     ''
-    >>> condition_of(named("gdro-tail", {}, 4), 4)[:39]
+    >>> condition_of(named("gdro-tail + dapo", {}, 4), 8)[:39]
     'only where the whole work is checked, a'
     """
     for name, preset in PRESETS.items():
-        if preset.condition and mean_rollouts > 1 and named(name, {}, mean_rollouts) == strategy:
-            return preset.condition
+        if preset.condition and mean_rollouts > 1:
+            made: Any = named(name, {}, mean_rollouts)
+            if strategy.name == made.name and _like(strategy, made):
+                return preset.condition
     return ""
+
+
+def _like(strategy: Any, preset: Any) -> bool:
+    """Whether the parts of a composition that select and weigh have a preset's names, and its memory."""
+    same = all(
+        getattr(strategy, part).name == getattr(preset, part).name for part in ("selector", "weigher")
+    )
+    return same and strategy.rememberer == preset.rememberer

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdro import StrategyError, default_strategy, list_strategies, make_strategy
+from gdro.defaults import condition_of
 from gdro.registry import named, text_of
 from gdro.strategies import names
 from gdro.strategies.presets import ALIASES, PRESETS
@@ -134,3 +135,30 @@ def test_names_of_two_packages_that_differ_in_case(foreign):
     declare(foreign, "Mine", "gdro.strategies.hora:Hora")
     declare(foreign, "mine", "gdro.strategies.sec:Sec")
     assert {make_strategy(name).name for name in ("Mine", "mine")} == {"hora", "sec"}
+
+
+@pytest.mark.parametrize("mean", [1, 0, 2.5, True, "4", None])
+def test_the_default_is_for_a_whole_number_of_rollouts(mean):
+    with pytest.raises(StrategyError, match=f"mean_rollouts is {mean!r}; .* whole number of at least 2"):
+        default_strategy(mean)
+
+
+@pytest.mark.parametrize("mean", [2, 3, 4, 6, 7, 8, 16])
+def test_the_default_has_room_at_every_mean(mean):
+    made = default_strategy(mean)
+    assert (made.allocator.n_min, made.allocator.n_max) == (2, max(12, 2 * mean))
+    assert (made.rememberer.replay_weight, made.rememberer.anchor_pick) == (0.25, "random")
+    assert (made.selector.name, made.weigher.name) == ("uniform", "uniform")
+
+
+def test_a_condition_follows_its_preset_into_compositions():
+    for written, mean in (
+        ("gdro-tail", 4),
+        ("gdro-tail", 8),  # made for 4 rollouts, used at another mean
+        ("gdro-tail + dapo", 4),
+        ("mopps(target=0.2) + rollout-gdro(n_max=9) + passk-advantages + "
+         "memory(replay_weight=1, anchor_pick=least)", 4),
+    ):  # fmt: skip
+        assert "the whole work" in condition_of(make_strategy(written), mean), written
+    for written in ("gdro", "gdro + dapo", "uniform", "memory", "mopps + rollout-gdro + memory"):
+        assert condition_of(make_strategy(written), 4) == "", written

@@ -108,6 +108,42 @@ def test_rows_by_hand(options, weight):
     assert ledger.rollouts == ledger.planned == 16 * len(batches)
 
 
+@pytest.mark.parametrize("scale_rewards", ["group", "batch", "none"])
+@pytest.mark.parametrize("prompt_equal", [False, True])
+def test_a_replay_and_its_group_share_the_factor_by_hand(scale_rewards, prompt_equal):
+    """Unequal groups, weights of another part, and each way to scale: every advantage of every step."""
+    trainer, batches, seen = spied(
+        f"rollout-gdro + prompt-gdro + {SMALL}", max_steps=12, scale_rewards=scale_rewards,
+        prompt_equal=prompt_equal,
+    )  # fmt: skip
+    trainer.train()
+    replayed = 0
+    for batch, (step, _, joining, _) in zip(batches, seen, strict=True):
+        outcome, recalls = step.outcome, joining.placed.recalls if joining else ()
+        replays = [r for r in recalls if r.kind == "replay"]
+        replayed += len(replays)
+        prompt = np.array([*outcome.prompt_R, *(r.prompt for r in replays)])
+        reward = np.array([*outcome.reward_R, *[1.0] * len(replays)])
+        factor = {r.prompt: 0.25 for r in replays}
+        own = dict(zip(outcome.prompt_R.tolist(), step.weights.weight_R.tolist(), strict=True))
+        size = {p: int((prompt == p).sum()) for p in own}
+        mean_size = np.mean(list(size.values()))
+        want = []
+        for p, value in zip(prompt.tolist(), reward, strict=True):
+            group = reward[prompt == p]
+            scale = {"group": group.std(ddof=1) + 1e-4, "batch": reward.std(ddof=1) + 1e-4, "none": 1.0}
+            equal = mean_size / size[p] if prompt_equal else 1.0
+            advantage = (value - group.mean()) / scale[scale_rewards]
+            want.append(advantage * own[p] * factor.get(p, 1.0) * equal)
+        rows = joining.placed.row_M.tolist() if joining else []
+        joined = [*want[len(outcome.prompt_R) :], *[0.5] * (len(recalls) - len(replays))]
+        expected = want[: len(outcome.prompt_R)]
+        for row, value in zip(rows, joined, strict=True):
+            expected[row] = value
+        assert batch["advantages"].tolist() == pytest.approx(expected, abs=2e-4)
+    assert replayed > 1
+
+
 def test_anchors_are_the_least_likely_candidates():
     memory = "memory(replay=False, anchors=2, candidates=8, anchor_rate=0.0, anchor_pick=least)"
     trainer, _, seen = spied(f"uniform + {memory}", max_steps=10, learning_rate=0.1)
@@ -143,6 +179,7 @@ def test_random_anchors_take_no_forward_pass():
         raise AssertionError("random anchors were ranked")
 
     trainer._gdro_memory._least_likely = never
+    trainer._gdro_memory._logps = never
     trainer.train()
     joined = [joining for _, _, joining, _ in seen if joining is not None]
     assert joined
@@ -238,8 +275,15 @@ def test_losses_of_replaced_rows_count_once_over_ranks():
     assert losses.nansum(0).tolist() == [0.0, 0.5, -0.25, 0.0]
 
 
-def test_shadow_mode_recalls_nothing():
-    shadow = make(f"uniform + {SMALL}", max_steps=6, apply=False)
+@pytest.mark.parametrize("pick", ["random", "least"])
+def test_shadow_mode_recalls_nothing(pick):
+    memory = SMALL.replace("(", f"(anchor_pick={pick}, ")
+    shadow = make(f"uniform + {memory}", max_steps=6, apply=False)
+
+    def never(rows):
+        raise AssertionError("a forward pass over remembered rows")
+
+    shadow._gdro_memory._logps = never
     shadow.train()
     plain = make("uniform", max_steps=6)
     plain.train()

@@ -45,7 +45,9 @@ def config(*overrides: str):
         ("++data.gen_batch_size=3", "train_batch_size"),
         ("++skip.rollout_tq.enable=true", "come from a file"),
         ("+gdro={strategy: reinforce-ada}", "take `dapo` or `speed`"),
-        ("+gdro.strategy='mopps + memory'", "Take `rollout-gdro`"),
+        ("+gdro.strategy='mopps + memory'", "Take `rollout-gdro`.* only leave `memory` out"),
+        ("+gdro.strategy=GDRO", r"\+gdro.strategy=gdro: it has a memory.*or train with TRL$"),
+        ("+gdro.strategy=gdro-tail", r"\+gdro.strategy=gdro-tail: it has a memory"),
         ("+gdro={strategy: prompt-gdro, options: {signal: surrogate}}", "signal=failure"),
     ],
 )

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gdro.difficulty import Difficulty, difficulty_of
 from gdro.errors import StrategyError, UnsupportedError
 from gdro.integrations.bounds import check_bounds
-from gdro.registry import MEAN_ROLLOUTS, named
+from gdro.registry import MEAN_ROLLOUTS, named, text_of
 from gdro.strategy import Strategy
 
 ESTIMATORS = (
@@ -109,7 +109,14 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
     """
     batch, generated = config.data.train_batch_size, config.data.get("gen_batch_size")
     sampler = config.trainer.v1.sampler
+    named_so = f"+gdro.strategy={text_of(_get(config.get('gdro'), 'strategy') or strategy.name)}"
     estimator = str(config.algorithm.adv_estimator)
+    selecting = ""
+    if strategy.selects:
+        selecting = (
+            ". Do not only leave `memory` out: what selects hard prompts, e.g. mopps(target=0.1), "
+            "forgets easy ones without it"
+        )
     checks = {
         f"actor_rollout_ref.rollout.n={config.actor_rollout_ref.rollout.n}: a group of one has no "
         "advantage, so set it to 2 or more": config.actor_rollout_ref.rollout.n < 2,
@@ -126,24 +133,24 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
         f"data.train_batch_size={batch}": generated not in (None, batch),
         "skip.rollout_tq.enable=true: its rollouts come from a file and not from the controller's plan; "
         "set it to false": bool(_get(_get(config.get("skip"), "rollout_tq"), "enable")),
-        f"+gdro.strategy={strategy.name}: it needs each rollout's loss, which verl keeps in its "
+        f"{named_so}: it needs each rollout's loss, which verl keeps in its "
         "workers; take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
-        f"+gdro.strategy={strategy.name}: rollouts of earlier steps cannot join verl's batches. Take "
-        "`rollout-gdro`, the best one of docs/results.md without a memory, or train with TRL. Do not "
-        "only leave `memory` out: mopps(target=0.1) without one forgets easy prompts": (
+        f"{named_so}: it has a memory, and rollouts of earlier steps cannot join verl's batches. "
+        "Take `rollout-gdro`, the best one of docs/results.md without a memory, or train with "
+        f"TRL{selecting}": (
             strategy.remembers
         ),
-    } | _extension_checks(config, strategy)  # fmt: skip
+    } | _extension_checks(config, strategy, named_so)  # fmt: skip
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
         raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
     check_bounds(strategy, config.actor_rollout_ref.rollout.n, "actor_rollout_ref.rollout.n")
 
 
-def _extension_checks(config: DictConfig, strategy: Strategy[Any]) -> dict[str, bool]:
+def _extension_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> dict[str, bool]:
     if not strategy.extends:
         return {}
-    model, name = config.reward.reward_model, f"+gdro.strategy={strategy.name}"
+    model = config.reward.reward_model
     return {
         f"{name}: it keeps a part of a prompt's rollouts and compares them with all, and verl compares "
         "those that it trains on; take `dapo` or `speed`, or train with TRL": strategy.splits_groups,
