@@ -10,6 +10,7 @@ from typing import Any
 from gdro.errors import GdroError
 from gdro.files import fresh
 from gdro.installed import is_absent
+from gdro.registry import make_strategy
 
 _EPILOG = """\
 examples:
@@ -91,17 +92,30 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check_strategy(name: str) -> None:
+    """Raise before Ray starts for a strategy that is unknown, or that verl cannot train with."""
+    strategy = make_strategy(name)
+    for wrong, what in (
+        (strategy.remembers, "has a memory, and rollouts of earlier steps cannot join verl's batches"),
+        (strategy.needs_loss, "needs each rollout's loss, which verl keeps in its workers"),
+    ):
+        if wrong:
+            raise GdroError(
+                f"--strategy {name!r} {what}; take another, e.g. rollout-gdro (docs/verl.md), or train "
+                "with TRL"
+            )
+
+
 def _quickstart(arguments: argparse.Namespace) -> int:
+    _check_strategy(arguments.strategy)
     _need_verl()
     from gdro.dry_run.launch import cpu_overrides, start
     from gdro.dry_run.quickstart import prepare, told
     from gdro.dry_run.watch import METRICS, metrics_of, parts, wait
-    from gdro.registry import make_strategy
     from gdro.report import write_report
     from gdro.tables import print_table
 
     _check_steps(arguments)
-    make_strategy(arguments.strategy)
     folder = fresh(arguments.output)
     overrides = [
         *cpu_overrides(2), *prepare(folder, train_size=64), "trainer.v1.trainer_mode=gdro",
