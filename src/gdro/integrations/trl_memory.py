@@ -54,7 +54,7 @@ def check_memory(trainer: Any) -> None:
             raise UnsupportedError(
                 f"memory cannot be combined with {what} gives every row a gradient, so none can make "
                 f"room for a remembered one; set {fix} or leave memory out, e.g. "
-                "strategy='mopps(target=0.1) + rollout-gdro'"
+                "strategy='rollout-gdro'"
             )
     if args.multi_objective_aggregation != "sum_then_normalize":
         raise UnsupportedError(
