@@ -261,7 +261,8 @@ class Controller(Saved):
         step = {
             "ticket": pending.plan.ticket,
             **dict(extra or {}),
-            "metrics": self._closed_metrics(),
+            # The log has every name in every step, null where nothing was judged or scored.
+            "metrics": dict.fromkeys(record.OF_VERDICTS + record.OF_REWARDS) | self._closed_metrics(),
             "bins": self._by_bin,
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
             "ledger": self.ledger.as_dict(),

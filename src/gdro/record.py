@@ -16,6 +16,9 @@ from gdro.series import curriculum
 from gdro.strategy import Strategy
 from gdro.types import FloatArray, IntArray
 
+OF_VERDICTS = ("pass_rate", "all_right", "all_wrong", "mixed", "flat_right", "flat_wrong")
+OF_REWARDS = ("reward", "gradient", "flat_right", "flat_wrong", "gradient_rollouts")
+
 
 def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
     """Scalars of one step.
@@ -25,13 +28,14 @@ def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
         weight_P: Weight of each prompt, shape (P,).
 
     Returns:
-        Metrics by name; means over prompts, so that allocation does not bias them.
+        Metrics by name; means over prompts, so that allocation does not bias them. Without a verdict
+        `OF_VERDICTS` are absent, without a reward `OF_REWARDS`: a mean over nothing is not zero.
     """
     scored_P, rewarded_P = groups.scored_P, groups.rewarded_P
     rollouts_P = groups.plan.rollouts_P
     successes, trials = groups.successes_P[scored_P], groups.trials_P[scored_P]
     num, rewarded = max(1, int(scored_P.sum())), max(1, int(rewarded_P.sum()))
-    return {
+    found = {
         "pass_rate": float((successes / trials).sum() / num),
         "reward": float(groups.reward_P[rewarded_P].sum() / rewarded),
         "all_right": float((successes == trials).sum() / num),
@@ -47,6 +51,9 @@ def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
         "weight_mean": float(weight_P.mean()),
         "weight_max": float(weight_P.max()),
     }
+    unknown = () if scored_P.any() else OF_VERDICTS
+    unknown += () if rewarded_P.any() else OF_REWARDS
+    return {name: value for name, value in found.items() if name not in unknown}
 
 
 def _gradients(groups: Groups, rewarded: int) -> dict[str, float]:

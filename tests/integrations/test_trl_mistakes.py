@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,10 @@ from gdro.integrations.pool import dataset_pool
 from gdro.integrations.trl import GDROMixin, GDROTrainer
 from gdro.integrations.trl_correct import Judged, Named
 from gdro.integrations.trl_verdicts import PLANS, Watch
+from gdro.report.load import load_runs
+from gdro.report.page import write_report
+from gdro.report.verdicts import verdicts
+from gdro.runlog import read_jsonl
 
 
 def make(reward: Any = tiny.lucky, data: Any = None, **given: Any) -> GDROTrainer:
@@ -97,6 +102,26 @@ def test_rows_that_nothing_judges_are_told_once() -> None:
     with pytest.warns(UserWarning, match=r"no rollout .* was judged: right is reward 'other'") as told:
         make([tiny.lucky, other], **given).train()
     assert len([w for w in told if "was judged" in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_where_nothing_is_judged_log_and_report_have_no_zeros(scored: bool) -> None:
+    def other(completions: list[Any], **_: Any) -> list[None]:
+        return [None] * len(completions)
+
+    rewards = [tiny.lucky, other] if scored else other
+    trainer = make(rewards, strategy="rollout-gdro", correct="other", max_steps=PLANS)
+    trainer.train()
+    metrics = trainer.controller.metrics()
+    folder = Path(trainer.args.output_dir)
+    for step in read_jsonl(folder / "gdro" / "steps.jsonl"):
+        assert step["metrics"]["pass_rate"] is step["metrics"]["flat_wrong"] is None
+        assert (step["metrics"]["reward"] is None) != scored
+    assert "gdro/pass_rate" not in metrics and ("gdro/reward" in metrics) == scored
+    said = verdicts(load_runs([folder])[0])
+    assert "no rollout was judged" in " ".join(verdict.words for verdict in said)
+    page = write_report([folder], folder / "report.html").read_text()
+    assert "<td>not judged</td>" in page and "<td>nan</td>" not in page
 
 
 @pytest.mark.parametrize(

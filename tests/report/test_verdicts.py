@@ -155,11 +155,15 @@ def test_one_verdict_for_all(rate, words):
     assert one_verdict(made) is None or rate == 0.0
 
 
-def test_steps_without_any_verdict_are_no_verdict():
+def test_steps_without_any_verdict_count_for_nothing():
     made = run(EVEN, FOUR, [1] * 4)
     made.metrics.update({name: np.zeros(40) for name in ("all_right", "mixed", "all_wrong")})
     made.metrics["pass_rate"][:] = 0.0
-    assert one_verdict(made) is None
+    found = one_verdict(made)
+    assert found is not None and found.words == "mine: no rollout was judged."
+    made.metrics["pass_rate"][:] = np.nan
+    assert one_verdict(made) == found
+    made.metrics["pass_rate"][:] = 0.0
     made.metrics["all_wrong"][:4] = 1.0
     assert one_verdict(made) is None, "four steps are too few"
     made.metrics["all_wrong"][:5] = 1.0
@@ -189,6 +193,9 @@ def test_a_run_that_did_nothing_was_grpo():
     often.__dict__["visits"] = visits([(0, s, 1, 4, 1) for s in range(9)])
     found = identical_to_grpo(often)
     assert found is not None and "prior_column" not in found.evidence
+    often.ledger["rollouts"] = np.arange(4.0, 164.0, 4.0)
+    found = identical_to_grpo(often)
+    assert found is not None and "A step had one prompt" in found.evidence
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from gdro.integrations.trl_console import Console, check_console, shorten
 from gdro.integrations.trl_correct import Correct, check_correct
 from gdro.integrations.trl_data import check_names, check_options, check_size
 from gdro.integrations.trl_judging import Judging, Seen
-from gdro.integrations.trl_log import Logs, compare_ranks, known, patch_logs, record, record_held_out
+from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
 from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys, follow, read_memory, warn_fresh
@@ -379,7 +379,7 @@ class GDROMixin(Logs, Card):
         self.controller.observe(outcome, loss_R, extra=extra | kept, recalled=recalled)
         kept = {f"gdro/{name}": value for name, value in kept.items()}
         values = self.controller.metrics() | self.controller.curriculum() | kept
-        record(self._metrics["train"], known(values, outcome))
+        record(self._metrics["train"], values)
 
     def _gdro_close(self) -> None:
         """Close the plan whose losses were collected since the last generation."""

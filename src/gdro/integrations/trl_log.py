@@ -10,14 +10,11 @@ from accelerate.utils import gather_object
 
 from gdro.controller import Controller
 from gdro.errors import DivergenceError
-from gdro.types import Outcome
 
 _LOWEST = ("gdro/rollouts_min",)
 _HIGHEST = ("gdro/rollouts_max", "gdro/weight_max")
 _LATEST = ("gdro/memory_rollouts", "gdro/memory_bytes")
 _TOTAL = "gdro/total_"
-_OF_VERDICTS = tuple(f"gdro/{name}" for name in ("pass_rate", "all_right", "all_wrong", "mixed"))
-_OF_REWARDS = tuple(f"gdro/{name}" for name in ("reward", "gradient", "flat_right", "flat_wrong"))
 HELD_OUT = "gdro/pass_rate"
 """Name of the pass rate of held-out prompts, to which the trainer adds `eval_`."""
 
@@ -66,18 +63,6 @@ def record_held_out(trainer: Any, right_R: torch.Tensor) -> None:
         right_R: Whether each rollout is right (1 or 0), of all ranks, those with a verdict.
     """
     trainer._metrics["eval"][HELD_OUT].extend(right_R.tolist())
-
-
-def known(values: Mapping[str, float], outcome: Outcome) -> dict[str, float]:
-    """Values of one plan without those that are means over nothing, which stand there as zero.
-
-    Args:
-        values: By name.
-        outcome: The plan's rows.
-    """
-    unknown = () if outcome.judged_mask_R.any() else _OF_VERDICTS
-    unknown += () if outcome.valid_mask_R.any() else _OF_REWARDS
-    return {name: value for name, value in values.items() if name not in unknown}
 
 
 def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gdro.report.explorer import explorer
 from gdro.report.figures import all_figures
 from gdro.report.figures.history import history_spec
@@ -125,13 +127,15 @@ def _intro(runs: Sequence[Run], summary: dict[str, Any] | None) -> str:
 
 def _row(run: Run) -> list[str]:
     late = run.metrics["pass_rate"][-max(1, run.num_steps // 10) :]
+    late = late[np.isfinite(late)]
+    rate = f"{late.mean():.3f}" if len(late) else "not judged"
     tried = "" if run.visits is None else f"{len(run.visits.keys):,}"
     pool = run.header.get("num_prompts")
     last = {name: float(values[-1]) for name, values in run.ledger.items()}
     return [
         run.name, str(run.header.get("strategy", "")), f"{run.num_steps:,}",
         tried + (f" of {pool:,}" if pool and tried else ""), f"{last.get('rollouts', 0):,.0f}",
-        f"{last['tokens']:,.0f}" if last.get("tokens") else "not counted", f"{late.mean():.3f}",
+        f"{last['tokens']:,.0f}" if last.get("tokens") else "not counted", rate,
     ]  # fmt: skip
 
 

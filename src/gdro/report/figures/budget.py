@@ -51,7 +51,8 @@ def price(runs: Sequence[Run]) -> Figure | None:
 
 def allocation(runs: Sequence[Run]) -> Figure | None:
     """Histogram of rollouts a visit, and inequality over the pool."""
-    known = [(i, run, run.visits) for i, run in enumerate(runs) if run.visits is not None]
+    known = [(i, run, run.visits) for i, run in enumerate(runs)
+             if run.visits is not None and len(run.visits.n_V)]  # fmt: skip
     if not known:
         return None
     most = max(int(visits.n_V.max()) for _, _, visits in known)

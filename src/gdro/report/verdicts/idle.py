@@ -29,14 +29,13 @@ def identical_to_grpo(run: Run) -> Verdict | None:
 
 def _why(run: Run) -> str:
     """The usual reason, where the log shows it."""
-    if run.visits is None or not len(run.visits.keys):
-        return ""
-    if len(run.visits.step_V) <= run.num_steps:
+    spent_S = run.ledger.get("rollouts")
+    if spent_S is not None and 0 < spent_S[-1] <= run.num_steps * run.metrics["rollouts_max"][-1]:
         return (
             " A step had one prompt, so what moves rollouts or weight between the prompts of a step had "
             "nothing to move: take more rows a step, or fewer rollouts a prompt."
         )
-    if float(np.mean(run.visits.visits_K)) >= 1.5:
+    if run.visits is None or not len(run.visits.keys) or float(np.mean(run.visits.visits_K)) >= 1.5:
         return ""
     return (
         " Its prompts were visited about once, and it acts on a prompt by what earlier visits told: "

@@ -15,8 +15,16 @@ _SHARES = ("all_right", "mixed", "all_wrong")
 
 
 def one_verdict(run: Run) -> Verdict | None:
-    """Every rollout right, or none, in every step."""
+    """Every rollout right, or none, in every step; or none judged."""
     rate = _judged_rates(run)
+    judge = str(run.header.get("correct", "")) or "what `correct` names"
+    if not len(rate) and "pass_rate" in run.metrics and run.num_steps >= LEAST_STEPS:
+        return Verdict(
+            "warning", f"{run.name}: no rollout was judged.",
+            f"The controller learned nothing of any prompt. Right was {judge}, which said nothing "
+            "(None) of all rows; name a reward function that scores them with correct=.",
+            "learning",
+        )  # fmt: skip
     if len(rate) < LEAST_STEPS or (rate.min() < 1 - SAME and rate.max() > SAME):
         return None
     right = bool(rate.min() >= 1 - SAME)
@@ -25,7 +33,6 @@ def one_verdict(run: Run) -> Verdict | None:
         if right
         else ("no rollout counts as right", "unsolvable", "right")
     )
-    judge = str(run.header.get("correct", "")) or "what `correct` names"
     return Verdict(
         "warning", f"{run.name}: {what}.",
         f"The controller takes every prompt for {took} and steers by nothing. Right was {judge}"
