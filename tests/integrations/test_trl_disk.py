@@ -16,10 +16,7 @@ from gdro.integrations.trl_checkpoints import last_checkpoint, written
 from gdro.runlog import STEPS
 
 SCRIPT = Path(__file__).parent / "full_disk.py"
-MEMORY = (
-    "mopps(target=0.1) + rollout-gdro(n_max=8) + passk-advantages + "
-    "memory(anchors=2, candidates=4, anchor_rate=0.1)"
-)
+MEMORY = "rollout-gdro + memory(anchors=2, candidates=4, anchor_rate=0.1)"
 # Which file cannot be written whole, what says so, and how it names the file.
 CASES = {
     "optimizer.pt": ("joint", "CheckpointError", "checkpoint-3/optimizer.pt ("),
