@@ -14,18 +14,16 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AttentionInterface, Cache, GenerationConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import Cache, GenerationConfig
 
 from gdro.errors import UnsupportedError
+from gdro.integrations.static_attention import packed
 
-PACKED = "gdro_packed"
 # Of a GenerationConfig: values that leave the distribution to temperature alone.
 _PLAIN = {
     "num_beams": (None, 1), "num_return_sequences": (None, 1), "top_k": (None, 0), "top_p": (None, 1.0),
@@ -33,39 +31,6 @@ _PLAIN = {
     "no_repeat_ngram_size": (None, 0), "min_new_tokens": (None, 0), "bad_words_ids": (None,),
     "stop_strings": (None,), "suppress_tokens": (None,), "forced_eos_token_id": (None,),
 }  # fmt: skip
-
-
-def packed_attention(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
-    """PyTorch's attention for one token a row, without a copy of keys for each head that shares them.
-
-    The query heads of one key head become that many queries of it, which is the same sum.
-
-    Args:
-        module: The attention layer.
-        query: Shape (R, heads, 1, width).
-        key: Shape (R, key heads, tokens, width).
-        value: As `key`.
-        mask: Added to the scores, shape (R, 1, 1, tokens).
-        **options: Of `sdpa_attention_forward`.
-
-    Returns:
-        Shape (R, 1, heads, width), and None for the weights.
-    """
-    rows, heads, length, width = query.shape
-    groups = key.shape[1]
-    if length != 1 or heads == groups:
-        return sdpa_attention_forward(module, query, key, value, mask, **options)
-    # Its flash kernel takes no mask, and cuDNN's plans for one query are slow to make.
-    kinds = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-    with sdpa_kernel(kinds) if query.is_cuda else nullcontext():
-        found = torch.nn.functional.scaled_dot_product_attention(
-            query.reshape(rows, groups, heads // groups, width), key, value, attn_mask=mask,
-            scale=options.get("scaling"),
-        )  # fmt: skip
-    return found.reshape(rows, 1, heads, found.shape[-1]), None
-
-
-AttentionInterface.register(PACKED, packed_attention)
 
 
 class StaticDecoder:
@@ -316,7 +281,7 @@ class _Run:
 
     def _forward(self, model: Any, ids: Any, bias: Any, places: Any) -> torch.Tensor:
         """Logits of the last position, shape (rows, vocabulary)."""
-        with _packed(model):
+        with packed(model):
             found = torch.func.functional_call(
                 model, self.cast, (),
                 {"input_ids": ids, "attention_mask": bias, "position_ids": places, "use_cache": True,
@@ -368,18 +333,6 @@ class _Run:
         self.at.fill_(self.width)
         self.count.zero_()
         self._step(model)
-
-
-@contextmanager
-def _packed(model: Any) -> Iterator[None]:
-    config = model.config.get_text_config()
-    before = config._attn_implementation
-    if before == "sdpa":
-        config._attn_implementation = PACKED
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def _linear(model: Any) -> Iterator[tuple[str, torch.Tensor]]:

@@ -156,22 +156,24 @@ class GDROMixin(Logs, Card):
         assert controller is not None
         trl_support.check_losses(self, controller.strategy)
         self.controller = controller
-        pool = controller.problem.num_prompts
-        check_size(len(dataset), pool, self.args, controller.selects)
-        if not controller.selects:
-            check_copies(self._pool.count_N, controller.strategy, self.args)
-        visits = expected_visits(self.args, len(dataset), pool)
-        if controller.apply and self.accelerator.is_main_process:
-            warn_of_idle(controller, self.args, visits)
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
             self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)
-        prompts, own = self.args.generation_batch_size // self.num_generations, controller.strategy
-        line = start_line(
-            own, self._gdro_judging.text, pool, prompts, visits, controller.apply,
-            condition=condition_of(own, self.num_generations),
-        )  # fmt: skip
-        say(line, self)
+        self._gdro_announce(len(dataset))
+
+    def _gdro_announce(self, num_rows: int) -> None:
+        """Refuse a run in which no step could be planned, and say what is about to run."""
+        controller, pool = self.controller, self.controller.problem.num_prompts
+        check_size(num_rows, pool, self.args, controller.selects)
+        if not controller.selects:
+            check_copies(self._pool.count_N, controller.strategy, self.args)
+        visits = expected_visits(self.args, num_rows, pool)
+        if controller.apply and self.accelerator.is_main_process:
+            warn_of_idle(controller, self.args, visits)
+        prompts = self.args.generation_batch_size // self.num_generations
+        condition = condition_of(controller.strategy, self.num_generations)
+        taken = (self._gdro_judging.text, pool, prompts, visits, controller.apply, condition)
+        say(start_line(controller.strategy, *taken), self)
 
     # -- the step -----------------------------------------------------------------------------
 
