@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import struct
 import tokenize
 import zipfile
@@ -18,7 +17,7 @@ import numpy as np
 
 from gdro.codec import Arrays
 from gdro.errors import CheckpointError, SettingsError
-from gdro.files import sync
+from gdro.files import replacing, sync
 
 SCHEMA = 1
 
@@ -81,17 +80,9 @@ def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
 
 
 def _write(target: Path, header: dict[str, Any], arrays: Arrays) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-        sync(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target, durable=True) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)  # pyright: ignore[reportArgumentType]
+    sync(target.parent)
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:

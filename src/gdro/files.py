@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from gdro.errors import GdroError
 
@@ -20,10 +23,62 @@ def write_json(path: Path, data: Any) -> None:
         path: Target; its folder is made if missing.
         data: JSON data.
     """
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text (UTF-8) by renaming into place; the folder is made if missing."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = False) -> Generator[BinaryIO]:
+    """A new file that takes the place of another once it is whole.
+
+    Args:
+        path: Target; its folder is made if missing. A symbolic link there is replaced, not followed.
+        durable: Wait until the file is on disk before it takes the place.
+
+    Yields:
+        The file, for bytes.
+
+    Raises:
+        OSError: It cannot be written, or `path` is no file; what stood there is intact.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(data, indent=1) + "\n")
-    os.replace(partial, path)
+    if path.exists() and not path.is_file():  # a rename would put a file in the place of /dev/null
+        raise OSError(
+            errno.EINVAL, "it is a folder, a device or a pipe; give the path of a file", str(path)
+        )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.unlink(missing_ok=True)  # of a killed process of the same number, or planted
+    try:
+        with open(partial, "xb", opener=no_link) as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def no_link(path: str, flags: int) -> int:
+    """Opener of `open` for files that gdro appends to: a file of its own, never what a link leads to.
+
+    Raises:
+        OSError: It is a symbolic link, or no regular file.
+    """
+    # Not to wait for a reader of a pipe; of no effect on files.
+    extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed: remove it", path)
+    descriptor = os.open(path, flags | extra, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a device or a pipe: remove it", path)
+    return descriptor
 
 
 def read_json(
@@ -97,6 +152,8 @@ def check_file(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise GdroError(f"{option} is {path}, which is a folder; give the path of a file in it")
+    if path.exists() and not path.is_file():
+        raise GdroError(f"{option} is {path}, which is a device or a pipe; give the path of a file")
     if path.exists() and not os.access(path, os.W_OK):
         raise GdroError(f"{option} is {path}, which may not be written; give another")
     _check_above(path.absolute().parent, option, path)

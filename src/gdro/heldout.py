@@ -11,6 +11,8 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
+from gdro.files import no_link, write_text
+
 LINES = "evaluations.jsonl"
 _CURVES = {"step": "step", "reward": "reward", "entropy": "entropy",
            "length": "completions/mean_length"}  # fmt: skip
@@ -80,7 +82,7 @@ class Heldout(TrainerCallback):
         self._logged = len(history)
         if trainer.is_world_process_zero():
             self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / LINES).open("a") as file:
+            with open(self._folder / LINES, "a", opener=no_link) as file:
                 file.write(json.dumps(line) + "\n")
 
 
@@ -94,7 +96,7 @@ def begun(folder: Path, checkpoint: str | None) -> None:
     )
     reached = 0 if state is None else state["global_step"]
     kept = [line for line in lines_of(path) if line["step"] <= reached]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from gdro.errors import LogError
-from gdro.files import sync, write_json
+from gdro.files import no_link, replacing, sync, write_json
+from gdro.lock import FolderLock
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
 RUN, PROMPTS, COMPLETIONS = "run.json", "prompts.jsonl", "completions.jsonl"
@@ -30,21 +31,24 @@ class RunLog:
 
     A line cut off by a crash is dropped when the log is opened again; after a resume, lines of
     plans that the checkpoint does not know as closed are dropped, so that no step stands twice.
-    A step is on record with all its groups, or not at all.
+    A step is on record with all its groups, or not at all. One process at a time writes a directory.
 
     Args:
         directory: Where `steps.jsonl` and `groups.jsonl` are; made if missing.
 
     Raises:
-        LogError: The directory cannot be written.
+        LogError: The directory cannot be written, another process writes it, or a file of it is a link.
     """
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._described = self._begun = False
         self._notes: dict[str, str] = {}
+        self._lock = FolderLock(self.directory)
+        self._sizes: list[int] | None = None  # of the files of groups and steps, as this log left them
         with self._readable_error():
             self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock.hold()
             for name in (STEPS, GROUPS, COMPLETIONS):
                 drop_partial_line(self.directory / name)
 
@@ -100,25 +104,44 @@ class RunLog:
         """Write the groups of a step, then the step, and flush both.
 
         Raises:
-            LogError: The disk is full or the files cannot be written; the log is as it was before.
+            LogError: The disk is full or the files cannot be written; the log is as it was before. Or
+                it was deleted, cut or written by something else since the last step.
         """
         self._begun = True
         # Groups first: a step on record always has its groups.
         paths = [self.directory / name for name in (GROUPS, STEPS)]
-        sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
         with self._readable_error():
+            self._lock.hold()
+            sizes = [_size(path) for path in paths]
+            self._check_sizes(paths, sizes)
             try:
                 for path, records in zip(paths, (groups, (step,)), strict=True):
                     _append(path, records)
             except OSError:
                 for path, size in zip(paths, sizes, strict=True):
-                    if path.exists() and path.stat().st_size > size:
-                        os.truncate(path, size)
+                    if _size(path) > size:
+                        with open(path, "rb+", opener=no_link) as file:
+                            file.truncate(size)
                 raise
+            self._sizes = [_size(path) for path in paths]
+
+    def release(self) -> None:
+        """Let another process write the folder, until this log is written again."""
+        self._lock.release()
+
+    def _check_sizes(self, paths: list[Path], sizes: list[int]) -> None:
+        for path, size, left in zip(paths, sizes, self._sizes or sizes, strict=True):
+            if size != left:
+                raise LogError(
+                    f"{path} has {size} bytes, and this run left {left}: it was deleted, cut, or "
+                    "written by something else, and a log with a hole would be worse than none. "
+                    "Restore it, or move the folder away, and resume from the last checkpoint"
+                )
 
     def sync(self) -> None:
         """Wait until the log is on disk, so that no checkpoint there is ahead of it."""
         with self._readable_error():
+            self._lock.hold()
             for path in (self.directory / name for name in (GROUPS, STEPS)):
                 if path.exists():
                     sync(path)
@@ -130,12 +153,14 @@ class RunLog:
             LogError: The files cannot be moved.
         """
         self._begun = True
+        self._sizes = None
         names = (STEPS, GROUPS, RUN, PROMPTS, COMPLETIONS)
         used = [p for p in (self.directory / n for n in names) if p.exists()]
         number = 1
         while any(p.with_suffix(f".{number}{p.suffix}").exists() for p in used):
             number += 1
         with self._readable_error():
+            self._lock.hold()
             for path in used:
                 os.replace(path, path.with_suffix(f".{number}{path.suffix}"))
 
@@ -149,9 +174,11 @@ class RunLog:
             LogError: A line is damaged, or the disk is full; the log is as it was before.
         """
         self._begun = True
+        self._sizes = None
         # Steps first: where a crash comes between the two, every step has its groups still.
         paths = [p for p in (self.directory / name for name in (STEPS, GROUPS)) if p.exists()]
         with self._readable_error():
+            self._lock.hold()
             _replace({path: _closed(path, closed) for path in paths})
 
     @contextmanager
@@ -168,23 +195,23 @@ class RunLog:
 
 def _replace(records_by_path: Mapping[Path, Iterable[dict[str, Any]]]) -> None:
     """Write files anew, each whole beside its old one before the first takes its place."""
-    partials = {path: path.with_name(f".{path.name}.part") for path in records_by_path}
-    try:
-        for path, records in records_by_path.items():
-            with partials[path].open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, partial in partials.items():
-            os.replace(partial, path)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+    with ExitStack() as whole:  # left backwards, once all are written
+        for path, records in reversed(list(records_by_path.items())):
+            file = whole.enter_context(replacing(path))
+            file.writelines((json.dumps(record) + "\n").encode() for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     rest = memoryview("".join(json.dumps(record) + "\n" for record in records).encode())
-    with path.open("ab", buffering=0) as file:  # no buffer that would try again when it is closed
+    with open(
+        path, "ab", buffering=0, opener=no_link
+    ) as file:  # no buffer that would try again when it is closed
         while rest:
             rest = rest[file.write(rest) :]
 
@@ -240,9 +267,9 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 def drop_partial_line(path: Path) -> None:
     """Cut off a last line that a kill left unfinished; reads no more than that line."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
-    with path.open("rb+") as file:
+    with open(path, "rb+", opener=no_link) as file:
         end = size = file.seek(0, os.SEEK_END)
         while end:
             start = max(0, end - _BLOCK)

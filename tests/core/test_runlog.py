@@ -9,6 +9,7 @@ import pytest
 
 import helpers as h
 from gdro import RunLog
+from gdro.lock import LOCK
 from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl, shortened
 
 
@@ -49,7 +50,7 @@ def test_rewind_keeps_closed_tickets(tmp_path):
     log.rewind(lambda t: t != 2)
     assert tickets(tmp_path) == [0, 1, 3]
     assert tickets(tmp_path, GROUPS) == [0, 0, 1, 1, 3, 3]
-    assert {p.name for p in tmp_path.iterdir()} == {STEPS, GROUPS}
+    assert {p.name for p in tmp_path.iterdir()} == {STEPS, GROUPS, LOCK}
 
 
 def test_set_aside_keeps_earlier_runs(tmp_path):
@@ -71,7 +72,7 @@ def test_set_aside_keeps_what_ran_and_its_prompts(tmp_path):
     log.write_completions({"k": "answer"})
     log.set_aside()
     assert {p.name for p in tmp_path.iterdir()} == {
-        "steps.1.jsonl", "groups.1.jsonl", "run.1.json", "prompts.1.jsonl", "completions.1.jsonl"
+        "steps.1.jsonl", "groups.1.jsonl", "run.1.json", "prompts.1.jsonl", "completions.1.jsonl", LOCK
     }  # fmt: skip
     assert json.loads((tmp_path / "run.1.json").read_text()) == {"schema": SCHEMA, "strategy": "a"}
 

@@ -133,7 +133,7 @@ def _sets(arguments: argparse.Namespace) -> int:
     from gdro.data.prompts import BOXED
     from gdro.evaluation import Options, evaluate, markdown, read_records, scores
     from gdro.evaluation.table import details
-    from gdro.files import write_json
+    from gdro.files import write_json, write_text
 
     options = Options(
         samples=arguments.samples, max_new_tokens=arguments.max_new_tokens,
@@ -175,7 +175,7 @@ def _sets(arguments: argparse.Namespace) -> int:
     found = scores(records, ks, base)
     text = f"{markdown({arguments.model: found}, max(ks))}\n{details(found, ks)}"
     write_json(folder / "eval.json", found)
-    (folder / "eval.md").write_text(text)
+    write_text(folder / "eval.md", text)
     print(f"{text}\nfolder: {folder}")
     return 0
 

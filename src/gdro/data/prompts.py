@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from gdro.files import replacing
+
 BOXED = "Solve this problem step by step, and put the answer in \\boxed{}."
 Style = Literal["plain", "chat"]
 
@@ -26,8 +28,8 @@ def prompts(table: Any, style: Style = "chat", instruction: str = BOXED) -> Any:
 
 def write_jsonl(table: Any, path: Path) -> None:
     """Write rows as lines of JSON, which `gdro.data.load` and `datasets` read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_json(str(path), force_ascii=False)
+    with replacing(path) as file:
+        table.to_json(file, force_ascii=False)
 
 
 def with_instruction(problem: str, style: Style, instruction: str) -> str | list[dict[str, str]]:

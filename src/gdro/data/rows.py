@@ -44,11 +44,48 @@ def read_table(file: Path) -> Any:
     from datasets.exceptions import DatasetGenerationError
 
     check_file(file)
-    readers = {".parquet": Dataset.from_parquet, ".csv": Dataset.from_csv}
+    if file.suffix == ".parquet":
+        return Dataset(_columns(file))
+    reader = Dataset.from_csv if file.suffix == ".csv" else Dataset.from_json
     try:
-        return readers.get(file.suffix, Dataset.from_json)(str(file))
+        return reader(str(file))
     except (OSError, ValueError, DatasetGenerationError) as problem:
         raise DataError(f"{file} is no readable table: {str(problem).splitlines()[0]}") from problem
+
+
+def _columns(file: Path) -> Any:
+    """A parquet file as it is stored, a `pyarrow.Table`.
+
+    What the file says of its columns' meaning is left out: `datasets` decodes images, audio and video,
+    and to do so opens whatever paths and addresses the rows name, with the user's token.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.OSFile(str(file)) as source, pyarrow.parquet.ParquetFile(source) as parquet:
+            _check_size(file, parquet.metadata)
+            return parquet.read(use_threads=False).replace_schema_metadata(None)
+    except (OSError, ValueError, pyarrow.ArrowException) as problem:
+        said = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise DataError(f"{file} is no readable table: {said}") from problem
+
+
+def _check_size(file: Path, metadata: Any) -> None:
+    """Raise a DataError if a file says that it holds what so few bytes cannot."""
+    size = file.stat().st_size
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    num_bytes = sum(group.total_byte_size for group in groups)
+    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
+    if rows > max(_MANY, size) or num_bytes > max(1000 * _MANY, _RATIO * size):
+        raise DataError(
+            f"{file} has {size:,} bytes and says that it holds {rows:,} rows of {num_bytes:,} bytes; "
+            "no set of problems is so, and reading it could take all memory. If it is right, write it "
+            "anew as JSON lines"
+        )
+
+
+_MANY, _RATIO = 1_000_000, 100  # that many rows in any file; that much compression in a large one
 
 
 def check_file(file: Path) -> None:
@@ -65,7 +102,7 @@ def file_rows(file: Path) -> list[Row]:
     """
     check_file(file)
     if file.suffix == ".parquet":
-        return list(read_table(file))
+        return _columns(file).to_pylist()
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as problem:

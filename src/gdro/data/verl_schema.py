@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gdro.files import replacing
+
 INSTRUCTION = (
     "Solve this problem step by step. Give the answer alone on the last line, in the form "
     "Answer: <answer>"
@@ -20,8 +22,8 @@ def write_parquet(table: Any, path: Path) -> None:
         table: A set as `gdro.data.load` returns it.
         path: Parquet file to write. `extra_info.index` is the problem's stable id.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.map(_row, remove_columns=table.column_names).to_parquet(str(path))
+    with replacing(path) as file:
+        table.map(_row, remove_columns=table.column_names).to_parquet(file)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

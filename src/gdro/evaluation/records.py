@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.errors import GdroError
-from gdro.files import read_json, write_json
+from gdro.files import no_link, read_json, write_json, write_text
 
 SAMPLES, OPTIONS = "samples.jsonl", "options.json"
 
@@ -98,14 +98,12 @@ def _record(line: str, where: str) -> Record:
 
 def rewrite(folder: Path, records: Iterable[Record]) -> None:
     """Write all records anew, by renaming into place."""
-    partial = folder / f".{SAMPLES}.part"
-    partial.write_text("".join(map(_line, records)), encoding="utf-8")
-    partial.replace(folder / SAMPLES)
+    write_text(folder / SAMPLES, "".join(map(_line, records)))
 
 
 def append(folder: Path, records: Sequence[Record]) -> None:
     """Add records."""
-    with (folder / SAMPLES).open("a", encoding="utf-8") as file:
+    with open(folder / SAMPLES, "a", encoding="utf-8", opener=no_link) as file:
         file.writelines(map(_line, records))
 
 

@@ -339,8 +339,12 @@ class GDROMixin(Logs, Card):
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As the trainer's; True resumes from the newest whole checkpoint, not from one cut off."""
         resume = resolved(resume_from_checkpoint, self.args.output_dir)
-        result = super().train(resume, *args, **kwargs)
-        self._gdro_close()  # the last plan's losses came after the last update
+        try:
+            result = super().train(resume, *args, **kwargs)
+            self._gdro_close()  # the last plan's losses came after the last update
+        finally:
+            if self.controller.log is not None:
+                self.controller.log.release()
         compare_ranks(self)
         return result
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdro import __version__
 from gdro.controller import Controller
+from gdro.files import write_text
 
 _NO_BASE = "a fine-tuned version of [None](https://huggingface.co/None)"
 _BEFORE = "### Framework versions"
@@ -23,7 +24,7 @@ class Card:
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             path = Path(self.args.output_dir) / "README.md"
-            path.write_text(completed(path.read_text("utf-8"), self.controller), "utf-8")
+            write_text(path, completed(path.read_text("utf-8"), self.controller))
 
 
 def completed(card: str, controller: Controller) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gdro.files import write_text
 from gdro.report.explorer import explorer
 from gdro.report.figures import all_figures
 from gdro.report.figures.history import history_spec
@@ -104,8 +105,7 @@ def page_html(
 
 
 def _written(page: str, figures: Sequence[Figure], output: Path, png_dir: Path | None) -> Path:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page, encoding="utf-8")
+    write_text(output, page)
     if png_dir is not None:
         png_dir.mkdir(parents=True, exist_ok=True)
         for figure in figures:

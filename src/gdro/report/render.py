@@ -10,6 +10,7 @@ from typing import Any
 
 import vl_convert
 
+from gdro.files import replacing
 from gdro.report.panels import Figure, Key, Panel
 from gdro.report.theme import CONFIG, SOFT, TOKENS, resolved
 
@@ -51,7 +52,9 @@ def write_png(figure: Figure, path: Path) -> None:
     if figure.keys:
         parts.append(_legend(figure.keys))
     spec = {"$schema": SCHEMA, "config": config, "padding": 12, "vconcat": parts}
-    path.write_bytes(vl_convert.vegalite_to_png(resolved(json.dumps(spec)), scale=2))
+    drawn = vl_convert.vegalite_to_png(resolved(json.dumps(spec)), scale=2)
+    with replacing(path) as file:
+        file.write(drawn)
 
 
 def rows_of(panel: Panel) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Generator, Sequence
 from typing import IO, Any, Literal, cast
 
 from gdro.errors import GdroError
+from gdro.processes import minimal_environment, module_command
 from gdro.rewards.wire import CRASHED, Item, receive, send
 
 _CHUNK = 32  # items that one forked child judges; a fork costs as much as a few items
@@ -27,9 +28,9 @@ class _Worker:
     """A worker process, and what it was given last."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        command = [sys.executable, "-m", "gdro.rewards.worker", *arguments]
+        command = module_command("gdro.rewards.worker", *arguments)
         # One thread a worker, whatever library starts more.
-        given = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        given = minimal_environment(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
         # A session of its own: what it forked is killed with it, and Ctrl-C is for the parent alone.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given, start_new_session=True

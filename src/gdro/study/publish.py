@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from gdro.files import write_json
+from gdro.files import write_json, write_text
 from gdro.report.page import html_table, write_page
 from gdro.study.config import Study
 from gdro.study.figures import curves, forests
@@ -52,7 +52,7 @@ def publish(
     drawn = [*forests(summary), *curves(summary, records)]
     page = write_page(title, intro, drawn, folder / "report.html", folder / "figures")
     text = f"# {title}\n\n{_WARNING if explore else study.description}\n\n{markdown(summary)}"
-    (folder / "table.md").write_text(text, encoding="utf-8")
+    write_text(folder / "table.md", text)
     if explore:
         return Published(page, folder / "table.md", None)
     results.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import torch
 
 from gdro.controller import Controller
 from gdro.difficulty import difficulty_of
+from gdro.files import no_link
+from gdro.processes import safe_children
 from gdro.runlog import drop_partial_line, read_jsonl
 from gdro.study.config import Study, StudyArm, parse_seeds, strategy_of, training_of, warm_start_path
 from gdro.study.decoder import StudyError, load
@@ -135,7 +137,7 @@ def run_study(
     drop_partial_line(log)
     todo = [job for identity, job in wanted.items() if identity not in found]
     finished = _finished(todo, workers)
-    with log.open("a") as file:
+    with open(log, "a", opener=no_link) as file:
         for record in progress(finished, total=len(wanted), initial=len(wanted) - len(todo)):
             # A whole line at once: a kill leaves at most a cut last line, which is read as absent.
             file.write(json.dumps(record) + "\n")
@@ -179,7 +181,8 @@ def _finished(todo: list[Job], workers: int) -> Iterator[dict[str, Any]]:
         return
     # Spawned, not forked: torch's threads do not survive a fork.
     spawn = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+    make = partial(ProcessPoolExecutor, workers, mp_context=spawn, initializer=_end_with_parent)
+    with safe_children(), make() as pool:
         futures = [pool.submit(run_job, job) for job in todo]
         try:
             for future in as_completed(futures):
