@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
+import platform
 import time
 import warnings
 import weakref
@@ -120,7 +120,7 @@ def _here() -> dict[str, Any]:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # no Linux
         space = ""
-    return {"pid": os.getpid(), "host": socket.gethostname()[:80], "space": space}
+    return {"pid": os.getpid(), "host": platform.node()[:80], "space": space}
 
 
 def _gone(pid: int) -> bool:
