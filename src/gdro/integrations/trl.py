@@ -175,8 +175,6 @@ class GDROMixin(Logs, Card):
         taken = (self._gdro_judging.text, pool, prompts, visits, controller.apply, condition)
         say(start_line(controller.strategy, *taken), self)
 
-    # -- the step -----------------------------------------------------------------------------
-
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
             with recorded_rewards(self, self._gdro_judging.ask) as seen:
@@ -298,8 +296,6 @@ class GDROMixin(Logs, Card):
         self._gdro_logps = None
         return loss
 
-    # -- checkpoints --------------------------------------------------------------------------
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             self._gdro_close()  # else losses are still to come, and saving must not change the run
@@ -347,8 +343,6 @@ class GDROMixin(Logs, Card):
                 self.controller.log.release()
         compare_ranks(self)
         return result
-
-    # -- pieces -------------------------------------------------------------------------------
 
     def _gdro_open_log(self, resumed: bool = False) -> None:
         if self.controller.log is not None or not self.accelerator.is_main_process:
