@@ -38,10 +38,14 @@ class Streaks(Strategy[Seen]):
     gain: float = 0.5
     most: float = 3.0
 
+    @property
+    def roles(self):
+        return ("weigh",)
+
     def init(self, num_prompts, num_bins):
         return Seen(np.zeros(num_prompts))
 
-    def weigh(self, state, belief, groups: Groups) -> Weights:
+    def weigh(self, state, belief, groups: Groups, rng) -> Weights:
         weight_P = np.minimum(1.0 + self.gain * state.streak_N[groups.plan.prompt_P], self.most)
         return groups.expand(weight_P / weight_P.mean())
 

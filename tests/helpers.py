@@ -94,8 +94,8 @@ def controller(variant: str = "uniform", prior: bool = False, **options: Any) ->
 
 def bounds(strategy: Any) -> tuple[int, int | None]:
     """Fewest and most rollouts a prompt may get."""
-    part = getattr(strategy, "allocator", strategy)
-    return getattr(part, "n_min", 1), getattr(part, "n_max", None)
+    own = strategy.bounds
+    return (1, None) if own is None else (own.n_min, own.n_max)
 
 
 def needs_whole(strategy: Any) -> bool:

@@ -9,9 +9,8 @@ from dataclasses import fields
 from typing import Any, cast
 
 from gdro.errors import StrategyError
-from gdro.strategy import Strategy
+from gdro.strategy import ROLES, Strategy
 
-ROLES = ("select", "allocate", "extend", "weigh", "remember")
 Part = Strategy[Any] | str | Mapping[str, Any]
 _TERM = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
@@ -74,23 +73,6 @@ def term_of(part: object) -> str:
     return f"{given['name']}({options})" if options else str(given["name"])
 
 
-def roles(strategy: Strategy[Any]) -> list[str]:
-    """What a strategy changes in a step: some of `ROLES`."""
-    if strategy.name == "joint":
-        return list(ROLES)
-    found = {
-        "select": strategy.selects,
-        "allocate": _overrides(strategy, "allocate"),
-        "extend": strategy.extends,
-        # What extends also says which rows are kept, and what selects undoes its own bias: neither
-        # is a weight of its own.
-        "weigh": _overrides(strategy, "weigh")
-        and not (strategy.extends or strategy.selects or strategy.remembers),
-        "remember": strategy.remembers,
-    }
-    return [role for role in ROLES if found[role]]
-
-
 def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
     """Give each role to the part that changes it.
 
@@ -101,9 +83,14 @@ def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
         Strategies by role; roles that nobody changes are absent.
 
     Raises:
-        StrategyError: Two parts change the same role, or one is a composition itself.
+        StrategyError: Two parts change the same role, one declares none, or is a composition itself.
     """
     for text, part in parts.items():
+        if not part.roles and part.name != "uniform":
+            raise StrategyError(
+                f"{text!r} declares no roles, so a composition would never ask it for anything; let its "
+                f"class have the property `roles`, some of {', '.join(ROLES)}"
+            )
         if part.name == "joint":
             own = (getattr(part, field.name).name for field in fields(part))
             others = [other for other in parts if other != text]
@@ -114,20 +101,16 @@ def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
             )
     taken: dict[str, tuple[str, Strategy[Any]]] = {}
     for text, part in parts.items():
-        for role in roles(part):
+        for role in part.roles:
             if role in taken:
                 raise StrategyError(
                     f"{taken[role][0]!r} and {text!r} clash: both {role}; drop one of them"
                 )
             taken[role] = (text, part)
     found = {role: part for role, (_, part) in taken.items()}
-    if "select" in found and "weigh" not in found and _overrides(found["select"], "weigh"):
-        found["weigh"] = found["select"]  # undoes the bias of its own draws, where it has that option
+    if "select" in found and "weigh" not in found and found["select"].corrects_draws:
+        found["weigh"] = found["select"]
     return found
-
-
-def _overrides(strategy: Strategy[Any], hook: str) -> bool:
-    return getattr(type(strategy), hook) is not getattr(Strategy, hook)
 
 
 def _term(part: str, text: str) -> tuple[str, dict[str, Any]]:

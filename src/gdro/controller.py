@@ -30,6 +30,8 @@ from gdro.types import (
     frozen,
 )  # fmt: skip
 
+_WEIGH = 2**31  # in seeds: no round of an extension has this number
+
 
 class Controller(Saved):
     """Drive a strategy through training steps: plan, weigh, observe.
@@ -162,7 +164,7 @@ class Controller(Saved):
         pending = self._plans.get(outcome.ticket)
         if not (self.apply and self.strategy.extends):
             return None
-        groups = group(pending.plan, outcome, self.seed)
+        groups = group(pending.plan, outcome)
         rng = np.random.default_rng([self.seed, outcome.ticket, 1 + pending.round])
         more = self.strategy.extend(self._state, self.belief, groups, pending.round, rng)
         if more is None:
@@ -186,8 +188,9 @@ class Controller(Saved):
             OutcomeError: Rows do not fit the plan.
         """
         pending = self._plans.get(outcome.ticket)
-        groups = group(pending.plan, outcome, self.seed)
-        weights = self.strategy.weigh(self._state, self.belief, groups)
+        groups = group(pending.plan, outcome)
+        rng = np.random.default_rng([self.seed, outcome.ticket, _WEIGH])
+        weights = self.strategy.weigh(self._state, self.belief, groups, rng)
         checks.check_weights(self.strategy.name, weights, outcome, pending.plan)
         applied = weights if self.apply else groups.expand(np.ones(len(groups.received_P)))
         pending.weigh(groups, weights, applied)
@@ -216,7 +219,7 @@ class Controller(Saved):
         pending = self._plans.get(outcome.ticket)
         groups = pending.groups
         if groups is None or groups.outcome is not outcome:
-            groups = group(pending.plan, outcome, self.seed)
+            groups = group(pending.plan, outcome)
         if loss_R is not None:
             groups = groups.with_loss(np.asarray(loss_R, np.float64))
         # The strategy first: it sees beliefs from before the visit, and may refuse the outcome

@@ -109,8 +109,8 @@ def example(strategy: Strategy[Any]) -> list[str]:
 
 def _mean(strategy: Strategy[Any]) -> int:
     """Rollouts a prompt on average: the example's, or the nearest that the strategy's bounds allow."""
-    part: Any = getattr(strategy, "allocator", strategy)
-    return int(min(max(_MEAN, getattr(part, "n_min", _MEAN)), getattr(part, "n_max", _MEAN)))
+    bounds = strategy.bounds
+    return _MEAN if bounds is None else min(max(_MEAN, bounds.n_min), bounds.n_max)
 
 
 def _step(controller: Controller, rate_N: FloatArray, mean: int, rng: np.random.Generator) -> FloatArray:

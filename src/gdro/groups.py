@@ -12,8 +12,6 @@ from gdro.errors import OutcomeError
 from gdro.numerics.ragged import segment_sum
 from gdro.types import LARGEST, BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
 
-_WEIGH = 2**31  # no round of an extension has this number
-
 # Rewards that differ by no more than this do so by rounding: trainers sum them in single precision.
 _NO_SPREAD, _ROUNDING = 1e-8, 1e-6
 
@@ -27,18 +25,12 @@ class Groups:
         outcome: Its outcome.
         position_R: Position in the plan of each row's prompt, shape (R,).
         loss_R: Loss of each row after the update where the trainer gives it, shape (R,).
-        seed: The controller's.
     """
 
     plan: Plan
     outcome: Outcome
     position_R: IntArray
     loss_R: FloatArray | None = None
-    seed: int = 0
-
-    def rng(self) -> np.random.Generator:
-        """Randomness for `Strategy.weigh`: the same at each call, another one for each plan."""
-        return np.random.default_rng([self.seed, self.plan.ticket, _WEIGH])
 
     @cached_property
     def received_P(self) -> IntArray:
@@ -131,7 +123,7 @@ class Groups:
                 f"loss_R has shape {loss_R.shape} or values that are not finite; needs finite values "
                 f"of at most {LARGEST:g} in size, of shape {shape}"
             )
-        return Groups(self.plan, self.outcome, self.position_R, loss_R, self.seed)
+        return Groups(self.plan, self.outcome, self.position_R, loss_R)
 
     def expand(self, weight_P: FloatArray) -> Weights:
         """Give each row its prompt's weight; rows without a reward are dropped."""
@@ -199,13 +191,12 @@ def _ratio(value_P: FloatArray | IntArray, count_P: IntArray) -> FloatArray:
     return np.where(count_P > 0, value_P / np.maximum(count_P, 1), np.nan)
 
 
-def group(plan: Plan, outcome: Outcome, seed: int = 0) -> Groups:
+def group(plan: Plan, outcome: Outcome) -> Groups:
     """Assign an outcome's rows to the prompts of its plan.
 
     Args:
         plan: The plan that the outcome's ticket names.
         outcome: Scored rollouts.
-        seed: The controller's.
 
     Returns:
         The groups.
@@ -213,7 +204,7 @@ def group(plan: Plan, outcome: Outcome, seed: int = 0) -> Groups:
     Raises:
         OutcomeError: A row's prompt is not in the plan, or a prompt has more rows than planned.
     """
-    groups = Groups(plan, outcome, _positions(plan, outcome), seed=seed)
+    groups = Groups(plan, outcome, _positions(plan, outcome))
     extra_P = groups.received_P > plan.rollouts_P
     if extra_P.any():
         p = int(np.flatnonzero(extra_P)[0])

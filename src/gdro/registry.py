@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
 
-from gdro.compose import ROLES, Part, composed, is_composition, parse, replace_names, term_of
+from gdro.compose import Part, composed, is_composition, parse, replace_names, term_of
 from gdro.errors import StrategyError
 from gdro.hints import hint
 from gdro.kinds import check_kinds
 from gdro.strategies.names import canonical, list_strategies, preset_of, strategy_class
-from gdro.strategy import Strategy
+from gdro.strategy import ROLES, Strategy
 
 __all__ = ["MEAN_ROLLOUTS", "list_strategies", "make_strategy", "named", "strategy_class", "text_of"]
 

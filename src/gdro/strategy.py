@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -21,6 +21,17 @@ class NoState:
 
 
 S = TypeVar("S")
+
+Role = Literal["select", "allocate", "extend", "weigh", "remember"]
+ROLES: tuple[Role, ...] = ("select", "allocate", "extend", "weigh", "remember")
+
+
+class Bounds(NamedTuple):
+    """Fewest and most rollouts of a prompt, and the name of the strategy that keeps to them."""
+
+    strategy: str
+    n_min: int
+    n_max: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ class Strategy(Generic[S]):
     dataclass of arrays and numbers (arrays with one row a prompt have names that end in `_N`), so
     that one codec saves every strategy.
 
-    Override only what changes: `select`, `allocate`, `extend`, `weigh`, `update`.
+    Declare `roles`, and override only what they change: `select`, `allocate`, `extend`, `weigh`,
+    `update`.
     """
 
     name: ClassVar[str] = "strategy"
@@ -74,9 +86,28 @@ class Strategy(Generic[S]):
     cost: ClassVar[str] = "none"
 
     @property
+    def roles(self) -> tuple[Role, ...]:
+        """The decisions of a step that the strategy takes; in a composition it is asked for these alone.
+
+        What extends also says in `weigh` which rows are kept, what remembers names what to recall there,
+        and what selects may undo the bias of its own draws there: that is no role `weigh`.
+        """
+        return ()
+
+    @property
+    def corrects_draws(self) -> bool:
+        """Whether `weigh` undoes the bias of the strategy's own `select`."""
+        return False
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Fewest and most rollouts that `allocate` gives a prompt; None: no bounds of its own."""
+        return None
+
+    @property
     def selects(self) -> bool:
         """Whether the strategy chooses prompts, so that a trainer should not offer its own."""
-        return False
+        return "select" in self.roles
 
     @property
     def needs_loss(self) -> bool:
@@ -86,7 +117,7 @@ class Strategy(Generic[S]):
     @property
     def extends(self) -> bool:
         """Whether the strategy may ask for rollouts beyond its plan."""
-        return False
+        return "extend" in self.roles
 
     @property
     def needs_even(self) -> bool:
@@ -101,7 +132,7 @@ class Strategy(Generic[S]):
     @property
     def remembers(self) -> bool:
         """Whether `weigh` may remember rollouts and recall them, which the adapter must support."""
-        return False
+        return "remember" in self.roles
 
     @property
     def waits_for(self) -> Literal["", "bin", "visits"]:
@@ -150,8 +181,11 @@ class Strategy(Generic[S]):
         """
         return None
 
-    def weigh(self, state: S, belief: Belief, groups: Groups) -> Weights:
-        """Weights of the outcome's rows, from beliefs before the visit."""
+    def weigh(self, state: S, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
+        """Weights of the outcome's rows, from beliefs before the visit.
+
+        `rng` is seeded by the plan: weighing an outcome again gives the same weights.
+        """
         return groups.expand(np.ones(len(groups.plan.prompt_P)))
 
     def update(self, state: S, belief: Belief, groups: Groups) -> S:

@@ -217,7 +217,7 @@ def broken(hook, answer):
 
     class Broken(gdro.Strategy):
         name = "broken"
-        selects = extends = True
+        roles = ("select", "allocate", "extend")
 
     setattr(Broken, hook, lambda self, *given: answer)
     return Controller(Broken(), Problem(h.KEYS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import helpers as h
-from gdro import Controller, More, Request, RunLog, make_strategy
+from gdro import Controller, More, Request, RunLog, Strategy, make_strategy
 from gdro.codec import encode
 from gdro.groups import group
 from gdro.runlog import GROUPS, STEPS, read_jsonl
@@ -218,7 +219,9 @@ def test_shadow_mode_counts_no_drops_that_did_not_happen(text):
     pending = c._plans.get(plan.ticket)
     pending.extend(More(plan.prompt_P, np.full(16, 4)), c.belief.bin_N)
     scored = h.score(pending.plan, valid_R=np.arange(128) > 5)
-    applied = c.strategy.weigh(c._state, c.belief, group(pending.plan, scored.outcome))
+    applied = c.strategy.weigh(
+        c._state, c.belief, group(pending.plan, scored.outcome), np.random.default_rng(0)
+    )
     assert (~applied.keep_R).sum() > 6
     assert c.weigh(scored.outcome).keep_R.sum() == 122
     c.observe(scored.outcome)
@@ -255,3 +258,23 @@ def test_config_makes_the_same_strategy_again(variant):
     strategy = make_strategy(name, **options)
     assert make_strategy(strategy.name, **strategy.config()) == strategy
     assert isinstance(strategy.by_bin(strategy.init(h.N, 10)), dict)
+
+
+@ALL
+def test_declared_roles_are_the_hooks_that_differ(variant):
+    """A hook that differs without its role would never be asked for in a composition."""
+    strategy = h.controller(variant).strategy
+    parts = (
+        [getattr(strategy, f.name) for f in fields(strategy)] if strategy.name == "joint" else [strategy]
+    )
+    for part in parts:
+        own = {hook for hook in ("select", "allocate", "extend", "weigh") if hook in _overridden(part)}
+        if {"extend", "remember"} & set(part.roles) or part.corrects_draws:
+            own.discard("weigh")
+        if part.name in ("prompt-gdro", "placebo-weights"):  # by its mode
+            own = {"select"} if part.mode == "resample" else {"weigh"}
+        assert own == set(part.roles) - {"remember"}
+
+
+def _overridden(strategy):
+    return {n for n in dir(Strategy) if getattr(type(strategy), n) is not getattr(Strategy, n)}

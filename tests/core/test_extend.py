@@ -33,8 +33,8 @@ class Scripted(Strategy):
     keep: int | None = None
 
     @property
-    def extends(self):
-        return True
+    def roles(self):
+        return ("extend",)
 
     def extend(self, state, belief, groups, round, rng):
         if round >= len(self.script):
@@ -42,7 +42,7 @@ class Scripted(Strategy):
         prompt_P, rollouts_P = zip(*self.script[round].items(), strict=True)
         return More(np.array(prompt_P), np.array(rollouts_P))
 
-    def weigh(self, state, belief, groups):
+    def weigh(self, state, belief, groups, rng):
         rows = len(groups.position_R)
         keep_R = np.arange(rows) < (groups.plan.num_rollouts if self.keep is None else self.keep)
         return Weights(np.ones(rows), keep_R)

@@ -86,7 +86,7 @@ class Backwards(Strategy[NoState]):
 
     name: ClassVar[str] = "backwards"
 
-    def weigh(self, state, belief, groups):
+    def weigh(self, state, belief, groups, rng):
         return groups.expand(-np.ones(len(groups.received_P)))
 
 

@@ -128,7 +128,7 @@ class Broken(gdro.Strategy):
     name = "broken"
     wrong = staticmethod(lambda weight_R: weight_R)
 
-    def weigh(self, state, belief, groups):
+    def weigh(self, state, belief, groups, rng):
         rows = len(groups.position_R)
         return gdro.Weights(type(self).wrong(np.ones(rows)), np.ones(rows, bool))
 

@@ -17,19 +17,18 @@ from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOConfig, GRPOTrainer
 
-from gdro.compose import Part, roles
+from gdro.compose import Part
 from gdro.controller import Controller
 from gdro.defaults import condition_of
 from gdro.difficulty import Difficulty
 from gdro.integrations import trl_support
-from gdro.integrations.bounds import check_copies
 from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, of_grpo, resolved, written
 from gdro.integrations.trl_config import GDROConfig, settled
 from gdro.integrations.trl_console import Console, check_console, shorten
 from gdro.integrations.trl_correct import Correct, check_correct
-from gdro.integrations.trl_data import check_names, check_options, check_size
+from gdro.integrations.trl_data import check_copies, check_names, check_options, check_size
 from gdro.integrations.trl_judging import Judging, Seen
 from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
@@ -129,7 +128,7 @@ class GDROMixin(Logs, Card):
         if controller is None:
             made = trl_support.resolve_strategy(strategy, strategy_options, mean)
             columns = wanted_columns(made, difficulty)
-            apart = not apply or not roles(made)  # as in GRPOTrainer, every row is a prompt of its own
+            apart = not apply or not made.roles  # as in GRPOTrainer, every row is a prompt of its own
         else:
             apart = controller.problem.num_prompts == len(dataset)
         self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns, apart)

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, IterableDataset
 
 from gdro.errors import ProblemError, UnsupportedError
+from gdro.strategy import Strategy
+from gdro.types import IntArray
 
 _LARGEST_SEED = 2**32 - 1
 
@@ -120,4 +123,31 @@ def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> Non
         f"{args.generation_batch_size} / num_generations {args.num_generations}), so that no step would "
         "be trained; add prompts, lower per_device_train_batch_size or gradient_accumulation_steps, or "
         "raise num_generations"
+    )
+
+
+def check_copies(count_N: IntArray, strategy: Strategy[Any], args: Any) -> None:
+    """Refuse data whose copies could leave a step with fewer prompts than its rollouts need.
+
+    Args:
+        count_N: Rows of each prompt, shape (N,); more than one are exact copies.
+        strategy: The strategy, whose bounds count.
+        args: The GRPOConfig.
+
+    Raises:
+        ProblemError: A step may take so many copies that its prompts cannot have all its rollouts.
+    """
+    bounds = strategy.bounds
+    rows = args.generation_batch_size // args.num_generations
+    if bounds is None or count_N.max() == 1:
+        return
+    fewest = 1 + int(np.searchsorted(np.cumsum(-np.sort(-count_N)), rows))
+    if fewest * bounds.n_max >= rows * args.num_generations:
+        return
+    raise ProblemError(
+        f"train_dataset has exact copies, {int(count_N.max())} of one row, and copies are one prompt: "
+        f"the {rows} rows of a step may be {fewest} prompt{'s' * (fewest > 1)}, {bounds.strategy} gives "
+        f"one at most n_max={bounds.n_max} rollouts, and a step has {rows * args.num_generations}. Drop "
+        "copies, or tell them apart with a column: "
+        "train_dataset.add_column('id', list(range(len(train_dataset)))) and id_column='id'"
     )

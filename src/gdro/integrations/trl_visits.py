@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from gdro.compose import roles
 from gdro.controller import Controller
 from gdro.strategy import Strategy
 
@@ -58,7 +57,7 @@ def warn_of_few_visits(controller: Controller, visits: float) -> None:
         return
     names = " + ".join(dict.fromkeys(part.name for part in idle))
     share = max(0.0, 1.0 - 1.0 / visits) if visits else 0.0
-    alone = all(part in idle for part in _parts(controller.strategy) if roles(part))
+    alone = all(part in idle for part in _parts(controller.strategy) if part.roles)
     does = f"acts on some {share:.0%} of them" if share >= 0.01 else "does nothing"
     if alone and share < 0.01:
         does += ", and this run is GRPO"
@@ -91,7 +90,7 @@ def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
     if args.generation_batch_size > args.num_generations or not idle:
         return False
     names = " + ".join(dict.fromkeys(part.name for part in idle))
-    alone = not strategy.selects and all(part in idle for part in _parts(strategy) if roles(part))
+    alone = not strategy.selects and all(part in idle for part in _parts(strategy) if part.roles)
     warnings.warn(
         f"a step takes one prompt (generation_batch_size {args.generation_batch_size}, num_generations "
         f"{args.num_generations}), and {names} moves rollouts or weight between the prompts of a step: "
@@ -105,7 +104,7 @@ def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
 def _moves_between(part: Strategy[Any]) -> bool:
     """Whether what a part gives a prompt is taken from the others of its step."""
     relative = getattr(part, "normalise", "mean_one").startswith("mean_one")
-    return "allocate" in roles(part) or bool(part.waits_for and relative and not part.selects)
+    return "allocate" in part.roles or bool(part.waits_for and relative and not part.selects)
 
 
 def _idle(controller: Controller) -> Iterator[Strategy[Any]]:

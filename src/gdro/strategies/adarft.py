@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.belief import Belief
 from gdro.groups import Groups
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import IntArray, Request
 
 
@@ -63,9 +63,8 @@ class AdaRFT(Strategy[Target]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     @property
     def columns(self) -> tuple[str, ...]:

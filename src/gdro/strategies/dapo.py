@@ -10,7 +10,7 @@ import numpy as np
 from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_outside
-from gdro.strategy import More, NoState, Strategy, require
+from gdro.strategy import More, NoState, Role, Strategy, require
 from gdro.types import Weights
 
 
@@ -48,9 +48,8 @@ class Dapo(Strategy[NoState]):
         require(self.name, checks)
 
     @property
-    def extends(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("extend",)
 
     def extend(
         self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
@@ -65,7 +64,7 @@ class Dapo(Strategy[NoState]):
         fresh_P = draw_outside(belief.num_prompts, plan.prompt_P, wanted, rng)
         return More(fresh_P, np.full(len(fresh_P), each)) if len(fresh_P) else None
 
-    def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
+    def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """Keep whole groups with a gradient, first come first served."""
         if not groups.plan.extended:
             return groups.expand(np.ones(len(groups.received_P)))

@@ -10,7 +10,7 @@ import numpy as np
 from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.strategies.sec import absolute_advantage
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import FloatArray, IntArray, Weights
 
 
@@ -58,11 +58,17 @@ class Daro(Strategy[GroupWeights]):
         }
         require(self.name, checks)
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("weigh",)
+
     def init(self, num_prompts: int, num_bins: int) -> GroupWeights:
         """One for every class."""
         return GroupWeights(np.ones(self.classes))
 
-    def weigh(self, state: GroupWeights, belief: Belief, groups: Groups) -> Weights:
+    def weigh(
+        self, state: GroupWeights, belief: Belief, groups: Groups, rng: np.random.Generator
+    ) -> Weights:
         """The class's weight for groups with a gradient."""
         weight_P = np.where(
             groups.has_gradient_P & groups.scored_P, state.weight_G[self._class(groups)], 1.0

@@ -11,7 +11,7 @@ from gdro.belief import Belief
 from gdro.codec import within
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_by_bin
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import IntArray, Request
 
 _HARD, _NORMAL, _EASY = 0, 1, 2
@@ -65,9 +65,8 @@ class DifficultyPool(Strategy[Pools]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Pools:
         """All normal."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.belief import Belief
 from gdro.numerics.sampling import draw_weighted
-from gdro.strategy import NoState, Strategy, require
+from gdro.strategy import NoState, Role, Strategy, require
 from gdro.types import IntArray, Request
 
 
@@ -42,9 +42,8 @@ class FailureSampling(Strategy[NoState]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     def select(
         self, state: NoState, belief: Belief, request: Request, rng: np.random.Generator

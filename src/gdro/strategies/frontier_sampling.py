@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from gdro.belief import Belief
-from gdro.strategy import NoState, Strategy, require
+from gdro.strategy import NoState, Role, Strategy, require
 from gdro.types import IntArray, Request
 
 
@@ -49,9 +49,8 @@ class FrontierSampling(Strategy[NoState]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     def select(
         self, state: NoState, belief: Belief, request: Request, rng: np.random.Generator

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.belief import Belief
 from gdro.groups import Groups
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import FloatArray, IntArray, Request
 
 
@@ -70,9 +70,8 @@ class Greso(Strategy[Runs]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Runs:
         """No visit yet."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gdro.belief import Belief
-from gdro.compose import Part, roles
+from gdro.compose import Part
 from gdro.errors import StrategyError
 from gdro.groups import Groups
 from gdro.registry import make_strategy
-from gdro.strategy import Draft, More, Strategy
+from gdro.strategy import ROLES, Bounds, Draft, More, Role, Strategy
 from gdro.types import FloatArray, IntArray, Request, Weights
 
 _FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender",
@@ -82,7 +82,7 @@ class Joint(Strategy[JointState]):
         if weigher.remembers and weigher != parts["remember"]:
             raise StrategyError(f"joint: weigher {weigher.name!r} is a memory; pass it as rememberer")
         allocator = parts["allocate"]
-        if extender.needs_even and "allocate" in roles(allocator):
+        if extender.needs_even and "allocate" in allocator.roles:
             raise StrategyError(
                 f"joint: {extender.name!r} goes on from groups of equal size, which the allocator "
                 f"{allocator.name!r} would undo: rollouts would be generated and dropped. Drop one of "
@@ -97,14 +97,14 @@ class Joint(Strategy[JointState]):
             )
 
     @property
-    def selects(self) -> bool:
-        """Whether the selector chooses prompts."""
-        return self._part("select").selects
+    def roles(self) -> tuple[Role, ...]:
+        """Those that a part takes."""
+        return tuple(role for role in ROLES if role in self._part(role).roles)
 
     @property
-    def extends(self) -> bool:
-        """Whether the extender asks for further rollouts."""
-        return self._part("extend").extends
+    def bounds(self) -> Bounds | None:
+        """Those of the allocator."""
+        return self._part("allocate").bounds
 
     @property
     def needs_even(self) -> bool:
@@ -115,11 +115,6 @@ class Joint(Strategy[JointState]):
     def splits_groups(self) -> bool:
         """Whether the extender keeps a part of a group."""
         return self._part("extend").splits_groups
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the rememberer recalls rollouts."""
-        return self._part("remember").remembers
 
     @property
     def needs_loss(self) -> bool:
@@ -161,13 +156,15 @@ class Joint(Strategy[JointState]):
         """As the extender."""
         return self._part("extend").extend(state.extend, belief, groups, round, rng)
 
-    def weigh(self, state: JointState, belief: Belief, groups: Groups) -> Weights:
+    def weigh(
+        self, state: JointState, belief: Belief, groups: Groups, rng: np.random.Generator
+    ) -> Weights:
         """As the weigher, on the rows that the extender keeps, with what the rememberer recalls."""
-        weights = self._weighed(state, belief, groups)
+        weights = self._weighed(state, belief, groups, rng)
         memory = self._part("remember")
         if not memory.remembers:
             return weights
-        recalled = memory.weigh(state.remember, belief, groups)
+        recalled = memory.weigh(state.remember, belief, groups, rng)
         return replace(
             weights,
             weight_R=weights.weight_R * recalled.weight_R,
@@ -177,14 +174,16 @@ class Joint(Strategy[JointState]):
             anchor_pick=recalled.anchor_pick,
         )
 
-    def _weighed(self, state: JointState, belief: Belief, groups: Groups) -> Weights:
+    def _weighed(
+        self, state: JointState, belief: Belief, groups: Groups, rng: np.random.Generator
+    ) -> Weights:
         extender = self._part("extend")
         if not extender.extends:
-            return self._part("weigh").weigh(state.weigh, belief, groups)
-        kept = extender.weigh(state.extend, belief, groups)
+            return self._part("weigh").weigh(state.weigh, belief, groups, rng)
+        kept = extender.weigh(state.extend, belief, groups, rng)
         if self._part("weigh").extends:
             return kept
-        weights = self._part("weigh").weigh(state.weigh, belief, _kept(groups, kept))
+        weights = self._part("weigh").weigh(state.weigh, belief, _kept(groups, kept), rng)
         return Weights(weights.weight_R, weights.keep_R & kept.keep_R, kept.baseline)
 
     def update(self, state: JointState, belief: Belief, groups: Groups) -> JointState:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.belief import Belief
 from gdro.numerics.budget import check_feasible, even_split, greedy
-from gdro.strategy import Draft, NoState, Strategy, require_counts
+from gdro.strategy import Bounds, Draft, NoState, Role, Strategy, require_counts
 from gdro.types import FloatArray, IntArray
 
 
@@ -56,6 +56,14 @@ class Knapsack(Strategy[NoState]):
 
     def __post_init__(self) -> None:
         require_counts(self.name, self.n_min, self.n_max)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("allocate",)
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.name, self.n_min, self.n_max)
 
     @property
     def waits_for(self) -> Literal["bin"]:

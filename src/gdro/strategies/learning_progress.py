@@ -10,7 +10,7 @@ import numpy as np
 from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_weighted
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import FloatArray, IntArray, Request
 
 
@@ -57,9 +57,8 @@ class LearningProgress(Strategy[Progress]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Progress:
         """Nothing seen."""

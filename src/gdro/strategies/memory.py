@@ -11,7 +11,7 @@ import numpy as np
 
 from gdro.belief import Belief
 from gdro.groups import Groups
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import BoolArray, FloatArray, IntArray, Recall, Weights
 
 AnchorPick = Literal["random", "least"]
@@ -106,15 +106,14 @@ class Memory(Strategy[Stored]):
         require(self.name, checks)
 
     @property
-    def remembers(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("remember",)
 
     def init(self, num_prompts: int, num_bins: int) -> Stored:
         """Nothing remembered."""
         return Stored(np.full(num_prompts, -1), np.zeros(num_prompts, np.int64))
 
-    def weigh(self, state: Stored, belief: Belief, groups: Groups) -> Weights:
+    def weigh(self, state: Stored, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """What to remember and recall; ones but for `amplify`."""
         outcome = groups.outcome
         right_R = outcome.judged_mask_R & outcome.correct_R
@@ -126,7 +125,8 @@ class Memory(Strategy[Stored]):
             weight_R = np.where(right_R, bonus_P[groups.position_R], weight_R)
         usable_N = self._usable(state)
         most = _count(self.anchors, groups)
-        recall = (*self._replays(usable_N, groups), *self._anchors(most, usable_N, belief, groups))
+        anchors = self._anchors(most, usable_N, belief, groups, rng)
+        recall = (*self._replays(usable_N, groups), *anchors)
         return Weights(
             weight_R,
             plain.keep_R,
@@ -166,14 +166,21 @@ class Memory(Strategy[Stored]):
         failed = groups.plan.prompt_P[failed_P]
         return [Recall(int(prompt), "replay", weight=self.replay_weight) for prompt in failed]
 
-    def _anchors(self, most: int, usable_N: BoolArray, belief: Belief, groups: Groups) -> list[Recall]:
+    def _anchors(
+        self,
+        most: int,
+        usable_N: BoolArray,
+        belief: Belief,
+        groups: Groups,
+        rng: np.random.Generator,
+    ) -> list[Recall]:
         stored = np.flatnonzero(usable_N) if most else np.zeros(0, np.int64)
         if not len(stored):
             return []
         known = stored[belief.pass_rate(stored) > self.anchor_rate]
         known = known[~np.isin(known, groups.plan.prompt_P[groups.successes_P == 0])]
         candidates = max(most, _count(self.candidates, groups))
-        chosen = groups.rng().permutation(known)[:candidates]
+        chosen = rng.permutation(known)[:candidates]
         return [Recall(int(prompt), "anchor", self.anchor_advantage) for prompt in chosen]
 
 

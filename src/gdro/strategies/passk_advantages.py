@@ -10,7 +10,7 @@ import numpy as np
 from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.passk import passk_unbiased
-from gdro.strategy import NoState, Strategy, require
+from gdro.strategy import NoState, Role, Strategy, require
 from gdro.types import FloatArray, Weights
 
 
@@ -47,7 +47,11 @@ class PasskAdvantages(Strategy[NoState]):
         }
         require(self.name, checks)
 
-    def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("weigh",)
+
+    def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """The factor between both advantages; one where nothing is right or has a gradient."""
         weight_P: FloatArray = np.ones(len(groups.trials_P))
         mixed_P = groups.mixed_P

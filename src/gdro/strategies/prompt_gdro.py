@@ -15,7 +15,7 @@ from gdro.groups import Groups
 from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import mean_one
 from gdro.strategies.adversary import Adversary, AdversaryState, Ambiguity, Score, Seen
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import FloatArray, IntArray, Request, Weights
 
 Signal = Literal["failure", "reward", "surrogate"]
@@ -146,8 +146,12 @@ class PromptGDRO(Strategy[AdversaryState]):
         return "bin"
 
     @property
-    def selects(self) -> bool:
-        """True when resampling."""
+    def roles(self) -> tuple[Role, ...]:
+        """Resampling selects, and undoes its own bias; reweighting weighs."""
+        return ("select",) if self.mode == "resample" else ("weigh",)
+
+    @property
+    def corrects_draws(self) -> bool:
         return self.mode == "resample"
 
     @property
@@ -182,7 +186,9 @@ class PromptGDRO(Strategy[AdversaryState]):
             return super().mass(state, belief)
         return self._bin_mass(state, belief)[1:]
 
-    def weigh(self, state: AdversaryState, belief: Belief, groups: Groups) -> Weights:
+    def weigh(
+        self, state: AdversaryState, belief: Belief, groups: Groups, rng: np.random.Generator
+    ) -> Weights:
         """Weights by the plan's own bins; unseen prompts and bins without a score have one."""
         bin_P = groups.plan.bin_P
         if self.mode == "resample":

@@ -10,7 +10,7 @@ import numpy as np
 from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.ragged import rank_within
-from gdro.strategy import More, NoState, Strategy, require
+from gdro.strategy import More, NoState, Role, Strategy, require
 from gdro.types import BoolArray, Weights
 
 
@@ -51,9 +51,8 @@ class ReinforceAda(Strategy[NoState]):
         require(self.name, checks)
 
     @property
-    def extends(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("extend",)
 
     @property
     def splits_groups(self) -> bool:
@@ -80,7 +79,7 @@ class ReinforceAda(Strategy[NoState]):
         active_P = groups.plan.prompt_P[~done_P & (groups.scored_P | ~groups.rewarded_P)]
         return More(active_P, np.full(len(active_P), self.per_round or keep)) if len(active_P) else None
 
-    def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
+    def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """Keep n rollouts a prompt, balanced as far as they allow."""
         plain = groups.expand(np.ones(len(groups.received_P)))
         if not groups.plan.extended:

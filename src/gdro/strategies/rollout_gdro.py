@@ -15,7 +15,7 @@ from gdro.numerics.passk import Utility, utilities
 from gdro.numerics.price import ascend, demand
 from gdro.numerics.ragged import segments
 from gdro.numerics.simplex import mix, softmax
-from gdro.strategy import Draft, Strategy, require
+from gdro.strategy import Bounds, Draft, Role, Strategy, require
 from gdro.types import FloatArray, IntArray
 
 AnyUtility = Literal[Utility, "loss"]
@@ -106,6 +106,14 @@ class RolloutGDRO(Strategy[PriceState]):
         require(self.name, checks)
 
     @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("allocate",)
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.name, self.n_min, self.n_max)
+
+    @property
     def arm_A(self) -> IntArray:
         """Rollout counts to choose from, shape (A,)."""
         return np.arange(self.n_min, self.n_max + 1)
@@ -114,11 +122,6 @@ class RolloutGDRO(Strategy[PriceState]):
     def waits_for(self) -> Literal["bin"]:
         """A bin: prompts without one get what all get."""
         return "bin"
-
-    @property
-    def needs_loss(self) -> bool:
-        """False: the bandit's loss is minus the mean reward, known when rollouts are scored."""
-        return False
 
     def init(self, num_prompts: int, num_bins: int) -> PriceState:
         """Price zero; no arm is better than another."""

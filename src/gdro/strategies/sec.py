@@ -12,7 +12,7 @@ from gdro.groups import Groups
 from gdro.numerics.ragged import group_statistics
 from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import softmax
-from gdro.strategy import Strategy, require
+from gdro.strategy import Role, Strategy, require
 from gdro.types import FloatArray, IntArray, Request
 
 
@@ -54,9 +54,8 @@ class Sec(Strategy[Values]):
         require(self.name, checks)
 
     @property
-    def selects(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Values:
         """Zero for every bin."""

@@ -10,7 +10,7 @@ import numpy as np
 from gdro.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.sampling import draw_outside
-from gdro.strategy import More, NoState, Strategy, require
+from gdro.strategy import More, NoState, Role, Strategy, require
 from gdro.types import BoolArray, IntArray, Plan, Weights
 
 
@@ -56,9 +56,8 @@ class Speed(Strategy[NoState]):
         require(self.name, checks)
 
     @property
-    def extends(self) -> bool:
-        """True."""
-        return True
+    def roles(self) -> tuple[Role, ...]:
+        return ("extend",)
 
     @property
     def needs_even(self) -> bool:
@@ -86,7 +85,7 @@ class Speed(Strategy[NoState]):
         chosen_P = plan.prompt_P[passed_P[: max(1, fits)]]
         return More(chosen_P, np.full(len(chosen_P), further)) if len(chosen_P) else None
 
-    def weigh(self, state: NoState, belief: Belief, groups: Groups) -> Weights:
+    def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """Keep the prompts that were continued."""
         plan = groups.plan
         if not plan.extended:
