@@ -18,6 +18,7 @@ from gdro.errors import GdroError
 from gdro.explain import explanation, table
 from gdro.files import check_folder
 from gdro.hints import did_you_mean
+from gdro.texts import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,11 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_packages(arguments)
         return arguments.run(arguments)
     except GdroError as error:
-        print(f"gdro: {error}", file=sys.stderr)
+        said = str(error)
     except ImportError as error:
-        print(f"gdro: {error}{advice(error, arguments.command)}", file=sys.stderr)
+        said = f"{error}{advice(error, arguments.command)}"
     except OSError as error:  # a full disk, a folder that may not be written, a file that went away
-        print(f"gdro: {error}", file=sys.stderr)
+        said = str(error)
+    print(printable(f"gdro: {said}"), file=sys.stderr)
     return 2
 
 

@@ -29,7 +29,7 @@ def write_json(path: Path, data: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text (UTF-8) by renaming into place; the folder is made if missing."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "replace"))  # half of a character, of a stranger's text, is '?'
 
 
 @contextmanager
@@ -81,6 +81,18 @@ def no_link(path: str, flags: int) -> int:
     return descriptor
 
 
+def parsed(text: str | bytes) -> Any:
+    """JSON data of a text that may be anything.
+
+    Raises:
+        ValueError: It is no JSON, has a number of thousands of digits, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(
     path: Path, keys: Sequence[str] = (), error: type[GdroError] = GdroError
 ) -> dict[str, Any]:
@@ -98,7 +110,7 @@ def read_json(
         GdroError: Of the class `error`: it is damaged, or of something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
     except ValueError as problem:
         raise error(f"{path} is damaged ({problem}); move it away, or write it anew") from problem
     absent = [key for key in keys if not isinstance(found, dict) or key not in found]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from gdro.errors import LogError
-from gdro.files import no_link, replacing, sync, write_json
+from gdro.files import no_link, parsed, replacing, sync, write_json
 from gdro.lock import FolderLock
+from gdro.schema import Check, checked, ticket
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
 RUN, PROMPTS, COMPLETIONS = "run.json", "prompts.jsonl", "completions.jsonl"
@@ -217,16 +218,7 @@ def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def _closed(path: Path, closed: Callable[[int], bool]) -> Iterator[dict[str, Any]]:
-    return (record for record in read_jsonl(path) if closed(_ticket(record, path)))
-
-
-def _ticket(record: dict[str, Any], path: Path) -> int:
-    ticket = record.get("ticket")
-    if not isinstance(ticket, int):
-        raise LogError(
-            f"{path} has a record without a ticket; it is no run log, or damaged: move it away"
-        )
-    return ticket
+    return (record for record in read_jsonl(path, ticket) if closed(record["ticket"]))
 
 
 def shortened(text: str) -> str:
@@ -235,28 +227,30 @@ def shortened(text: str) -> str:
     return line if len(line) <= TEXT_LENGTH else line[: TEXT_LENGTH - 1] + "…"
 
 
-def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: str | Path, check: Check | None = None) -> Iterator[dict[str, Any]]:
     """Records of a JSONL file, oldest first; a last line that was cut off is left out.
 
     Args:
         path: The file.
+        check: What each record must hold, see `gdro.schema`.
 
     Yields:
         Each record.
 
     Raises:
-        LogError: A line inside the file is damaged.
+        LogError: A line inside the file is damaged; names it.
     """
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
-                yield _record(line, Path(path), number)
+                record = _record(line, Path(path), number)
+                yield record if check is None else checked(record, check, f"line {number} of {path}")
 
 
 def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parsed(line)
+    except ValueError as error:
         raise LogError(
             f"line {number} of {path} is damaged ({error}); move the file away, or delete that line"
         ) from error

@@ -159,7 +159,7 @@ def test_what_is_no_run_log_is_refused(folder: Path, tmp_path: Path, capsys) -> 
     assert "line 31 of" in refusal(tmp_path)
     (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text())
     (tmp_path / GROUPS).write_text('{"ticket": 0}\n')
-    assert "line 1 lacks 'n'" in refusal(tmp_path)
+    assert f"line 1 of {tmp_path / GROUPS} lacks 'n'" in refusal(tmp_path)
     (tmp_path / RUN).write_text(json.dumps({"schema": SCHEMA + 1}))
     assert "upgrade gdro" in refusal(tmp_path)
     assert main(["report", str(tmp_path)]) == 2

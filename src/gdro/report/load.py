@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from gdro import schema
 from gdro.files import read_json
 from gdro.report.visits import ReportError, Visits, visits_of
 from gdro.runlog import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
@@ -61,7 +62,13 @@ class Run:
         if self.log is None or not (self.log / GROUPS).exists():
             return None
         place = {ticket: step for step, ticket in enumerate(self.ticket_S)}
-        return visits_of(read_jsonl(self.log / GROUPS), place)
+
+        def check(record: schema.Record) -> None:
+            schema.group(record)
+            if record["bin"] >= self.num_bins:
+                raise schema.Fault(f"has bin = {record['bin']}; the run has {self.num_bins} bins")
+
+        return visits_of(read_jsonl(self.log / GROUPS, check), place)
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -76,7 +83,7 @@ class Run:
     def _texts(self, name: str) -> dict[str, str]:
         if self.log is None or not (self.log / name).exists():
             return {}
-        return {str(r["key"]): str(r["text"]) for r in read_jsonl(self.log / name)}
+        return {r["key"]: r["text"] for r in read_jsonl(self.log / name, schema.text)}
 
 
 def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | None]:
@@ -94,7 +101,20 @@ def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | 
     """
     runs = [run for directory in directories for run in _runs(Path(directory))]
     path = Path(directories[0]) / "summary.json"
-    return _told_apart(runs), read_json(path, ("seed", "arms"), ReportError) if path.exists() else None
+    return _told_apart(runs), _checked_json(path, schema.summary) if path.exists() else None
+
+
+def _checked_json(path: Path, check: schema.Check) -> dict[str, Any]:
+    return _whole(schema.checked(read_json(path, (), ReportError), check, str(path), ReportError))
+
+
+def _whole(data: Any) -> Any:
+    """JSON data without halves of characters, which neither a page nor a picture can hold."""
+    if isinstance(data, dict):
+        return {_whole(key): _whole(value) for key, value in cast("dict[str, Any]", data).items()}
+    if isinstance(data, list):
+        return [_whole(value) for value in cast("list[Any]", data)]
+    return data.encode("utf-8", "replace").decode() if isinstance(data, str) else data
 
 
 def log_folders(directory: Path) -> list[Path]:
@@ -121,7 +141,7 @@ def _name(log: Path) -> str:
     for written in ("gdro", "checkpoints"):
         if folder.name == written:
             folder = folder.parent
-    return folder.name
+    return _whole(folder.name)
 
 
 def _order(log: Path) -> tuple[bool, str]:
@@ -140,30 +160,27 @@ def _told_apart(runs: list[Run]) -> list[Run]:
 
 def _run(name: str, log: Path) -> Run:
     header = _header(log / RUN)
-    steps = list(read_jsonl(log / STEPS))
+    steps = list(read_jsonl(log / STEPS, schema.Steps()))
     if not steps:
         raise ReportError(f"{log / STEPS} is empty; train at least one step")
-    try:
-        bins = {k: _column([s["bins"][k] for s in steps]) for k in steps[0]["bins"]}
-        metrics = _scalars([s["metrics"] for s in steps])
-        ledger = _scalars([s["ledger"] for s in steps])
-        tickets = [int(s["ticket"]) for s in steps]
-        told = [s.get("strategy", {}) for s in steps]
-        strategy = {k: _column([t[k] for t in told]) for k in told[0]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReportError(
-            f"{log / STEPS} is no run log of gdro, or one of runs with different bins ({error})"
-        ) from error
+    bins = {k: _column([s["bins"][k] for s in steps]) for k in steps[0]["bins"]}
+    metrics = _scalars([s["metrics"] for s in steps], log)
+    for metric in _DRAWN:  # absent where nothing was judged in any step
+        metrics.setdefault(metric, np.full(len(steps), np.nan))
+    ledger = _scalars([s["ledger"] for s in steps], log)
+    told = [s.get("strategy", {}) for s in steps]
+    strategy = {k: _column([t[k] for t in told]) for k in told[0]}
     folder = log.parent if log.name == "gdro" else log
     evaluation = folder / "eval.json"
-    found = read_json(evaluation, (), ReportError) if evaluation.exists() else None
+    found = _checked_json(evaluation, schema.evaluation) if evaluation.exists() else None
+    tickets = [s["ticket"] for s in steps]
     return Run(name, bins, metrics, ledger, found, header, tickets, strategy, log)
 
 
 def _header(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    header = read_json(path, (), ReportError)
+    header = _checked_json(path, schema.header)
     if header.get("schema", 1) > SCHEMA:
         raise ReportError(
             f"{path} has format {header['schema']}, this version reads up to {SCHEMA}; upgrade gdro"
@@ -175,6 +192,26 @@ def _column(rows: list[list[float | None]]) -> FloatArray:
     return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
 
 
-def _scalars(rows: list[dict[str, float]]) -> dict[str, FloatArray]:
+def _scalars(rows: list[dict[str, float]], log: Path) -> dict[str, FloatArray]:
+    """Columns by name, NaN where a row lacks the name, or has no number that can be drawn.
+
+    Raises:
+        ReportError: So many names that the table would be far larger than the file.
+    """
     names = dict.fromkeys(name for record in rows for name in record)
-    return {n: np.array([r.get(n, np.nan) for r in rows], np.float64) for n in names}
+    cells, values = len(names) * len(rows), sum(map(len, rows))
+    if cells > max(_SMALL, _SPARSE * values):
+        raise ReportError(
+            f"{log / STEPS} has {len(names):,} names of metrics in {len(rows):,} steps, most of them in "
+            "few; it is no run log of gdro, or damaged: move the file away"
+        )
+    columns = {name: np.full(len(rows), np.nan) for name in names}
+    for place, record in enumerate(rows):
+        for name, value in record.items():
+            if schema.is_number(value):
+                columns[name][place] = value
+    return columns
+
+
+_DRAWN = ("pass_rate", "all_right", "mixed", "all_wrong", "rollouts_mean")
+_SMALL, _SPARSE = 1_000_000, 64  # cells of any table; cells of a large one for each value of the file

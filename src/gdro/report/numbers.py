@@ -38,25 +38,39 @@ def standard_error_ratio(run: Run) -> FloatArray:
     return np.where(uniform_S > 0, own_S / np.where(uniform_S > 0, uniform_S, 1.0), np.nan)
 
 
-def gini(spent_N: FloatArray | IntArray) -> float:
+def gini(spent_K: FloatArray | IntArray, num_prompts: int | None = None) -> float:
     """Gini coefficient of what each prompt got: 0 equal, near 1 all for one.
 
-    >>> gini(np.array([5, 5, 5])), gini(np.array([0, 0, 0, 8]))
-    (0.0, 0.75)
+    Args:
+        spent_K: What each of some prompts got, shape (K,).
+        num_prompts: N; those that are not among them got nothing, and take no memory. Default: K.
+
+    >>> gini(np.array([5, 5, 5])), gini(np.array([0, 0, 0, 8])), gini(np.array([8]), 4)
+    (0.0, 0.75, 0.75)
     """
-    ordered = np.sort(np.asarray(spent_N, np.float64))
-    total, num = ordered.sum(), len(ordered)
+    ordered = np.sort(np.asarray(spent_K, np.float64))
+    total, num = ordered.sum(), max(len(ordered), num_prompts or 0)
     if total <= 0:
         return 0.0
-    return float((2 * np.arange(1, num + 1) - num - 1) @ ordered / (num * total))
+    place_K = np.arange(num - len(ordered) + 1, num + 1, dtype=np.float64)
+    return float((2 * place_K - num - 1) @ ordered / (num * total))
 
 
-def lorenz(spent_N: FloatArray | IntArray, points: int = 60) -> tuple[FloatArray, FloatArray]:
-    """Lorenz curve: share of the least served prompts, and what they got of the total."""
-    ordered = np.sort(np.asarray(spent_N, np.float64))
+def lorenz(
+    spent_K: FloatArray | IntArray, num_prompts: int | None = None, points: int = 60
+) -> tuple[FloatArray, FloatArray]:
+    """Lorenz curve: share of the least served prompts, and what they got of the total.
+
+    Args:
+        spent_K: As for `gini`.
+        num_prompts: As for `gini`.
+        points: Most points.
+    """
+    ordered = np.sort(np.asarray(spent_K, np.float64))
     total = np.concatenate([[0.0], np.cumsum(ordered)]) / max(float(ordered.sum()), 1e-300)
-    at = np.unique(np.linspace(0, len(ordered), points).round().astype(int))
-    return at / len(ordered), total[at]
+    num = max(len(ordered), num_prompts or 0)
+    at = np.unique(np.linspace(0, num, points).round().astype(np.int64))
+    return at / num, total[np.maximum(at - (num - len(ordered)), 0)]
 
 
 @dataclass(frozen=True)

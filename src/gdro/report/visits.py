@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from gdro.errors import GdroError
-from gdro.runlog import GROUPS
 from gdro.types import FloatArray, IntArray
 
 
@@ -74,28 +73,20 @@ def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) ->
     """Columns of group records.
 
     Args:
-        records: Lines of `groups.jsonl`.
+        records: Lines of `groups.jsonl`, checked by `gdro.schema.group`.
         place: Step of each ticket; groups of other tickets (a step cut off by a kill) are left out.
 
     Returns:
         The visits.
-
-    Raises:
-        ReportError: A record lacks a field.
     """
     index: dict[str, int] = {}
     rows: list[tuple[int, int, int, int, int, float]] = []
-    for number, r in enumerate(records, 1):
-        try:
-            step = place.get(r["ticket"])
-            if step is not None and r["n"]:
-                prompt = index.setdefault(r["key"], len(index))
-                counts = r["bin"], r["n"], r["successes"]
-                rows.append((prompt, step, *counts, r.get("predicted", np.nan)))
-        except KeyError as error:
-            raise ReportError(
-                f"{GROUPS}, line {number} lacks {error}; it is no run log of gdro"
-            ) from error
+    for r in records:
+        step = place.get(r["ticket"])
+        if step is not None and r["n"]:
+            prompt = index.setdefault(r["key"], len(index))
+            counts = r["bin"], r["n"], r["successes"]
+            rows.append((prompt, step, *counts, r.get("predicted", np.nan)))
     table = np.array(rows, np.float64).reshape(-1, 6)
     table = table[np.argsort(table[:, 1], kind="stable")]
     columns = [table[:, i].astype(np.int64) for i in range(5)]

@@ -17,6 +17,7 @@ from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Problem, Reques
 
 DEFAULT_ARMS = ("uniform", "prompt-gdro", "rollout-gdro", "dapo", "gdro")
 _BATCH = 64
+_MOST_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,8 @@ def _made(name: str, mean_rollouts: int) -> Strategy:
 
 def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, seed: int) -> Spent:
     prior_K, rate_K = posterior_rates(log, seed)
-    batch = min(_batch(log), len(log.keys))
+    # A line may state many rollouts in few bytes: one step takes memory for a million at most.
+    batch = min(_batch(log), len(log.keys), max(1, _MOST_AT_ONCE // mean_rollouts))
     problem = Problem(prompt_keys=log.keys, prior_N=prior_K)
     strength = max(1.0, float(log.trials_K.mean()))
     controller = Controller(strategy, problem, seed=seed, difficulty=Difficulty(prior_strength=strength))

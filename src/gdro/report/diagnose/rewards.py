@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from gdro.groups import differ
 from gdro.report.load import ReportError
 from gdro.runlog import read_jsonl
+from gdro.schema import LARGEST, LONGEST_KEY, MOST_ROLLOUTS, Fault, is_count, is_number
 from gdro.types import FloatArray, IntArray
 
 
@@ -80,7 +81,7 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
     for number, record in enumerate(read_jsonl(path), 1):
         try:
             key, step, n, right, gradient = _group(record, threshold)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, Fault) as error:
             got = f"it has {', '.join(record) or 'nothing'}" if isinstance(error, KeyError) else error
             raise ReportError(
                 f"{path}, line {number}: needs prompt_id and rewards (numbers), or key, n and successes "
@@ -97,11 +98,37 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
 def _group(record: Mapping[str, Any], threshold: float) -> tuple[str, Any, int, int, bool]:
     """Key, step, rollouts, right ones, and whether there is a gradient, of a line."""
     if "rewards" in record:
-        rewards = [float(r) for r in record["rewards"] if r is not None]
+        rewards = [float(r) for r in _rewards(record["rewards"]) if r is not None]
         right = sum(reward > threshold for reward in rewards)
-        return str(record["prompt_id"]), record.get("step"), len(rewards), right, differ(rewards)
-    n, right = int(record["n"]), int(record["successes"])
-    if not 0 <= right <= n:
-        raise ValueError(f"{right} successes of {n}")
+        key, step = _id(record["prompt_id"]), _step(record.get("step"))
+        return key, step, len(rewards), right, differ(rewards)
+    n, right = record["n"], record["successes"]
+    if not is_count(n, MOST_ROLLOUTS):
+        raise Fault(f"n is {n!r:.40}; it must be a whole number, 0 to {MOST_ROLLOUTS}")
+    if not is_count(right, n):
+        raise Fault(f"{right!r:.40} successes of {n}")
     gradient = bool(record.get("gradient", 0 < right < n))
-    return str(record["key"]), record.get("ticket"), n, right, gradient
+    return _id(record["key"]), _step(record.get("ticket")), n, right, gradient
+
+
+def _rewards(rewards: Any) -> list[Any]:
+    if not isinstance(rewards, list):
+        raise Fault(f"rewards is {rewards!r:.40}, no list")
+    given = cast("list[Any]", rewards)
+    bad = next((r for r in given if not (r is None or isinstance(r, bool) or is_number(r))), None)
+    if bad is not None or len(given) > MOST_ROLLOUTS:
+        what = f"{len(given):,} rewards" if bad is None else f"a reward is {bad!r:.40}"
+        raise Fault(f"{what}; at most {MOST_ROLLOUTS} finite numbers up to {LARGEST:g}")
+    return given
+
+
+def _id(key: Any) -> str:
+    if not isinstance(key, str | int) or not 0 < len(str(key)) <= LONGEST_KEY:
+        raise Fault(f"an id is {key!r:.40}; a text of 1 to {LONGEST_KEY} characters, or an integer")
+    return str(key)
+
+
+def _step(step: Any) -> Any:
+    if not (step is None or isinstance(step, str | int | float)):
+        raise Fault(f"a step is {step!r:.40}; a number or a text")
+    return step

@@ -12,6 +12,7 @@ from gdro.report.numbers import gini, lorenz, standard_error_ratio
 from gdro.report.panels import Axes, Figure, Series, dash, smooth
 from gdro.report.plots import bar_panel, line_panel, rule_at
 from gdro.report.theme import SOFT, run_colour
+from gdro.report.visits import Visits
 from gdro.types import FloatArray
 
 
@@ -55,20 +56,18 @@ def allocation(runs: Sequence[Run]) -> Figure | None:
              if run.visits is not None and len(run.visits.n_V)]  # fmt: skip
     if not known:
         return None
-    most = max(int(visits.n_V.max()) for _, _, visits in known)
+    sizes = _sizes([visits for _, _, visits in known])
     bars = []
     for _, run, visits in known:
-        share_A = np.bincount(visits.n_V, minlength=most + 1) / len(visits.n_V)
-        bars += [(str(n), run.name, float(share_A[n]), None) for n in range(1, most + 1)]
+        count = dict(zip(*(a.tolist() for a in np.unique(visits.n_V, return_counts=True)), strict=True))
+        bars += [(str(n), run.name, count.get(n, 0) / len(visits.n_V), None) for n in sizes]
     histogram = bar_panel("rollouts of a group", bars, Axes("rollouts", "share of groups"),
                           colours([run for _, run, _ in known]))  # fmt: skip
     lines, said = [Series("equal", [0, 1], [0, 1], SOFT, [4, 4])], []
     for number, run, visits in known:
-        pool = int(run.header.get("num_prompts", len(visits.keys)))
-        spent_N = np.zeros(max(pool, len(visits.keys)))
-        spent_N[: len(visits.keys)] = visits.rollouts_K
-        lines.append(Series(run.name, *lorenz(spent_N), run_colour(number), dash(number)))
-        said.append(f"{run.name} {gini(spent_N):.2f}")
+        pool, spent_K = run.header.get("num_prompts"), visits.rollouts_K
+        lines.append(Series(run.name, *lorenz(spent_K, pool), run_colour(number), dash(number)))
+        said.append(f"{run.name} {gini(spent_K, pool):.2f}")
     axes = Axes("share of the pool, least served first", "share of rollouts", (0, 1), (0, 1))
     curve = line_panel(f"over the pool; Gini {', '.join(said)}", lines, axes)
     return Figure(
@@ -77,6 +76,15 @@ def allocation(runs: Sequence[Run]) -> Figure | None:
         "the more unequally the run's rollouts were spread over the prompts (Gini 0: equally).",
         [histogram, curve], "", keys(runs), wide=2,
     )  # fmt: skip
+
+
+def _sizes(seen: Sequence[Visits]) -> list[int]:
+    """Every size of a group up to the largest; where that is many, those that occur."""
+    found = np.unique(np.concatenate([visits.n_V for visits in seen])).tolist()
+    return list(range(1, found[-1] + 1)) if found[-1] <= _MOST_SIZES else found
+
+
+_MOST_SIZES = 128
 
 
 def _smooth(run: Run, name: str) -> FloatArray | None:

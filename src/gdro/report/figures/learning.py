@@ -116,7 +116,11 @@ def evaluations(runs: Sequence[Run], summary: dict[str, Any] | None) -> dict[str
         found = {"base model": summary["base"], **summary["arms"]}
     else:
         found = {run.name: run.evaluation for run in runs if run.evaluation is not None}
-    return {name: row for name, row in found.items() if row.get("slices") and metric_of(row)}
+    known = {name: row for name, row in found.items() if row.get("slices") and metric_of(row)}
+    metric = next((metric_of(row) for row in known.values()), None)
+    return {  # runs of another k are not set beside each other
+        name: row for name, row in known.items() if all(metric in part for part in row["slices"])
+    }
 
 
 def metric_of(row: dict[str, Any]) -> str | None:
