@@ -12,12 +12,13 @@ from typing import Any
 from gdro import __version__
 from gdro.commands import data, evaluate, report, train, verl
 from gdro.commands.extras import advice, check_packages
-from gdro.commands.parser import Command
+from gdro.commands.parser import Command, Parser
 from gdro.commands.train import EPILOG, arms_of
 from gdro.errors import GdroError
 from gdro.explain import explanation, table
 from gdro.files import check_folder
 from gdro.hints import did_you_mean
+from gdro.redact import hidden
 from gdro.texts import printable
 
 
@@ -44,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = f"{error}{advice(error, arguments.command)}"
     except OSError as error:  # a full disk, a folder that may not be written, a file that went away
         said = str(error)
-    print(printable(f"gdro: {said}"), file=sys.stderr)
+    print(printable(hidden(f"gdro: {said}")), file=sys.stderr)
     return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="gdro",
         description="RL post-training that spends its rollouts where learning happens.",
         epilog=EPILOG,

@@ -21,6 +21,17 @@ def merge(
     label: str,
     error: type[GdroError],
 ) -> Any:
+    """Fill a schema from files and overrides; see `merge_written`."""
+    return merge_written(schema, paths, overrides, label, error)[0]
+
+
+def merge_written(
+    schema: type[Any],
+    paths: Sequence[Any],
+    overrides: Sequence[str],
+    label: str,
+    error: type[GdroError],
+) -> tuple[Any, dict[str, Any]]:
     """Fill a schema from files and overrides.
 
     Args:
@@ -31,7 +42,8 @@ def merge(
         error: Raised on bad input.
 
     Returns:
-        An instance of `schema`.
+        An instance of `schema`, and the same as plain data in which interpolations such as
+        `${oc.env:HF_TOKEN}` stand as they were written.
 
     Raises:
         GdroError: Of the class `error`: an unknown key, a value of the wrong type, or no `=`.
@@ -45,7 +57,9 @@ def merge(
     base: Any = OmegaConf.structured(schema)
     try:
         base = OmegaConf.merge(base, *[read_yaml(path, error) for path in paths])
-        return OmegaConf.to_object(OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides))))
+        whole = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
+        written = cast("dict[str, Any]", OmegaConf.to_container(whole, resolve=False))
+        return OmegaConf.to_object(whole), written
     except OmegaConfBaseException as problem:
         raise error(f"{label}: {_explained(problem, base)}") from problem
     except YAMLError as problem:

@@ -16,29 +16,31 @@ from typing import Any, BinaryIO, cast
 from gdro.errors import GdroError
 
 
-def write_json(path: Path, data: Any) -> None:
+def write_json(path: Path, data: Any, private: bool = False) -> None:
     """Write JSON by renaming into place, so that a file is whole or absent.
 
     Args:
         path: Target; its folder is made if missing.
         data: JSON data.
+        private: Only its owner may read it: what holds a run's configuration.
     """
-    write_text(path, json.dumps(data, indent=1) + "\n")
+    write_text(path, json.dumps(data, indent=1) + "\n", private)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, private: bool = False) -> None:
     """Write text (UTF-8) by renaming into place; the folder is made if missing."""
-    with replacing(path) as file:
+    with replacing(path, private=private) as file:
         file.write(text.encode("utf-8", "replace"))  # half of a character, of a stranger's text, is '?'
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Generator[BinaryIO]:
+def replacing(path: Path, durable: bool = False, private: bool = False) -> Generator[BinaryIO]:
     """A new file that takes the place of another once it is whole.
 
     Args:
         path: Target; its folder is made if missing. A symbolic link there is replaced, not followed.
         durable: Wait until the file is on disk before it takes the place.
+        private: Only its owner may read it, from its first byte on.
 
     Yields:
         The file, for bytes.
@@ -54,7 +56,7 @@ def replacing(path: Path, durable: bool = False) -> Generator[BinaryIO]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     partial.unlink(missing_ok=True)  # of a killed process of the same number, or planted
     try:
-        with open(partial, "xb", opener=no_link) as file:
+        with open(partial, "xb", opener=_private if private else no_link) as file:
             yield file
             if durable:
                 file.flush()
@@ -64,7 +66,11 @@ def replacing(path: Path, durable: bool = False) -> Generator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def no_link(path: str, flags: int) -> int:
+def _private(path: str, flags: int) -> int:
+    return no_link(path, flags, 0o600)
+
+
+def no_link(path: str, flags: int, mode: int = 0o666) -> int:
     """Opener of `open` for files that gdro appends to: a file of its own, never what a link leads to.
 
     Raises:
@@ -74,7 +80,7 @@ def no_link(path: str, flags: int) -> int:
     extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if os.path.islink(path):
         raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed: remove it", path)
-    descriptor = os.open(path, flags | extra, 0o666)
+    descriptor = os.open(path, flags | extra, mode)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is a device or a pipe: remove it", path)

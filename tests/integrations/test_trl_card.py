@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,9 @@ def test_the_card_names_gdro_and_its_strategy(apply: bool, tmp_path: Path) -> No
     at = card.index(f"{said}: strategy `joint`")
     assert card.index("trained with GRPO") < at < card.index("### Framework versions")
     assert '"name": "rollout-gdro", "n_min": 2, "n_max": 9' in card and "seed 3." in card
+    # Every argument is saved beside the model, `hub_token` too: for its owner alone, also anew.
+    saved = tmp_path / "model/training_args.bin"
+    for _ in range(2):
+        trainer.save_model(str(saved.parent))
+        assert saved.stat().st_size and stat.S_IMODE(saved.stat().st_mode) == 0o600
+        saved.chmod(0o644)

@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gdro.hints import did_you_mean
+from gdro.redact import hidden
+from gdro.texts import printable
 
 
-class Command(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors quote no secret, and nothing that moves a cursor."""
+
+    def error(self, message: str) -> NoReturn:
+        """As in argparse."""
+        super().error(printable(hidden(message)))
+
+
+class Command(Parser):
     """A command's parser. Argparse ends a list (`key=value ...`) at the first option after it."""
 
     def add_argument(self, *names: Any, **options: Any) -> Any:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from gdro.data.presets import Preset
 from gdro.errors import GdroError
+from gdro.redact import shown
 
 SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
 GYM = "reasoning-gym:"
@@ -143,7 +144,7 @@ def hub_rows(preset: Preset) -> list[Row]:
         return list(load_dataset(preset.hub, preset.config, split=preset.split))
     except (OSError, ValueError) as problem:  # ConnectionError is an OSError
         raise DataError(
-            f"cannot load {preset.hub} from the hub: {str(problem).splitlines()[0]}; without a network "
+            f"cannot load {preset.hub} from the hub: {shown(str(problem))}; without a network "
             f"pass a file with its columns: gdro data {preset.source} --from FILE"
         ) from problem
     finally:
@@ -171,7 +172,7 @@ def gym_rows(spec: str) -> list[Row]:
         return [_gym_row(entry) for entry in entries]
     except (ValueError, TypeError, AssertionError) as problem:
         raise DataError(
-            f"{spec}: reasoning-gym says: {str(problem) or type(problem).__name__}"
+            f"{spec}: reasoning-gym says: {shown(str(problem)) or type(problem).__name__}"
         ) from problem
 
 

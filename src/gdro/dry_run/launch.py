@@ -83,7 +83,9 @@ def start(
     given = environment({**os.environ, **(variables or {})}, plugins)
     if metrics is not None:
         given["VERL_FILE_LOGGER_PATH"] = str(metrics)
+    # Hydra and verl write the whole configuration, and print it with every interpolation resolved.
     with log.open("wb") as out:
+        log.chmod(0o600)
         return subprocess.Popen(
-            command, env=given, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=given, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, umask=0o077
         )

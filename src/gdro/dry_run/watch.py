@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gdro import redact
 from gdro.dry_run.shrink import DryRunError
 
 METRICS = "metrics.jsonl"
@@ -65,7 +66,7 @@ def _why(log: Path) -> str:
     """The last line of the log that names an error."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
     named = re.findall(r"^(?:\([^)]*\) )?((?:\w+\.)*\w*(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-    return named[-1] if named else text[-500:].strip()
+    return redact.shown(named[-1] if named else text[-500:])
 
 
 def parts(steps: list[dict[str, Any]]) -> list[tuple[str, str, str]]:

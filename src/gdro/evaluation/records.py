@@ -67,7 +67,7 @@ def open_folder(folder: Path, options: dict[str, Any]) -> list[Record]:
                 f"{folder} holds an evaluation with {key}={was!r}, not {now!r}; give another --output, "
                 "or the same options"
             )
-    write_json(path, options)
+    write_json(path, options, private=True)
     records = read_records(folder) if (folder / SAMPLES).exists() else []
     rewrite(folder, records)
     return records

@@ -1,10 +1,13 @@
-"""What the card of a saved model says of gdro."""
+"""What a saved model says of its run: its card names gdro, its arguments are for its owner alone."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from gdro import __version__
 from gdro.controller import Controller
@@ -19,12 +22,25 @@ class Card:
 
     controller: Controller
 
+    def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """As the trainer's; `training_args.bin` has every argument, `hub_token` too."""
+        if self.args.should_save:
+            private(Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME)
+        super()._save(output_dir, state_dict)  # pyright: ignore[reportAttributeAccessIssue]
+
     def create_model_card(self: Any, *args: Any, **kwargs: Any) -> None:
         """As the trainer's, and names gdro with its strategy."""
         super().create_model_card(*args, **kwargs)
         if self.is_world_process_zero():
             path = Path(self.args.output_dir) / "README.md"
             write_text(path, completed(path.read_text("utf-8"), self.controller))
+
+
+def private(path: Path) -> None:
+    """Leave an empty file that only its owner may read, for a library that opens it to write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # a link, or one that others may read
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def completed(card: str, controller: Controller) -> str:

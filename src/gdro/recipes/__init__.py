@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from gdro.checks import check_seed
-from gdro.config import merge, read_yaml
+from gdro.config import merge_written, read_yaml
 from gdro.errors import GdroError
 from gdro.files import check_name
 from gdro.hints import did_you_mean
@@ -94,6 +94,17 @@ class Recipe:
     architecture: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Loaded(Recipe):
+    """A recipe from files and overrides.
+
+    Attributes:
+        written: The same with interpolations (`${oc.env:HF_TOKEN}`) as they were written: what is kept.
+    """
+
+    written: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
 def list_recipes() -> list[str]:
     """Names of the recipes that ship with the package."""
     folder = files("gdro.recipes")
@@ -115,8 +126,11 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     """
     if any(override.startswith("base=") for override in overrides or []):
         raise RecipeError("base is what a recipe's file is based on; write it there, or pass --recipe")
-    made = merge(Recipe, _with_bases(_path(recipe)), overrides or [], f"recipe {recipe!r}", RecipeError)
-    assert isinstance(made, Recipe)
+    where = f"recipe {recipe!r}"
+    read, written = merge_written(
+        Recipe, _with_bases(_path(recipe)), overrides or [], where, RecipeError
+    )
+    made = Loaded(**vars(read), written=written)
     for arm in made.arms.values():
         arm.strategy = text_of(arm.strategy)
     check_name(made.name, "name", RecipeError)

@@ -17,6 +17,7 @@ from gdro.hints import did_you_mean
 from gdro.installed import is_absent
 from gdro.integrations.bounds import check_bounds
 from gdro.recipes import Recipe, RecipeError
+from gdro.redact import HIDDEN, is_secret
 from gdro.registry import MEAN_ROLLOUTS, named
 
 # GRPOConfig takes any text here, and the trainer refuses it in its first step.
@@ -125,7 +126,8 @@ def check_kind(where: str, value: Any, hint: Any) -> None:
         return
     if type(value) not in [taken for kind in kinds for taken in _TAKEN[kind]]:
         allowed = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise RecipeError(f"{where} is {value!r}; it must be {allowed}")
+        said = HIDDEN if is_secret(where) else repr(value)
+        raise RecipeError(f"{where} is {said}; it must be {allowed}")
 
 
 def check_bounds_of(options: Mapping[str, Any]) -> None:

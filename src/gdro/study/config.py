@@ -11,12 +11,13 @@ from typing import Any
 from omegaconf import MISSING
 
 from gdro.checks import check_seed
-from gdro.config import merge
+from gdro.config import merge_written
 from gdro.difficulty import difficulty_of
 from gdro.files import check_name
 from gdro.hints import hint
 from gdro.integrations.bounds import check_bounds
 from gdro.kinds import check_kinds
+from gdro.redact import hidden
 from gdro.registry import named, text_of
 from gdro.strategy import Strategy
 from gdro.study.decoder import StudyError, load
@@ -113,8 +114,9 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
         near = Path("studies") / f"{path.name.removesuffix('.yaml')}.yaml"
         guess = f"did you mean {near}?" if near.is_file() else "pass a YAML file"
         raise StudyError(f"no study {path}; {guess}")
-    study = merge(Study, [path], overrides or [], f"study {path}", StudyError)
+    study, written = merge_written(Study, [path], overrides or [], f"study {path}", StudyError)
     assert isinstance(study, Study)
+    study.description = hidden(written["description"])  # is published: as it was written
     check_name(study.name, "name", StudyError)
     for arm in study.arms.values():
         arm.strategy = text_of(arm.strategy)
