@@ -48,7 +48,7 @@ def test_ctrl_c_leaves_no_verdicts_for_the_next_call() -> None:
 def test_a_worker_that_does_not_start_leaves_none_that_owes_verdicts() -> None:
     with MathVerifier(workers=2, timeout_s=10.0) as verifier:
         pool = verifier._pool
-        pool._arguments = ("math", "no number", "512")
+        pool._arguments = ("math", "no number")
         pool._workers[0].process.kill()
         pool._workers[0].process.wait()
         with pytest.raises(RewardError, match="did not start"):
@@ -60,5 +60,5 @@ def test_verdicts_of_other_items_are_not_taken(verifier: MathVerifier) -> None:
     pool = verifier._pool
     pool.start()
     for worker in pool._workers:
-        worker.give([0], PAIRS)
+        worker.give([0], False, 1.0, PAIRS)
     assert pool.judge(PAIRS) == VERDICTS

@@ -52,9 +52,11 @@ def math_reward(
     if verifier is None and is_absent("math_verify"):
         raise RewardError("math-verify is missing: pip install 'gdro[math]'")
 
-    def math(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        golds = _column(columns, column)
-        judged = (verifier or shared_verifier()).score(golds, texts_of(completions))
+    def math(completions: Sequence[Any], **columns: Any) -> list[float]:
+        golds, judge = _column(columns, column), verifier or shared_verifier()
+        timeouts, crashes = judge.timeouts, judge.crashes
+        judged = judge.score(golds, texts_of(completions))
+        _log(columns, "math", judge.timeouts - timeouts, judge.crashes - crashes)
         return [1.0 if right else wrong for right in judged]
 
     return _described(math, 1.0, column)
@@ -158,28 +160,34 @@ def format_reward(pattern: str | None = None) -> RewardFunction:
 
 
 def gym_reward(
-    column: str = "entry", workers: int = 2, timeout_s: float = 2.0, memory_mb: int = 512
+    column: str = "entry",
+    workers: int = 2,
+    timeout_s: float = 2.0,
+    memory_mb: int = 512,
+    batch_s: float | None = None,
 ) -> RewardFunction:
     """The score of reasoning-gym's own scorers, from 0 to 1 in hundredths, in confined workers.
 
     Args:
         column: Column of the entries as JSON, as `gdro.data` writes them.
         workers: Processes.
-        timeout_s: Most seconds for one answer.
+        timeout_s: Most seconds of the processor for one answer.
         memory_mb: Most megabytes that scoring may take in a worker.
+        batch_s: Most seconds for one batch, as in `MathVerifier`.
 
     Returns:
         The reward function. It raises a RewardError where a scorer gives less than 1 to its own
         entry's answer, as those do that run answers as Python code, which the workers refuse.
     """
-    pool = Pool("gym", workers, timeout_s, memory_mb)
+    pool = Pool("gym", workers, timeout_s, memory_mb, batch_s)
     tried: set[str] = set()
 
-    def gym(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
+    def gym(completions: Sequence[Any], **columns: Any) -> list[float]:
         entries = _column(columns, column)
         _try(pool, entries, tried)
         answers = [answer_of(text) or "" for text in texts_of(completions)]
         verdicts = pool.judge(list(zip(entries, answers, strict=True)))
+        _log(columns, "gym", verdicts.count(TOO_SLOW), verdicts.count(CRASHED))
         return [0.0 if v in (TOO_SLOW, CRASHED) else v / RIGHT for v in verdicts]
 
     return _described(gym, 1.0, column)
@@ -237,6 +245,13 @@ def _as_parts(function: Any, parts: Mapping[RewardFunction, float]) -> RewardFun
         pairs = zip(most, parts.values(), strict=True)
         function.largest = float(sum((largest or 0.0) * weight for largest, weight in pairs))
     return function
+
+
+def _log(columns: Mapping[str, Any], name: str, timeouts: int, crashes: int) -> None:
+    """Metrics of a batch, where the trainer takes them: TRL gives `log_metric`."""
+    if (log := columns.get("log_metric")) is not None:
+        log(f"rewards/{name}/timeouts", float(timeouts))
+        log(f"rewards/{name}/crashes", float(crashes))
 
 
 def _text(completion: Any) -> Any:

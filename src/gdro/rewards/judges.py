@@ -50,9 +50,20 @@ def _math() -> Judge:
     def equal(gold: str, answer: str) -> float:
         return float(verify(read(gold), read(answer), timeout_seconds=None))
 
+    _generate()
     for pair in _WARM:
         equal(*pair)
     return equal
+
+
+def _generate() -> None:
+    """Have sympy write and run its code for polynomials in up to 26 letters, which a child may not."""
+    from sympy.polys.monomials import MonomialOps  # pyright: ignore[reportMissingTypeStubs]
+
+    for letters in range(1, 27):
+        code: Any = MonomialOps(letters)
+        for name in ("mul", "pow", "mulpow", "ldiv", "div", "lcm", "gcd"):
+            getattr(code, name)()
 
 
 def _number(text: str, **_: Any) -> Any:

@@ -11,10 +11,10 @@ from gdro.rewards.extract import LONGEST, answer_of, plain
 from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
 
-_DIGITS = r"(?:0|[1-9]\d{0,14})"
+_DIGITS = r"(?:0|[1-9][0-9]{0,14})"  # not \d, which is any script's
 _NUMBER = re.compile(
-    rf"(?P<sign>-?)(?:(?P<number>{_DIGITS}(?:\.\d{{1,9}})?)"
-    rf"|(?:\\[dt]?frac\{{(?P<over>{_DIGITS})\}}\{{(?P<under>[1-9]\d{{0,14}})\}}))"
+    rf"(?P<sign>-?)(?:(?P<number>{_DIGITS}(?:\.[0-9]{{1,9}})?)"
+    rf"|(?:\\[dt]?frac\{{(?P<over>{_DIGITS})\}}\{{(?P<under>[1-9][0-9]{{0,14}})\}}))"
 )
 _CLEAR = Fraction(1, 1000)  # relative; math-verify compares six decimal places
 
@@ -25,13 +25,19 @@ class MathVerifier:
     Integers, decimals and fractions are compared as numbers where they are the same or clearly differ,
     and texts that are equal are equal; tests hold both to math-verify's own verdict. All else goes to
     worker processes, each of which judges in a forked child with bounded memory, without files, sockets
-    or processes, and kills it when one answer takes longer than `timeout_s`. Such an answer is wrong,
-    and is counted in `timeouts`; one that ends its process is wrong too, and is counted in `crashes`.
+    or processes, and kills it when one answer takes more of the processor than `timeout_s`. An answer
+    that takes more than an eighth of that, or ends its process, is judged once more by itself, after all
+    others. What is too slow then, or not judged within `batch_s`, is wrong and counted in `timeouts`;
+    what ends its process again is wrong and counted in `crashes`.
+
+    A process that was forked starts workers of its own when it needs them.
 
     Args:
         workers: Processes.
-        timeout_s: Most seconds for one answer.
+        timeout_s: Most seconds of the processor for one answer.
         memory_mb: Most megabytes that judging may take in a worker.
+        batch_s: Most seconds for one call, a worker's start apart; default: 5 `timeout_s`, and 0.1 for
+            each answer of a worker's share.
 
     Raises:
         RewardError: An argument is out of range, or this is not Linux.
@@ -41,9 +47,15 @@ class MathVerifier:
     [True, False]
     """
 
-    def __init__(self, workers: int = 2, timeout_s: float = 2.0, memory_mb: int = 512) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        timeout_s: float = 2.0,
+        memory_mb: int = 512,
+        batch_s: float | None = None,
+    ) -> None:
         self.timeouts = self.crashes = 0
-        self._pool = Pool("math", workers, timeout_s, memory_mb)
+        self._pool = Pool("math", workers, timeout_s, memory_mb, batch_s)
 
     def __enter__(self) -> MathVerifier:
         self._pool.start()
@@ -70,7 +82,7 @@ class MathVerifier:
 
         Raises:
             RewardError: The lengths differ, an entry is no text, the verifier is closed, or a worker
-                does not start.
+                or the process that it judges in does not start.
         """
         if len(golds) != len(completions):
             raise RewardError(f"{len(golds)} golds and {len(completions)} completions; give one of each")
@@ -89,7 +101,8 @@ class MathVerifier:
             Whether each is right, shape (R,).
 
         Raises:
-            RewardError: The verifier is closed, or a worker does not start.
+            RewardError: The verifier is closed, or a worker or the process that it judges in does not
+                start.
         """
         pairs = [(gold, answer or "") for gold, answer in zip(golds, answers, strict=True)]
         found = [_at_once(*pair) for pair in pairs]

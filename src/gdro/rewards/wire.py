@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import IO, Any
 
-# Verdicts are hundredths of a score, or one of the last two.
-WRONG, RIGHT, TOO_SLOW, CRASHED = 0, 100, 254, 255
+# Verdicts are hundredths of a score, or one of the last three. The first of them is the machine's doing:
+# no process could be started to judge in.
+WRONG, RIGHT, UNFORKED, TOO_SLOW, CRASHED = 0, 100, 253, 254, 255
 Item = tuple[str, str]
 
 
@@ -16,15 +17,25 @@ def send(stream: IO[bytes], message: Any) -> None:
     Lone surrogates, which a model may write, pass: JSON escapes all that is not ASCII.
     """
     body = json.dumps(message).encode("ascii")
-    stream.write(len(body).to_bytes(8, "big") + body)
+    rest = memoryview(len(body).to_bytes(8, "big") + body)
+    while rest:  # an unbuffered stream may take a part
+        rest = rest[stream.write(rest) :]
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> Any:
     """Read one message, waiting for it; None at the end of the stream."""
-    head = stream.read(8)
-    if len(head) < 8:
-        return None
-    size = int.from_bytes(head, "big")
-    body = stream.read(size)
-    return json.loads(body) if len(body) == size else None
+    head = _read(stream, 8)
+    body = None if head is None else _read(stream, int.from_bytes(head, "big"))
+    return None if body is None else json.loads(body)
+
+
+def _read(stream: IO[bytes], size: int) -> bytes | None:
+    """So many bytes, of which an unbuffered stream may give a part at a time; None at its end."""
+    got = bytearray()
+    while len(got) < size:
+        part = stream.read(size - len(got))
+        if not part:
+            return None
+        got += part
+    return bytes(got)

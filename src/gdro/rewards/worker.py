@@ -1,6 +1,6 @@
 """A worker: judges items in a forked child, which it kills when one of them takes too long.
 
-Run as `python -m gdro.rewards.worker KIND TIMEOUT_S MEMORY_MB`; items come in by standard input.
+Run as `python -m gdro.rewards.worker KIND MEMORY_MB PARENT`; items come in by standard input.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from gdro.rewards.judges import Judge, judge_of
-from gdro.rewards.wire import CRASHED, TOO_SLOW, Item, receive, send
+from gdro.rewards.wire import CRASHED, TOO_SLOW, UNFORKED, Item, receive, send
+
+_WALL = 10  # times the processor's time that an item may take by the clock, on a machine that is busy
+_FORKS = 4  # tries, with growing pauses, before a machine that has no process to spare is said to be so
 
 
 def verdicts_of(items: Sequence[Item], judge: Judge, timeout_s: float, memory: int) -> list[int]:
@@ -26,30 +30,64 @@ def verdicts_of(items: Sequence[Item], judge: Judge, timeout_s: float, memory: i
     Args:
         items: (gold, answer) each.
         judge: From a gold and an answer to a score from 0 to 1.
-        timeout_s: Most seconds for one item.
+        timeout_s: Most seconds of the processor for one item. One that takes ten times as long by the
+            clock without using them has `CRASHED`.
         memory: Most bytes of address space that the child may add to its own.
 
     Returns:
-        A verdict for each item, fewer than given if the last is `TOO_SLOW` or `CRASHED`.
+        A verdict for each item, fewer than given if the last is `TOO_SLOW`, `CRASHED` or `UNFORKED`.
     """
     here, there = os.pipe()
-    child = os.fork()
+    child = _forked()
+    if child is None:
+        os.close(here)
+        os.close(there)
+        return [UNFORKED]
     if not child:
         os.close(here)
         _child(items, judge, there, memory)
     os.close(there)
     verdicts: list[int] = []
     while len(verdicts) < len(items):
-        ready, _, _ = select.select([here], [], [], timeout_s)
-        got = os.read(here, 4096) if ready else b""
+        trouble = _trouble(here, child, timeout_s)
+        got = b"" if trouble else os.read(here, 4096)
         if not got:
-            verdicts.append(CRASHED if ready else TOO_SLOW)
+            verdicts.append(trouble or CRASHED)
             break
         verdicts.extend(got)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(here)
     return verdicts
+
+
+def _forked() -> int | None:
+    """`os.fork`, tried again for a second; None if the machine still has no process or memory for it."""
+    for attempt in range(_FORKS):
+        try:
+            return os.fork()
+        except OSError as problem:
+            if attempt == _FORKS - 1:
+                print(f"gdro: no process to judge an answer in: {problem}", file=sys.stderr)
+            else:
+                time.sleep(0.1 * 3**attempt)
+    return None
+
+
+def _trouble(here: int, child: int, timeout_s: float) -> int:
+    """Wait for a child's next word: 0 when it is there, else why there will be none."""
+    clock = (~child << 3) | 2  # as the kernel numbers the processor's time of another process
+    start, until = time.clock_gettime(clock), time.monotonic() + _WALL * timeout_s
+    left = timeout_s
+    while left > 0:
+        if time.monotonic() > until:
+            return CRASHED
+        if select.select([here], [], [], left)[0]:
+            return 0
+        left = timeout_s - (time.clock_gettime(clock) - start)
+        if 0 < left < 0.01:
+            left = 0.01  # no storm of short waits
+    return TOO_SLOW
 
 
 def _child(items: Sequence[Item], judge: Judge, there: int, memory: int) -> None:
@@ -92,13 +130,27 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"a worker may not: {event}")
 
 
-def main(channel: tuple[IO[bytes], IO[bytes]], kind: str, timeout_s: float, memory_mb: int) -> None:
+def _end_with(parent: int) -> None:
+    """Look every second whether the parent still is; end with what was forked when it is not.
+
+    The end of standard input does not tell: whatever the parent forked holds the other side too. The
+    signal is for this process, not for the parent, and children of this process get no timer.
+    """
+
+    def look(*_: object) -> None:
+        if os.getppid() != parent:
+            os.killpg(0, signal.SIGKILL)  # the session is this worker's own
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
+
+
+def main(channel: tuple[IO[bytes], IO[bytes]], kind: str, memory_mb: int) -> None:
     """Serve until the other side closes.
 
     Args:
         channel: Where items come from, where verdicts go.
         kind: Of the items.
-        timeout_s: Most seconds for one item.
         memory_mb: Most megabytes of a child.
     """
     logging.disable()  # math-verify warns of every text that it cannot read
@@ -107,7 +159,8 @@ def main(channel: tuple[IO[bytes], IO[bytes]], kind: str, timeout_s: float, memo
     coming, going = channel
     send(going, "ready")
     while (given := receive(coming)) is not None:
-        number, items = given  # the number goes back with the verdicts, so that they are for these items
+        # The number goes back with the verdicts, so that they are for these items.
+        number, timeout_s, items = given
         send(going, [number, verdicts_of(items, judge, timeout_s, memory_mb << 20)])
 
 
@@ -116,4 +169,5 @@ if __name__ == "__main__":
     ours = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(2, 1)
-    main(ours, sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
+    _end_with(int(sys.argv[3]))
+    main(ours, sys.argv[1], int(sys.argv[2]))
