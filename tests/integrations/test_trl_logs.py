@@ -13,6 +13,7 @@ from transformers import ProgressCallback
 
 from gdro import GdroError
 from gdro.integrations.trl import GDROTrainer
+from gdro.rewards import MathVerifier, math_reward
 from gdro.runlog import read_jsonl
 
 BRIEF = ["reward", "gdro/pass_rate", "gdro/gradient", "completions/mean_length", "entropy", "grad_norm"]
@@ -125,3 +126,56 @@ def test_a_step_without_any_reward_has_no_pass_rate_and_no_reward() -> None:
     lines = [line for line in trainer.state.log_history if "loss" in line]
     names = ("gdro/pass_rate", "gdro/reward", "gdro/all_wrong")
     assert [[line.get(name) for name in names] for line in lines] == [[None] * 3, [None] * 3, [1, 1, 0]]
+
+
+def test_answers_that_were_not_judged_are_in_trl_s_log_and_the_run_log() -> None:
+    """As reward functions log them, in training and in evaluations between steps."""
+    calls: list[int] = []
+
+    def troubled(completions: list[Any], answer: list[str], log_metric: Any, **_: Any) -> list[float]:
+        calls.append(len(completions))
+        log_metric("rewards/math/timeouts", float(len(calls)))
+        log_metric("rewards/gym/crashes", 1.0)
+        log_metric("mine", 5.0)
+        return tiny.lucky(completions, answer)
+
+    for strategy in ("rollout-gdro", "prompt-gdro"):  # the second closes a step after its losses
+        calls.clear()
+        held = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 8}
+        trainer = GDROTrainer(
+            model=tiny.model(), reward_funcs=troubled, processing_class=tiny.tokenizer(),
+            args=tiny.config(max_steps=4, **held), train_dataset=tiny.dataset(), strategy=strategy,
+            eval_dataset=tiny.dataset(8),
+        )  # fmt: skip
+        trainer.train()
+        steps = list(read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl"))
+        lines = trained(trainer)
+        assert len(steps) == len(lines) == 4
+        in_log = [step["reward_timeouts"] for step in steps]
+        assert in_log == [line["rewards/math/timeouts"] for line in lines]
+        assert in_log[:2] == [1.0, 2.0] and in_log[2] > 3.0  # evaluations came between
+        assert [step["reward_crashes"] for step in steps] == [1.0] * 4
+
+
+def test_a_real_timeout_is_in_the_log() -> None:
+    """A tiny model against math_reward, whose golds no machine compares in the time."""
+    data = tiny.dataset(8)
+    endless = data.remove_columns("answer").add_column("answer", ["9^{9^{9^{9}}}"] * 8)
+    with MathVerifier(workers=2, timeout_s=0.2, batch_s=0.5) as verifier:
+        trainer = GDROTrainer(
+            model=tiny.model(), reward_funcs=math_reward(verifier), processing_class=tiny.tokenizer(),
+            args=tiny.config(max_steps=1, num_train_epochs=1), train_dataset=endless,
+            strategy="rollout-gdro",
+        )  # fmt: skip
+        trainer.train()
+        assert verifier.timeouts > 0
+    (step,) = read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl")
+    assert step["reward_timeouts"] == trained(trainer)[0]["rewards/math/timeouts"] == verifier.timeouts
+    assert step["reward_crashes"] == verifier.crashes
+
+
+def test_a_run_without_a_verifier_has_no_such_names() -> None:
+    trainer = make(max_steps=1)
+    trainer.train()
+    (step,) = read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl")
+    assert "reward_timeouts" not in step and "reward_crashes" not in step

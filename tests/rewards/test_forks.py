@@ -49,7 +49,7 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0] * 3
 
 def test_a_fork_while_a_thread_judges() -> None:
     done = run("""
-slow = "(" * 300 + "1" + ")" * 300
+slow = "9^{9^{9^{9}}}"
 thread = threading.Thread(target=verifier.compare, args=(["1"], [slow]))
 thread.start()
 while not verifier._pool._lock.locked():
@@ -57,6 +57,40 @@ while not verifier._pool._lock.locked():
 child = forked(verifier, 1)
 assert os.waitpid(child, 0)[1] == 0
 verifier.close()
+""")
+    assert done.returncode == 0, done.stderr
+
+
+def test_datasets_map_after_the_verifier_was_used(tmp_path: Path) -> None:
+    """Four processes of `datasets`, each of which inherits the shared verifier with its workers."""
+    (tmp_path / "judging.py").write_text("""
+import os
+from gdro.rewards import math_reward
+
+reward = math_reward()
+
+def judged(rows):
+    found = reward(completions=rows["completion"], answer=rows["answer"])
+    return {"judged": found, "process": [os.getpid()] * len(found)}
+""")
+    done = run(f"""
+verifier.close()
+sys.path.insert(0, {str(tmp_path)!r})
+import random
+from datasets import Dataset, disable_progress_bars
+from judging import judged
+disable_progress_bars()
+rng = random.Random(0)
+truth = [float(rng.random() < 0.5) for _ in range(600)]
+data = Dataset.from_dict({{
+    "answer": ["\\\\frac{{1}}{{2}}"] * 600,
+    "completion": ["\\\\boxed{{2^{{-1}}}}" if right else "\\\\boxed{{2^{{-2}}}}" for right in truth],
+}})
+assert judged(data[:40])["judged"] == truth[:40]
+mapped = data.map(judged, batched=True, batch_size=50, num_proc=4)
+assert mapped["judged"][:] == truth
+assert len(set(mapped["process"][:])) == 4 and os.getpid() not in mapped["process"][:]
+assert judged(data[:40])["judged"] == truth[:40]
 """)
     assert done.returncode == 0, done.stderr
 

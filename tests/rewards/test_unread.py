@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gdro.rewards import MathVerifier, RewardError
+from gdro.rewards.batch import Share
 from gdro.rewards.pool import Pool
 from gdro.rewards.wire import RIGHT, WRONG
 
@@ -28,7 +29,7 @@ def ctrl_c() -> Iterator[None]:
 
 def interrupt(pool: Pool) -> None:
     """Ctrl-C, as soon as the slow item was given to a worker."""
-    while not any(worker.items for worker in pool._workers):
+    while not any(worker.share.items for worker in pool._workers):
         threading.Event().wait(0.01)
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -60,5 +61,5 @@ def test_verdicts_of_other_items_are_not_taken(verifier: MathVerifier) -> None:
     pool = verifier._pool
     pool.start()
     for worker in pool._workers:
-        worker.give([0], False, 1.0, PAIRS)
+        worker.give(Share([0], 1.0, alone=False), PAIRS)
     assert pool.judge(PAIRS) == VERDICTS

@@ -137,9 +137,8 @@ def test_a_worker_that_dies_is_replaced() -> None:
             os.kill(worker.process.pid, signal.SIGKILL)
             worker.process.wait()
         found = verifier.score(GOLD * 4, boxed(SAME * 4))
-        assert (
-            found.count(False) == verifier.crashes == 0
-        )  # what they held is judged by their successors
+        # What they held is judged by their successors.
+        assert found.count(False) == verifier.crashes == 0
         assert all(verifier.score(GOLD, boxed(SAME)))
 
 

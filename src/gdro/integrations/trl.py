@@ -30,7 +30,7 @@ from gdro.integrations.trl_console import Console, check_console, shorten
 from gdro.integrations.trl_correct import Correct, check_correct
 from gdro.integrations.trl_data import check_copies, check_names, check_options, check_size
 from gdro.integrations.trl_judging import Judging, Seen
-from gdro.integrations.trl_log import Logs, compare_ranks, patch_logs, record, record_held_out
+from gdro.integrations.trl_log import Logs, Unjudged, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
 from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys, follow, read_memory, warn_fresh
@@ -136,7 +136,7 @@ class GDROMixin(Logs, Card):
             given = (strategy, strategy_options, difficulty, not apply)
             trl_support.check_controller(controller, self._pool.problem, given, mean)
         self._gdro_resume_keys = resume_keys
-        self._gdro_planning = False
+        self._gdro_planning, self._gdro_unjudged = False, Unjudged()
         self._gdro_losses: tuple[Outcome, LossCollector] | None = None
         self._gdro_logps: torch.Tensor | None = None
         self.prompt_equal = prompt_equal
@@ -375,7 +375,8 @@ class GDROMixin(Logs, Card):
         memory = self._gdro_memory
         kept = {} if memory is None else memory.metrics()
         recalled = (0, 0) if memory is None else memory.recalled
-        self.controller.observe(outcome, loss_R, extra=extra | kept, recalled=recalled)
+        extra |= self._gdro_unjudged.taken(self.accelerator) | kept
+        self.controller.observe(outcome, loss_R, extra=extra, recalled=recalled)
         kept = {f"gdro/{name}": value for name, value in kept.items()}
         values = self.controller.metrics() | self.controller.curriculum() | kept
         record(self._metrics["train"], values)

@@ -24,12 +24,41 @@ class Logs:
 
     controller: Controller
 
+    def _log_metric(self: Any, name: str, value: float) -> None:
+        super()._log_metric(name, value)  # pyright: ignore[reportAttributeAccessIssue]
+        if self._gdro_planning:
+            self._gdro_unjudged.see(name, value)
+
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
         """As the trainer's, with counters as they are now and not as a mean over the window."""
         # The last line of a training may come when the model still is as an evaluation left it.
         if self.model.training or "train_runtime" in logs:
             logs.update({f"{_TOTAL}{k}": float(v) for k, v in self.controller.ledger.as_dict().items()})
         super().log(logs, start_time)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Unjudged:
+    """Answers of a plan that a verifier took for wrong without a verdict, as reward functions log them.
+
+    They do with TRL's `log_metric`, as `rewards/NAME/timeouts` and `rewards/NAME/crashes`.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, float] = {}
+
+    def see(self, name: str, value: float) -> None:
+        """Take in what a reward function logs; other names are not counted."""
+        kind = name.rpartition("/")[2]
+        if name.startswith("rewards/") and kind in ("timeouts", "crashes"):
+            self._counts[kind] = self._counts.get(kind, 0.0) + value
+
+    def taken(self, accelerator: Any) -> dict[str, float]:
+        """Scalars of the plan for the run log, summed over ranks; none if no function logs them."""
+        counts, self._counts = self._counts, {}
+        here = [counts.get("timeouts", 0.0), counts.get("crashes", 0.0), float(bool(counts))]
+        rows = accelerator.gather(torch.tensor([here], device=accelerator.device))
+        timeouts, crashes, seen = rows.sum(dim=0).tolist()
+        return {"reward_timeouts": timeouts, "reward_crashes": crashes} if seen else {}
 
 
 def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:

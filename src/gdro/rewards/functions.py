@@ -173,7 +173,7 @@ def gym_reward(
         workers: Processes.
         timeout_s: Most seconds of the processor for one answer.
         memory_mb: Most megabytes that scoring may take in a worker.
-        batch_s: Most seconds for one batch, as in `MathVerifier`.
+        batch_s: For one batch, as in `MathVerifier`.
 
     Returns:
         The reward function. It raises a RewardError where a scorer gives less than 1 to its own

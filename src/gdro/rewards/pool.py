@@ -12,20 +12,18 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Generator, Sequence
 from functools import partial
 from typing import IO, Any, Literal, cast
 
 from gdro.errors import GdroError
 from gdro.processes import minimal_environment, module_command
-from gdro.rewards.wire import CRASHED, TOO_SLOW, UNFORKED, Item, receive, send
+from gdro.rewards.batch import Batch, Share
+from gdro.rewards.wire import CRASHED, TOO_SLOW, Item, late, receive, send
 
-_CHUNK = 32  # items that one forked child judges; a fork costs as much as a few items
-# Of an item's time, at first: one that needs more waits until all others are judged.
-_FIRST = 1 / 8
-_SPARE, _EACH_S = 5.0, 0.1  # of a batch: times the time for an item, and seconds for each of a worker's
-_STOOD_STILL_S = 1.0  # a wait that took so much longer was this process's own stop, not the workers'
+# By the clock, times what a batch may take of the processor and seconds more, before a machine that
+# gives its workers that little is an error.
+_PATIENCE, _PATIENCE_S = 10.0, 60.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,8 +44,7 @@ class _Worker:
             command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given,
             start_new_session=True,
         )  # fmt: skip
-        self.items: list[int] = []
-        self.alone = False
+        self.share = Share([], 0.0, alone=False)
         self.number = 0
 
     @property
@@ -55,20 +52,20 @@ class _Worker:
         """Where its verdicts come from."""
         return cast("IO[bytes]", self.process.stdout)
 
-    def give(self, items: list[int], alone: bool, limit_s: float, pool: Sequence[Item]) -> None:
+    def give(self, share: Share, pool: Sequence[Item]) -> None:
         """Have it judge these items; if it has died meanwhile, `coming` is at its end."""
-        self.items, self.alone = items, alone
+        self.share = share
         self.number += 1
         with contextlib.suppress(BrokenPipeError):
-            texts = [pool[i] for i in items]
-            send(cast("IO[bytes]", self.process.stdin), [self.number, limit_s, texts])
+            texts = [pool[i] for i in share.items]
+            send(cast("IO[bytes]", self.process.stdin), [self.number, share.limit_s, texts])
 
-    def verdicts(self) -> list[int] | None:
-        """Those of what it was given last; None if it died."""
+    def verdicts(self) -> tuple[list[int], float] | None:
+        """Those of what it was given last, and the processor's seconds for them; None if it died."""
         answer: list[Any] | None = receive(self.coming)
         if answer is None or answer[0] != self.number:
             return None
-        return answer[1]
+        return answer[1], answer[2]
 
     def stop(self) -> None:
         """Kill it with its child."""
@@ -87,38 +84,6 @@ class _Worker:
             cast("IO[bytes]", stream).close()
 
 
-class _Batch:
-    """What is judged of one call: each item once, and once more by itself if that came to nothing."""
-
-    def __init__(self, items: Sequence[Item], workers: int) -> None:
-        self.items, self._workers, self._unforked = items, workers, 0
-        self.verdicts = [TOO_SLOW] * len(items)  # of those that the batch's time does not reach
-        self._first = deque(range(len(items)))
-        self._again: deque[int] = deque()
-
-    def share(self) -> tuple[list[int], bool]:
-        """The next items for a worker, and whether they are judged for the last time."""
-        if not self._first:
-            return ([self._again.popleft()] if self._again else []), True
-        size = min(_CHUNK, -(-len(self._first) // (2 * self._workers)))  # the last shares are small
-        return [self._first.popleft() for _ in range(size)], False
-
-    def judged(self, items: list[int], alone: bool, verdicts: Sequence[int]) -> None:
-        """Take in the verdicts of a share, which may end early."""
-        for item, verdict in zip(items, verdicts, strict=False):
-            self._unforked += verdict == UNFORKED
-            if verdict < UNFORKED or (alone and verdict != UNFORKED):
-                self.verdicts[item] = verdict
-            else:
-                self._again.append(item)
-        if self._unforked > self._workers:
-            raise RewardError(
-                "no process could be started to judge an answer in, again and again (see above); "
-                "the machine or its limits (`ulimit -u`, memory) have none to spare: use fewer workers"
-            )
-        self._first.extendleft(reversed(items[len(verdicts) :]))
-
-
 class Pool:
     """Judges items in processes; see `MathVerifier` for what they may do.
 
@@ -127,8 +92,8 @@ class Pool:
         workers: Processes.
         timeout_s: Most seconds of the processor for one item.
         memory_mb: Most megabytes that judging may take in a worker.
-        batch_s: Most seconds for one call of `judge`, a worker's start apart; default: 5 `timeout_s`,
-            and 0.1 for each item of a worker's share.
+        batch_s: Seconds of each worker's processor in one call of `judge`, after which no item is judged
+            once more; default: 4 `timeout_s`, and 0.1 for each item of a worker's share.
 
     Raises:
         RewardError: An argument is out of range, or this is not Linux.
@@ -177,11 +142,12 @@ class Pool:
             A verdict each: hundredths of a score, `TOO_SLOW` or `CRASHED`.
 
         Raises:
-            RewardError: The pool is closed, or a worker or the process that it judges in does not start.
+            RewardError: The pool is closed, a worker or the process that it judges in does not start, or
+                workers are killed or kept from the processor again and again.
         """
         if not items:
             return []
-        batch = _Batch(items, self._num)
+        batch = Batch(items, self._num, self._timeout_s, self._batch_s)
         with self._serving():
             self._start()
             self._judge(batch)
@@ -204,26 +170,32 @@ class Pool:
             for worker in workers:
                 worker.forget()
 
-    def _judge(self, batch: _Batch) -> None:
-        """Judge a batch until its time is up; workers that are not done then are stopped."""
-        each = _EACH_S * len(batch.items) / self._num
-        until = time.monotonic() + (self._batch_s or _SPARE * self._timeout_s + each)
+    def _judge(self, batch: Batch) -> None:
+        """Judge a batch until nothing is left, or no time for what is left."""
+        wait_s = _PATIENCE_S + _PATIENCE * (batch.most_s + self._timeout_s)
+        until = time.monotonic() + wait_s
         with selectors.DefaultSelector() as busy:
-            for worker in self._workers:
-                self._give(worker, batch, busy)
-            while busy.get_map() and (left := until - time.monotonic()) > 0:
+            while True:
+                # Also to one that had nothing to do: what another gives back is for all.
+                for worker in self._workers:
+                    if worker.coming not in busy.get_map() and (share := batch.share()) is not None:
+                        worker.give(share, batch.items)
+                        busy.register(worker.coming, selectors.EVENT_READ, worker)
+                if not busy.get_map():
+                    return
                 start = time.monotonic()
+                if start > until:
+                    raise RewardError(
+                        f"{len(batch.items)} answers were not judged in {wait_s:.0f} s: something "
+                        "stopped the workers, or the machine has no processor for them; use fewer"
+                        " workers"
+                    )
+                left = until - start
                 ready = busy.select(left)
-                late = time.monotonic() - start - left
-                until += late if late > _STOOD_STILL_S else 0.0
+                until += late(start, left)
                 for key, _ in ready:
                     busy.unregister(key.fileobj)
-                    worker, lost_s = self._heard(key.data, batch)
-                    until += lost_s
-                    self._give(worker, batch, busy)
-            for key in busy.get_map().values():
-                key.data.stop()
-                self._workers.remove(key.data)
+                    self._hear(key.data, batch)
 
     @contextlib.contextmanager
     def _serving(self) -> Generator[None]:
@@ -256,24 +228,23 @@ class Pool:
                 f"a worker did not start (its error is above); pip install 'gdro[{extra}]'?"
             )
 
-    def _give(self, worker: _Worker, batch: _Batch, busy: selectors.BaseSelector) -> None:
-        """Give a worker its next share of what waits."""
-        items, alone = batch.share()
-        if items:
-            worker.give(items, alone, self._timeout_s * (1.0 if alone else _FIRST), batch.items)
-            busy.register(worker.coming, selectors.EVENT_READ, worker)
-
-    def _heard(self, worker: _Worker, batch: _Batch) -> tuple[_Worker, float]:
-        """Take a worker's verdicts; one that died is replaced, in so many seconds."""
-        verdicts = worker.verdicts()
-        batch.judged(worker.items, worker.alone, [CRASHED] if verdicts is None else verdicts)
-        if verdicts is not None:
-            return worker, 0.0
-        start = time.monotonic()
-        worker.stop()
-        self._workers.remove(worker)
-        self._start()
-        return self._workers[-1], time.monotonic() - start
+    def _hear(self, worker: _Worker, batch: Batch) -> None:
+        """Take a worker's verdicts; one that died is replaced."""
+        heard = worker.verdicts()
+        if heard is None:
+            batch.lost(worker.share)
+        else:
+            batch.judged(worker.share, *heard)
+        if batch.troubles > 2 * self._num:
+            raise RewardError(
+                "workers were killed, or had no process to judge an answer in, again and again (see "
+                "above); the machine or its limits (memory, `ulimit -u`) have none to spare: use fewer "
+                "workers"
+            )
+        if heard is None:
+            worker.stop()
+            self._workers.remove(worker)
+            self._start()
 
 
 def _in_child(pool: weakref.ref[Pool]) -> None:

@@ -27,8 +27,9 @@ class MathVerifier:
     worker processes, each of which judges in a forked child with bounded memory, without files, sockets
     or processes, and kills it when one answer takes more of the processor than `timeout_s`. An answer
     that takes more than an eighth of that, or ends its process, is judged once more by itself, after all
-    others. What is too slow then, or not judged within `batch_s`, is wrong and counted in `timeouts`;
-    what ends its process again is wrong and counted in `crashes`.
+    others, with the rest of its time. What is too slow then, or is not judged once more because the
+    batch's time is up, is wrong and counted in `timeouts`; what ends its process is wrong and counted in
+    `crashes`. Only the processor's time counts, so that a busy machine changes no verdict.
 
     A process that was forked starts workers of its own when it needs them.
 
@@ -36,7 +37,9 @@ class MathVerifier:
         workers: Processes.
         timeout_s: Most seconds of the processor for one answer.
         memory_mb: Most megabytes that judging may take in a worker.
-        batch_s: Most seconds for one call, a worker's start apart; default: 5 `timeout_s`, and 0.1 for
+        batch_s: Seconds of each worker's processor in one call, after which no answer is judged once
+            more; so a call takes `timeout_s` longer at most where each worker has a processor (or 0.05
+            for each answer of a worker's share, where that is more). Default: 4 `timeout_s`, and 0.1 for
             each answer of a worker's share.
 
     Raises:
@@ -81,8 +84,9 @@ class MathVerifier:
             Whether each is right, shape (R,).
 
         Raises:
-            RewardError: The lengths differ, an entry is no text, the verifier is closed, or a worker
-                or the process that it judges in does not start.
+            RewardError: The lengths differ, an entry is no text, the verifier is closed, a worker or
+                the process that it judges in does not start, or workers are killed or kept from the
+                processor again and again.
         """
         if len(golds) != len(completions):
             raise RewardError(f"{len(golds)} golds and {len(completions)} completions; give one of each")
@@ -101,8 +105,7 @@ class MathVerifier:
             Whether each is right, shape (R,).
 
         Raises:
-            RewardError: The verifier is closed, or a worker or the process that it judges in does not
-                start.
+            RewardError: As `score`, of what concerns the verifier.
         """
         pairs = [(gold, answer or "") for gold, answer in zip(golds, answers, strict=True)]
         found = [_at_once(*pair) for pair in pairs]

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import IO, Any
 
 # Verdicts are hundredths of a score, or one of the last three. The first of them is the machine's doing:
 # no process could be started to judge in.
 WRONG, RIGHT, UNFORKED, TOO_SLOW, CRASHED = 0, 100, 253, 254, 255
 Item = tuple[str, str]
+
+_STOOD_STILL_S = 1.0
+
+
+def late(start: float, wait_s: float) -> float:
+    """Seconds by which a wait was late, if it was by more than one: this process stood still itself.
+
+    Args:
+        start: When it began, by `time.monotonic`.
+        wait_s: The most that it should have taken.
+    """
+    over = time.monotonic() - start - wait_s
+    return over if over > _STOOD_STILL_S else 0.0
 
 
 def send(stream: IO[bytes], message: Any) -> None:

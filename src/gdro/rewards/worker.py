@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from gdro.rewards.judges import Judge, judge_of
-from gdro.rewards.wire import CRASHED, TOO_SLOW, UNFORKED, Item, receive, send
+from gdro.rewards.wire import CRASHED, TOO_SLOW, UNFORKED, Item, late, receive, send
 
-_WALL = 10  # times the processor's time that an item may take by the clock, on a machine that is busy
+# By the clock, times what an item may take of the processor and seconds more, on a machine that is busy.
+_WALL, _WALL_S = 10, 1.0
 _FORKS = 4  # tries, with growing pauses, before a machine that has no process to spare is said to be so
 
 
@@ -30,8 +31,8 @@ def verdicts_of(items: Sequence[Item], judge: Judge, timeout_s: float, memory: i
     Args:
         items: (gold, answer) each.
         judge: From a gold and an answer to a score from 0 to 1.
-        timeout_s: Most seconds of the processor for one item. One that takes ten times as long by the
-            clock without using them has `CRASHED`.
+        timeout_s: Most seconds of the processor for one item. One that takes ten times as long and a
+            second by the clock without using them has `CRASHED`.
         memory: Most bytes of address space that the child may add to its own.
 
     Returns:
@@ -77,13 +78,15 @@ def _forked() -> int | None:
 def _trouble(here: int, child: int, timeout_s: float) -> int:
     """Wait for a child's next word: 0 when it is there, else why there will be none."""
     clock = (~child << 3) | 2  # as the kernel numbers the processor's time of another process
-    start, until = time.clock_gettime(clock), time.monotonic() + _WALL * timeout_s
+    start, until = time.clock_gettime(clock), time.monotonic() + _WALL * timeout_s + _WALL_S
     left = timeout_s
     while left > 0:
-        if time.monotonic() > until:
+        now = time.monotonic()
+        if now > until:
             return CRASHED
         if select.select([here], [], [], left)[0]:
             return 0
+        until += late(now, left)
         left = timeout_s - (time.clock_gettime(clock) - start)
         if 0 < left < 0.01:
             left = 0.01  # no storm of short waits
@@ -161,7 +164,15 @@ def main(channel: tuple[IO[bytes], IO[bytes]], kind: str, memory_mb: int) -> Non
     while (given := receive(coming)) is not None:
         # The number goes back with the verdicts, so that they are for these items.
         number, timeout_s, items = given
-        send(going, [number, verdicts_of(items, judge, timeout_s, memory_mb << 20)])
+        before = _used()
+        verdicts = verdicts_of(items, judge, timeout_s, memory_mb << 20)
+        send(going, [number, verdicts, _used() - before])
+
+
+def _used() -> float:
+    """Seconds of the processor that this process used, and those that it forked and that have ended."""
+    forked = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + forked.ru_utime + forked.ru_stime
 
 
 if __name__ == "__main__":
