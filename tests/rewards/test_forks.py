@@ -89,7 +89,7 @@ data = Dataset.from_dict({{
 assert judged(data[:40])["judged"] == truth[:40]
 mapped = data.map(judged, batched=True, batch_size=50, num_proc=4)
 assert mapped["judged"][:] == truth
-assert len(set(mapped["process"][:])) == 4 and os.getpid() not in mapped["process"][:]
+assert os.getpid() not in mapped["process"][:]
 assert judged(data[:40])["judged"] == truth[:40]
 """)
     assert done.returncode == 0, done.stderr
