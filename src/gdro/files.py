@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -126,21 +126,31 @@ def read_json(
     return cast("dict[str, Any]", found)
 
 
-def check_name(name: str, what: str, error: type[GdroError] = GdroError) -> None:
+def check_name(
+    name: str, what: str, error: type[GdroError] = GdroError, taken: Collection[str] = ()
+) -> None:
     """Raise unless a name can be that of a folder inside another.
 
     Args:
         name: The name.
         what: What the caller calls it.
         error: Raised.
+        taken: Names that the folder has another use for.
 
     Raises:
-        GdroError: Of the class `error`: it is empty, hidden, or leads elsewhere.
+        GdroError: Of the class `error`: it is empty, hidden, too long or taken, or leads elsewhere.
     """
-    if not re.fullmatch(r"[^\s/\\.][^/\\]*", name):
+    good = re.fullmatch(r"[^\s/\\.][^/\\]*", name) and name.isprintable() and not name.endswith(" ")
+    if not good or len(name.encode()) > _LONGEST:
         raise error(
-            f"{what} is {name!r}; it names a folder: not empty, no '/', and no '.' or space in front"
+            f"{what} is {name[:_LONGEST]!r}; it names a folder: 1 to {_LONGEST} bytes, no '/' or '\\', "
+            "nothing that cannot be printed, no '.' in front, and no space at either end"
         )
+    if name in taken:
+        raise error(f"{what} is {name!r}, which is the name of a file of every run; take another")
+
+
+_LONGEST = 120  # a file system takes 255, and files made beside it have longer names
 
 
 def check_folder(path: Path, option: str) -> None:
@@ -186,6 +196,10 @@ def _check_above(path: Path, option: str, shown: Path | None = None) -> None:
         raise GdroError(f"{option} is {shown or path}, and {there} may not be written; give another")
 
 
+OF_RUNS = frozenset(
+    ("recipe.json", "base.json", "summary.json", "seeds.json", "eval.json", "report.html", "figures")
+)
+"""What a run's folder holds besides its arms."""
 _MADE = ".made-by-gdro"
 
 

@@ -41,6 +41,9 @@ from gdro.recipes.checks import (
 )
 from gdro.recipes.kept import KEPT, differing, keep
 
+# Options of the trainer that would write, or go on, somewhere else.
+_OURS = {"output_dir": "--output FOLDER", "logging_dir": "--output FOLDER",
+         "resume_from_checkpoint": "--resume, with --output for another run's folder"}  # fmt: skip
 SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
 
 
@@ -168,11 +171,12 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
         RecipeError: GRPOConfig does not know an option, or refuses its value, or no step would be
             trained.
     """
-    if "output_dir" in recipe.trl:
-        raise RecipeError(
-            "trl.output_dir is given; every arm has a folder of its own inside of the run's, so leave "
-            "it out and pass --output FOLDER"
-        )
+    for name, instead in _OURS.items():
+        if name in recipe.trl:
+            raise RecipeError(
+                f"trl.{name} is given; every arm has a folder of its own inside of the run's, so leave "
+                f"it out and pass {instead}"
+            )
     options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
     if options.get("bf16") == "auto":
         options |= _automatic_bf16(options)

@@ -141,7 +141,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train --output afile", ["--output is afile"]),
         ("train --dry-run --output afile", ["--output is afile"]),
         ("train seed=-1", ["seed is -1"]),
-        ("train base=other.yaml", ["base", "--recipe"]),
+        ("train base=other.yaml", ["no such file: other.yaml"]),
         ("train name=../x", ["name is '../x'"]),
         ("train --seeds ''", ["seeds ''"]),
         ("train --seeds=-1", ["seeds '-1'"]),

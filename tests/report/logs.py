@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,5 +49,33 @@ def recipe_run(folder: Path, steps: int = 30) -> Path:
         (folder / name / "eval.json").write_text(json.dumps({"curves": curves}))
         arms[name] = {**evaluation(0.4321), "rollouts": 3840, "tokens": 26880, "seconds": 1.5}
     summary = {"recipe": HOSTILE, "seed": 0, "base": evaluation(0.2), "arms": arms}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+ODD = (
+    "constructor",
+    "toString",
+    "__proto__",
+    "hasOwnProperty",
+    "valueOf",
+    "a\u2028b",
+    "__defineGetter__",
+    "null",
+)
+
+
+def named_run(folder: Path, names: Sequence[str]) -> Path:
+    """Arms, slices and prompts of such names, with a summary."""
+    arms = {}
+    for name in names:
+        play(folder / name, "rollout-gdro", 6)
+        curves = {"step": [1, 2, 3], "entropy": [1.0, 0.5, 0.2], "length": [19.0, 20.0, 21.0]}
+        (folder / name / "eval.json").write_text(json.dumps({"curves": curves}))
+        arms[name] = {**evaluation(0.4321), "rollouts": 3840, "tokens": 26880, "seconds": 1.5}
+        arms[name]["slices"] = [{**arms[name]["slices"][0], "name": other} for other in names]
+    base = {**evaluation(0.2)}
+    base["slices"] = [{**base["slices"][0], "name": other} for other in names]
+    summary = {"recipe": names[0], "seed": 0, "base": base, "arms": arms}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import Page, chromium
-from logs import HOSTILE, play
+from logs import HOSTILE, ODD, named_run, play
 from selenium.webdriver import ActionChains, Keys
 
 from gdro.report import write_report
@@ -93,6 +93,27 @@ def test_hostile_texts_stay_text_and_the_explorer_finds_them(page: Page, report:
     assert page.run("return window.hacked") is None
     assert page.run("return document.title").endswith(HOSTILE)
     assert page.complaints() == []
+
+
+def test_names_that_javascript_knows_are_names(page: Page, tmp_path: Path) -> None:
+    drawn = {}
+    for kind, names in (("plain", [f"arm-{i}" for i in range(len(ODD))]), ("odd", ODD)):
+        run = named_run(tmp_path / kind, names)
+        page.open(write_report([run], tmp_path / f"{kind}.html").as_uri())
+        page.draw_all()
+        drawn[kind] = page.marks()
+        page.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        page.wait("return document.querySelectorAll('details:not([data-filled])').length === 0")
+        text = page.run("return document.querySelector('main').textContent")
+        assert [name for name in names if text.count(name) < 5] == []
+        labels = page.run("return [...document.querySelectorAll('svg text')].map((t) => t.textContent)")
+        drawn[kind + "/labels"] = len([label for label in labels if label.strip()])
+        assert page.complaints() == []
+        assert [option.text for option in page.all("#prompts option")] == [
+            name.replace("\u2028", " ") for name in sorted(names)
+        ]
+    assert drawn["odd"] == drawn["plain"]
+    assert drawn["odd/labels"] == drawn["plain/labels"]
 
 
 def test_explorer_sorts_pages_and_changes_the_run(page: Page, report: str) -> None:

@@ -162,8 +162,7 @@ def _sets(arguments: argparse.Namespace) -> int:
     if arguments.base is not None:
         records = read_records(arguments.base)
         base = {(r.set, r.prompt_id): sum(r.right) / len(r.right) for r in records}
-    name = arguments.model.rstrip("/").replace("/", "--")
-    folder = arguments.output or Path("runs/eval") / name
+    folder = arguments.output or folder_of(arguments.model)
     generator = _generator(arguments)
     records = evaluate(
         generator,
@@ -178,6 +177,13 @@ def _sets(arguments: argparse.Namespace) -> int:
     write_text(folder / "eval.md", text)
     print(f"{text}\nfolder: {folder}")
     return 0
+
+
+def folder_of(model: str) -> Path:
+    """Where an evaluation of a model is kept, in a folder of its own."""
+    name = model.rstrip("/").replace("/", "--")
+    near = name in ("", ".", "..")  # a folder by its place, not by its name
+    return Path("runs/eval") / ((Path(model).resolve().name or "root") if near else name)
 
 
 def _check_generator(arguments: argparse.Namespace) -> None:

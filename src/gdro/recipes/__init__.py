@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
+from omegaconf.errors import OmegaConfBaseException
 
 from gdro.checks import check_seed
 from gdro.config import merge_written, read_yaml
@@ -63,8 +65,8 @@ class Recipe:
     """A whole job.
 
     Attributes:
-        base: Recipe that this one changes: a path from this one's folder. Keys that are given here win;
-            those of mappings are merged.
+        base: Recipe that this one changes: the name of a shipped one, or a YAML file in the folder
+            of this one or below. Keys that are given here win; those of mappings are merged.
         name: Used for the output folder.
         description: One line for `gdro train --help`.
         task: Module with `load(seed, **task_options) -> gdro.tasks.base.TaskData`.
@@ -116,7 +118,8 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
 
     Args:
         recipe: A name of `list_recipes()`, or the path of a YAML file.
-        overrides: `key=value` pairs with dots, e.g. `trl.learning_rate=1e-4`.
+        overrides: `key=value` pairs with dots, e.g. `trl.learning_rate=1e-4`. `base=FILE` takes the
+            place of the recipe's own base, from anywhere.
 
     Returns:
         The recipe.
@@ -124,12 +127,12 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: Unknown recipe, key, or a value of the wrong type; names it.
     """
-    if any(override.startswith("base=") for override in overrides or []):
-        raise RecipeError("base is what a recipe's file is based on; write it there, or pass --recipe")
     where = f"recipe {recipe!r}"
-    read, written = merge_written(
-        Recipe, _with_bases(_path(recipe)), overrides or [], where, RecipeError
-    )
+    given, named = list(overrides or []), "base="
+    own = [text for text in given if not text.startswith(named)]
+    bases = [text.removeprefix(named) for text in given if text.startswith(named)]
+    paths = _with_bases(_path(recipe), _path(bases[-1]) if bases else None)
+    read, written = merge_written(Recipe, paths, own, where, RecipeError)
     made = Loaded(**vars(read), written=written)
     for arm in made.arms.values():
         arm.strategy = text_of(arm.strategy)
@@ -138,22 +141,49 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     return made
 
 
-def _with_bases(path: Path) -> list[Path]:
-    """The recipe and what it is based on, the deepest base first."""
-    paths = [path]
+def _with_bases(path: Path, given: Path | None = None) -> list[Path]:
+    """The recipe and what it is based on, the deepest base first.
+
+    Args:
+        path: The recipe.
+        given: What the caller wants in the place of its base: any file.
+    """
+    paths, home = [path], path.parent
+    if given is not None:
+        paths, home = [given, path], given.parent
     while (base := _base_of(paths[0])) is not None:
-        below = paths[0].parent / base
-        if not below.is_file() or below.resolve() in [p.resolve() for p in paths]:
-            raise RecipeError(
-                f"{paths[0]} has base: {base}; it must be the path of another YAML file, from "
-                f"{paths[0].parent}, and not lead back"
-            )
+        below = _base(str(base), paths[0], home)
+        if _real(below) in map(_real, paths):
+            raise RecipeError(f"{paths[0]} has base: {base}; it must not lead back to a recipe before")
         paths.insert(0, below)
     return paths
 
 
-def _base_of(path: Path) -> str | None:
-    return read_yaml(path, RecipeError).get("base")
+def _base(base: str, path: Path, home: Path) -> Path:
+    """The file of a base. A stranger's recipe reads no file but shipped ones, and those it came with."""
+    if base in list_recipes():
+        return _path(base)
+    below = path.parent / (base if len(base) < 1000 and base.isprintable() else "")
+    outside = not _real(below).is_relative_to(_real(home))
+    if outside or below.suffix not in (".yaml", ".yml") or not os.path.isfile(below):
+        why = "is outside of it" if outside else "is none"
+        raise RecipeError(
+            f"{path} has base: {base[:200]!r}; it must be the path of another YAML file (.yaml, .yml), "
+            f"in {home} or below, or the name of a shipped recipe, and this {why}. Put the file "
+            "there, or pass base=FILE among the overrides to take one from elsewhere"
+        )
+    return below
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises where links lead in a circle
+
+
+def _base_of(path: Path) -> Any:
+    try:
+        return read_yaml(path, RecipeError).get("base")
+    except OmegaConfBaseException as problem:
+        raise RecipeError(f"{path}, base: {str(problem).splitlines()[0]}") from problem
 
 
 def _path(recipe: str) -> Path:

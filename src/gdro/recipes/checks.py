@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from gdro.checks import check_seed
 from gdro.difficulty import difficulty_of
 from gdro.errors import GdroError
+from gdro.files import OF_RUNS, check_name
 from gdro.hints import did_you_mean
 from gdro.installed import is_absent
 from gdro.integrations.bounds import check_bounds
@@ -81,6 +82,7 @@ def check_arms(recipe: Recipe) -> None:
             raise RecipeError(
                 f"arm {name!r} is the name of a folder; use letters, digits, '-', '_' and '.'"
             )
+        check_name(name, "the name of an arm", RecipeError, OF_RUNS)
         try:
             strategy = named(arm.strategy, arm.options, mean if type(mean) is int else MEAN_ROLLOUTS)
             if type(mean) is int:  # what else it is, is told by `check_trl`

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +14,24 @@ from gdro.report.theme import DASHES
 Column = list[Any]
 # More points than pixels would only make the page heavy.
 MOST_POINTS, MOST_CELLS = 250, 100
+# What every object of JavaScript has.
+_OF_OBJECTS = frozenset(
+    [
+        "constructor",
+        "toString",
+        "toLocaleString",
+        "valueOf",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "__proto__",
+        "__defineGetter__",
+        "__defineSetter__",
+        "__lookupGetter__",
+        "__lookupSetter__",
+    ]
+)
+_LINE_END = re.compile("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -35,11 +54,27 @@ class Panel:
     height: int = 230
     legend: bool = False
 
+    def __post_init__(self) -> None:
+        """Names of runs are drawn whatever they are."""
+        object.__setattr__(self, "spec", _drawn(self.spec))
+        object.__setattr__(self, "columns", _drawn(self.columns))
+
     @property
     def empty(self) -> bool:
         """Whether a column has no value at all, as in a run whose prompts have no bin yet."""
         return any(all(v is None for v in self.columns[name]) for name in ("x", "y", "value")
                    if name in self.columns)  # fmt: skip
+
+
+def _drawn(data: Any) -> Any:
+    """Data whose texts Vega can hold: it takes names for keys of objects, and parses them again."""
+    if isinstance(data, dict):
+        return {key: _drawn(value) for key, value in cast("dict[str, Any]", data).items()}
+    if isinstance(data, list | tuple):
+        return [_drawn(value) for value in cast("Sequence[Any]", data)]
+    if not isinstance(data, str):
+        return data
+    return f"{data} " if data in _OF_OBJECTS else _LINE_END.sub(" ", data)
 
 
 @dataclass(frozen=True)

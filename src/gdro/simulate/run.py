@@ -14,7 +14,7 @@ from gdro.checks import check_seed
 from gdro.controller import Controller
 from gdro.difficulty import difficulty_of
 from gdro.errors import GdroError
-from gdro.files import check_name, write_json
+from gdro.files import OF_RUNS, check_name, write_json
 from gdro.integrations.bounds import check_bounds
 from gdro.registry import named
 from gdro.runlog import RunLog
@@ -70,7 +70,7 @@ class Simulation:
         if self.rollouts < 2:
             raise SimulationError(f"rollouts is {self.rollouts}; a group has 2 at least")
         for name in self.arms:
-            check_name(name, "the name of an arm", SimulationError)
+            check_name(name, "the name of an arm", SimulationError, OF_RUNS)
         if self.batch > self.population.num_prompts:
             raise SimulationError(
                 f"batch is {self.batch}, the population has {self.population.num_prompts} prompts; "

@@ -26,6 +26,7 @@ from gdro.study.testbed import load_testbed
 from gdro.study.worlds import POOL_COLUMNS, Sizes, Variant
 
 _WARM_STARTS = "warm_starts"
+_MOST_SEEDS = 10_000
 
 
 @dataclass
@@ -144,6 +145,7 @@ def _check_arms(study: Study) -> None:
     for name, arm in study.arms.items():
         if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
             raise StudyError(f"arm {name!r}: use letters, digits, '-', '_', '+' and '.'")
+        check_name(name, "the name of an arm", StudyError)
         _check_groups(study, name, arm)
         strategy = strategy_of(study, arm)
         difficulty_of({**study.difficulty, **arm.difficulty})
@@ -244,10 +246,12 @@ def parse_seeds(text: str) -> list[int]:
     """
     found: list[int] = []
     for part in str(text).split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
         if match is None:
             raise StudyError(f"seeds {text!r} cannot be read; write e.g. 100-111 or 3,5,8-9")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= _MOST_SEEDS:
+            raise StudyError(f"seeds {text[:60]!r} are more than {_MOST_SEEDS:,}; give fewer")
         found += range(first, last + 1)
     if not found or len(set(found)) != len(found):
         raise StudyError(f"seeds {text!r} are empty or repeat")
