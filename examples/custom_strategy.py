@@ -11,8 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro import Controller, Groups, Outcome, Problem, Request, Strategy, Weights
-from gdro.strategies.joint import Joint
+from gdro import Controller, Groups, Outcome, Problem, Request, Strategy, Weights, make_strategy
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Streaks(Strategy[Seen]):
 
 
 def main() -> None:
-    strategy = Joint(weigher=Streaks(gain=1.0), allocator="rollout-gdro")
+    strategy = make_strategy([Streaks(gain=1.0), "rollout-gdro"])
     controller = Controller(strategy, Problem([f"p{i}" for i in range(50)]), seed=0)
     rate_N = np.linspace(0.0, 1.0, 50)
     rng = np.random.default_rng(0)

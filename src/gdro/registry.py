@@ -102,7 +102,18 @@ def _single(name: str, options: Mapping[str, Any]) -> Strategy[Any]:
         if option not in known:
             raise StrategyError(f"{name}: unknown option {option!r}{hint(option, known)}")
     check_kinds(name, options, cls)
-    return cls(**options)
+    parts = {option: _part(options[option], option) for option in aliases.values() if option in options}
+    return cls(**{**options, **parts})
+
+
+def _part(value: Any, option: str) -> Any:
+    """A part of a `joint`: the strategy that is named."""
+    if not isinstance(value, str | Mapping):
+        return value
+    written = cast("Mapping[str, Any]", {"name": value} if isinstance(value, str) else value)
+    if "name" not in written:
+        raise StrategyError(f"joint: {option} is {value!r}; a mapping needs a 'name' and options")
+    return make_strategy(**{"name": written["name"], **written})
 
 
 _Term = tuple[str, dict[str, Any]] | Strategy[Any]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from gdro.belief import Belief
-from gdro.compose import Part
 from gdro.errors import StrategyError
 from gdro.groups import Groups
-from gdro.registry import make_strategy
+from gdro.strategies.prompt_gdro import PromptGDRO
+from gdro.strategies.rollout_gdro import RolloutGDRO
+from gdro.strategies.uniform import Uniform
 from gdro.strategy import ROLES, Bounds, Draft, More, Role, Strategy
 from gdro.types import FloatArray, IntArray, Request, Weights
 
@@ -35,20 +36,21 @@ class JointState:
 class Joint(Strategy[JointState]):
     """Compose parts; every part observes every outcome. Both adversaries together by default.
 
-    `make_strategy` also takes the parts as `select`, `allocate`, `weigh` and `extend`, and reads
-    "mopps + rollout-gdro" as a joint of the parts that each name changes.
+    `make_strategy("joint", ...)` also takes the parts by name or as {"name": ..., options}, and under
+    `select`, `allocate`, `weigh`, `extend` and `remember`; it reads "mopps + rollout-gdro" as a joint of
+    the parts that each name changes.
 
     Args:
-        selector: Chooses prompts: a strategy, a name, or {"name": ..., options}.
-        allocator: Decides rollouts, likewise.
-        weigher: Weights advantages, likewise.
-        extender: Asks for further rollouts and says which rows are kept, likewise.
-        rememberer: Remembers rollouts and recalls them, likewise.
+        selector: Chooses prompts.
+        allocator: Decides rollouts.
+        weigher: Weights advantages.
+        extender: Asks for further rollouts and says which rows are kept.
+        rememberer: Remembers rollouts and recalls them.
 
     Raises:
-        StrategyError: A part is unknown, or parts clash.
+        StrategyError: A part is no strategy, or parts clash.
 
-    >>> Joint(weigher={"name": "prompt-gdro", "eta": 2.0}).weigher.eta
+    >>> Joint(weigher=PromptGDRO(eta=2.0)).weigher.eta
     2.0
     """
 
@@ -57,15 +59,19 @@ class Joint(Strategy[JointState]):
     source: ClassVar[str] = "open question of arXiv 2601.19280"
     aliases: ClassVar[Mapping[str, str]] = _FIELDS
 
-    selector: Part = "uniform"
-    allocator: Part = "rollout-gdro"
-    weigher: Part = "prompt-gdro"
-    extender: Part = "uniform"
-    rememberer: Part = "uniform"
+    selector: Strategy[Any] = field(default_factory=Uniform)
+    allocator: Strategy[Any] = field(default_factory=RolloutGDRO)
+    weigher: Strategy[Any] = field(default_factory=PromptGDRO)
+    extender: Strategy[Any] = field(default_factory=Uniform)
+    rememberer: Strategy[Any] = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
-        for field in _FIELDS.values():
-            object.__setattr__(self, field, _made(getattr(self, field), field))
+        for name in _FIELDS.values():
+            part: object = getattr(self, name)
+            if not isinstance(part, Strategy):
+                raise StrategyError(
+                    f"joint: {name} is {part!r}; pass a strategy, or make_strategy('joint', {name}=...)"
+                )
         parts = {role: self._part(role) for role in _FIELDS}
         weigher, selector, extender = parts["weigh"], parts["select"], parts["extend"]
         if weigher.selects and weigher != selector:
@@ -199,9 +205,7 @@ class Joint(Strategy[JointState]):
         return {k: v for r in _FIELDS for k, v in self._part(r).by_bin(getattr(state, r)).items()}
 
     def _part(self, role: str) -> Strategy[Any]:
-        part = getattr(self, _FIELDS[role])
-        assert isinstance(part, Strategy)
-        return part  # pyright: ignore[reportUnknownVariableType]  # any strategy's state
+        return getattr(self, _FIELDS[role])
 
 
 def _kept(groups: Groups, weights: Weights) -> Groups:
@@ -211,12 +215,3 @@ def _kept(groups: Groups, weights: Weights) -> Groups:
         return groups
     valid_R = groups.outcome.valid_mask_R & kept_P[groups.position_R]
     return replace(groups, outcome=replace(groups.outcome, valid_R=valid_R))
-
-
-def _made(part: Part, field: str) -> Strategy[Any]:
-    if isinstance(part, Strategy):
-        return part
-    options: dict[str, Any] = {"name": part} if isinstance(part, str) else dict(part)
-    if "name" not in options:
-        raise StrategyError(f"joint: {field} is {part!r}; a mapping needs a 'name' and options")
-    return make_strategy(options.pop("name"), **options)
