@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from fractions import Fraction
 from itertools import product
 
 import pytest
@@ -19,6 +20,7 @@ from gdro.rewards.wire import RIGHT, WRONG
 LONG = settings().max_examples >= 10_000  # `make chaos`
 PAIRS = 1_000 if LONG else 200
 MUTATED = 100_000 if LONG else 10_000
+AT_ONCE = 10_000 if LONG else 500
 
 UNCONFINED = """
 import json, logging, sys
@@ -98,24 +100,43 @@ NUMBERS = (
 SIGNS = "0123456789.-\\{},/ ٣३３²½−+eE%_"
 
 
-def number(rng: random.Random) -> str:
-    """A number with up to three signs changed, put in, or left out."""
-    text = list(rng.choice(NUMBERS))
-    for _ in range(rng.randint(0, 3)):
+def mutated(number: str, most: int, rng: random.Random) -> str:
+    """A number with up to so many signs changed, put in, or left out."""
+    text = list(number)
+    for _ in range(rng.randint(0, most)):
         at = rng.randrange(len(text) + 1)
         text[at : at + rng.randint(0, 1)] = rng.choice(([rng.choice(SIGNS)], []))
     return "".join(text)
 
 
+def form(value: Fraction, rng: random.Random) -> str:
+    """A number as a decimal, where it is one, or as a fraction that may not be in lowest terms."""
+    if rng.random() < 0.5 and 1000 % value.denominator == 0:
+        text = f"{float(value):.3f}".rstrip("0").rstrip(".")
+        zeros = "0" * rng.randint(0, 2)
+        return text + (zeros if "." in text or not zeros else "." + zeros)
+    over, under, times = abs(value.numerator), value.denominator, rng.randint(1, 3)
+    sign = "-" if value < 0 else ""
+    return sign + rng.choice(("\\", "\\d", "\\t")) + f"frac{{{over * times}}}{{{under * times}}}"
+
+
+def numbers(rng: random.Random) -> tuple[str, str]:
+    """A gold and an answer: two numbers of the table, or the same one in two forms, and then mutated."""
+    if rng.random() < 0.5:
+        return rng.choice(NUMBERS), mutated(rng.choice(NUMBERS), 3, rng)
+    value = Fraction(rng.randint(-2000, 2000), rng.choice((1, 2, 3, 4, 5, 7, 8, 12, 20, 100)))
+    return form(value, rng), mutated(form(value, rng), 1, rng)
+
+
 def test_what_is_said_at_once_is_what_a_worker_says(verifier: MathVerifier) -> None:
-    """Of all that are drawn, those with a verdict at once, each pair of texts once."""
+    """Of all that are drawn, pairs with a verdict at once, each once; of many a sample."""
     rng = random.Random(2)
-    drawn = {(rng.choice(NUMBERS), number(rng)) for _ in range(MUTATED)}
-    said = {pair: _at_once(*pair) for pair in sorted(drawn) if pair[1].strip()}
-    close = [pair for pair, verdict in said.items() if verdict is True]
-    clear = [pair for pair, verdict in said.items() if verdict is False]
-    pairs = close + (clear if LONG else rng.sample(clear, 500))
-    assert len(close) > 20
+    said = {pair: _at_once(*pair) for pair in sorted({numbers(rng) for _ in range(MUTATED)})}
+    pairs: list[tuple[str, str]] = []
+    for verdict in (True, False):
+        found = [p for p, at_once in said.items() if at_once is verdict and p[1].strip()]
+        pairs += rng.sample(found, min(len(found), AT_ONCE))
+        assert len(found) > AT_ONCE / 2
     theirs = verifier._pool.judge(pairs)
     differ = [p for p, verdict in zip(pairs, theirs, strict=True) if said[p] is not (verdict == RIGHT)]
     assert not differ
