@@ -114,8 +114,17 @@ def _value(
             f"{name!r} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, this "
             f"controller needs {fresh.shape} {fresh.dtype}; use the options it was written with"
         )
-    _check_finite(saved, fresh, name)
-    return saved.astype(fresh.dtype)
+    with np.errstate(all="ignore"):  # a wider number may not fit
+        value = saved.astype(fresh.dtype)
+    _check_finite(value, fresh, name)
+    floats = value.dtype.kind == "f"
+    same = np.isfinite(value) == np.isfinite(saved) if floats else value == saved
+    if not bool(np.all(same)):
+        raise CheckpointError(
+            f"{name!r} holds numbers that do not fit {fresh.dtype}; the checkpoint is damaged, go back "
+            "to an earlier one"
+        )
+    return value
 
 
 def _number(saved: npt.NDArray[Any], own: npt.NDArray[Any], name: str) -> Any:
@@ -129,8 +138,9 @@ def _number(saved: npt.NDArray[Any], own: npt.NDArray[Any], name: str) -> Any:
         raise CheckpointError(
             f"{name!r} is {saved!r:.60} in the checkpoint, this controller needs a number"
         )
-    _check_finite(saved, own, name)
-    return saved.item()
+    number = float(saved) if own.dtype.kind == "f" else saved.item()
+    _check_finite(np.asarray(number), own, name)
+    return number
 
 
 def _check_finite(saved: npt.NDArray[Any], fresh: npt.NDArray[Any], name: str) -> None:

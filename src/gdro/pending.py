@@ -233,12 +233,12 @@ def _check(ticket: int, get: Arrays, num_bins: int) -> None:
             for name, dtype in _PLAN_ARRAYS.items()
         },
         "counts": get["counts"].dtype == np.int64 and get["counts"].shape == (4,),
-        "shadow_P": shadow_P.shape in ((0,), shape) and shadow_P.dtype.kind in "if",
+        "shadow_P": shadow_P.shape == (0,) or (shadow_P.shape == shape and shadow_P.dtype == np.int64),
         "weight_P": weight_P.shape in ((0,), shape)
-        and weight_P.dtype.kind == "f"
+        and weight_P.dtype == np.float64
         and bool(np.isfinite(weight_P).all()),
         "mass_B": mass_B.shape in ((0,), (num_bins,))
-        and mass_B.dtype.kind == "f"
+        and mass_B.dtype == np.float64
         and bool(((mass_B >= 0) & (mass_B <= 1 + 1e-9)).all()),
     }
     fine |= {name: fine[name] and bool((get[name] >= low).all()) for name, low in least.items()}

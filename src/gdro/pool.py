@@ -87,7 +87,7 @@ def match_keys(
     if np.array_equal(saved_hash, own_hash):  # nearly always; the search below sorts both pools
         row_N = np.arange(len(own_hash), dtype=np.int64)
         return KeyMatch(row_N, row_N, 0, 0, True, len(saved_hash))
-    _, saved_M, own_M = np.intersect1d(saved_hash, own_hash, return_indices=True)
+    saved_M, own_M = _common(saved_hash, own_hash)
     added, removed = len(own_hash) - len(own_M), len(saved_hash) - len(own_M)
     if keys == "exact" or not len(own_M):
         order = "" if added or removed else ", in another order"
@@ -98,3 +98,25 @@ def match_keys(
             "load the dataset of the checkpoint",
         )
     return KeyMatch(saved_M, own_M, added, removed, False, len(saved_hash))
+
+
+_CHUNK = 1 << 16  # keys looked up at once: a file of many keys takes no more memory for it
+
+
+def _common(
+    saved_hash: npt.NDArray[np.uint64], own_hash: npt.NDArray[np.uint64]
+) -> tuple[IntArray, IntArray]:
+    """Rows of the keys that both have, the first where one stands twice; in the order of `own_hash`."""
+    order_N = np.argsort(own_hash, kind="stable")
+    sorted_N = own_hash[order_N]
+    row_N = np.full(len(own_hash), -1, np.int64)
+    for start in range(0, len(saved_hash), _CHUNK):
+        chunk = saved_hash[start : start + _CHUNK]
+        place = np.minimum(np.searchsorted(sorted_N, chunk), len(sorted_N) - 1)
+        found = np.flatnonzero(sorted_N[place] == chunk)
+        own = order_N[place[found]]
+        new = row_N[own] < 0
+        # Backwards: of several the first is written last.
+        row_N[own[new][::-1]] = found[new][::-1] + start
+    own_M = np.flatnonzero(row_N >= 0)
+    return row_N[own_M], own_M

@@ -26,7 +26,8 @@ from gdro.files import check_folder, read_json, write_json
 from gdro.heldout import Heldout, begun, curves_of
 from gdro.integrations.static_decode import StaticDecoder
 from gdro.integrations.trl import GDROTrainer
-from gdro.integrations.trl_checkpoints import last_checkpoint
+from gdro.integrations.trl_checkpoints import last_checkpoint, passed_over
+from gdro.integrations.trl_start import say
 from gdro.recipes import Arm, Recipe, RecipeError
 from gdro.recipes.checks import (
     check_arms,
@@ -300,6 +301,14 @@ def _train_arm(
     task = load(recipe)
     trainer = _trainer(recipe, arm, folder, task)
     checkpoint = last_checkpoint(folder) if resume else None
+    if resume:
+        for line in passed_over(folder):
+            say(line, trainer)
+    if resume and checkpoint is None:
+        say(
+            f"gdro: no checkpoint in {folder} to resume from: the arm starts from its first step",
+            trainer,
+        )
     about = {"arm": folder.name, "strategy": arm.strategy, "seed": recipe.seed}
 
     def evaluate() -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_what_no_run_stores_is_refused(tmp_path, case):
     edited(tmp_path / "s.npz", **STRANGE[case])
     store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
     store.put(1, rollout(3))
-    with pytest.raises(CheckpointError, match=r"damaged: .* go back|lacks"):
+    with pytest.raises(CheckpointError, match=r"damaged: .* go back|lacks|never writes.*go back"):
         store.load(tmp_path / "s.npz")
     assert list(store._rollouts) == [1]
     assert same(store[1], rollout(3))

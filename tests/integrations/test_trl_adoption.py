@@ -16,7 +16,13 @@ from trl import GRPOTrainer
 
 from gdro import CheckpointError, GdroError
 from gdro.integrations.trl import GDROConfig, GDROTrainer
-from gdro.integrations.trl_checkpoints import STATE_FILE, STORE_FILE, last_checkpoint
+from gdro.integrations.trl_checkpoints import (
+    STATE_FILE,
+    STORE_FILE,
+    last_checkpoint,
+    passed_over,
+    resolved,
+)
 from gdro.runlog import read_jsonl
 
 MEMORY = "rollout-gdro + memory(anchors=2, candidates=4, anchor_rate=0.1)"
@@ -214,3 +220,26 @@ def test_resume_keys_is_checked_at_once_and_a_field_of_the_config(tmp_path: Path
         processing_class=tiny.tokenizer(),
     )  # fmt: skip
     assert trainer._gdro_resume_keys == "match"
+
+
+def test_a_torn_newest_checkpoint_is_named_with_why(tmp_path: Path, capsys) -> None:
+    state = '{"log_history": [{"loss": 1.0, "gdro/total_rollouts": 8}]}'
+    torn = {2: state, 4: '{"log_history": [1]}', 6: "[" * 100_000, 8: None, 10: state}
+    for number, text in torn.items():
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        if text is not None:
+            (folder / "trainer_state.json").write_text(text)
+        if number < 10:
+            (folder / STATE_FILE).touch()
+    (tmp_path / "checkpoint-x").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    said: list[str] = []
+    assert resolved(True, tmp_path, said.append) == str(tmp_path / "checkpoint-2")
+    assert said == passed_over(tmp_path) and len(said) == 4
+    assert "checkpoint-10 was passed over: it has no gdro.npz" in said[0]
+    assert "checkpoint-8 was passed over: it has no trainer_state.json" in said[1]
+    assert "checkpoint-6 was passed over: its trainer_state.json is damaged" in said[2]
+    assert all(line.endswith("going on from checkpoint-2") for line in said)
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint in .*; pass the path"):
+        resolved(True, tmp_path / "checkpoint-2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -33,6 +34,7 @@ SECONDS = 120  # far beyond any refusal, on any machine
 JUNK = (
     *(None, [], {}, -1, 2**70, "x", [["a"]], {"a": 1}, [0, 0], [10**9], float("nan"), True),
     *({"plans": -1}, {"plans": "x"}, {"loss": "x"}, 1.5, [None]),
+    *(10**400, {"plans": 10**400}, {"tokens": 2**63}, {"loss": 10**400}, {"": 1}),
 )
 EXTREMES = {"f": (np.nan, np.inf, -np.inf, 3e38, -1.0, 1e-40), "i": (127, -128, -1, 0), "u": (255, 0)}
 
@@ -85,6 +87,9 @@ def mutated(arrays, random):
     if how == 1:
         kind = random.choice(("f4", "f8", ">f8", "i2", "i8", "u8", "U4", "c16", "?", "V3", "M8[s]"))
         return arrays | {name: np.zeros(array.shape, kind)}
+    if how == 3 and random.random() < 0.5:  # finite, until they are narrowed
+        wide = (np.longdouble("1e4000"), np.float64(1e300), np.int64(2**40), np.uint64(2**63))
+        return arrays | {name: np.full(array.shape, random.choice(wide))}
     if how == 2:
         return arrays | {name: random.choice((array.ravel()[: array.size // 2], array[None], array[:0]
                                               if array.ndim else array.ravel()))}  # fmt: skip
@@ -127,6 +132,113 @@ def test_mutated_arrays_are_refused_or_harmless(tmp_path_factory, case, random, 
                 plan = controller.plan(h.request())
                 assert plan.rollouts_P.sum() == 64
                 assert np.isfinite(h.close(controller, plan)).all()
+
+
+@pytest.fixture(scope="module")
+def whole_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "state.npz"
+    np.savez(path, **arrays_of(CASES[0]))
+    return path.read_bytes()
+
+
+@given(random=st.randoms(use_true_random=False))
+def test_mutated_bytes_are_refused_or_harmless(tmp_path_factory, whole_file, random):
+    """Bytes of the archive, its directory and the arrays' headers; zipfile's sums are made to fit."""
+    path = tmp_path_factory.getbasetemp() / "fuzzed-bytes.npz"
+    if random.random() < 0.4:
+        data = bytearray(whole_file)
+        for _ in range(random.randrange(1, 4)):
+            data[random.randrange(len(data))] = random.randrange(256)
+        path.write_bytes(bytes(data))
+    else:
+        with zipfile.ZipFile(io.BytesIO(whole_file)) as file:
+            members = [(info.filename, bytearray(file.read(info))) for info in file.infolist()]
+        _, data = random.choice(members)
+        end = 10 + int.from_bytes(data[8:10], "little")
+        texts = (
+            b"(",
+            b"[" * 20_000,
+            b"9" * 40,
+            b"'descr'",
+            b"True",
+            b"|O",
+            b"<f16",
+            b"\x00",
+            b"-",
+            b"{}",
+        )
+        start = random.randrange(6, end)
+        data[start : start + random.randrange(6)] = random.choice(texts)
+        path = npz(path, [(name, bytes(data)) for name, data in members])
+    controller = new_controller(CASES[0])
+    before = controller.digest()
+    with without_hanging(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            controller.load(path)
+        except gdro.CheckpointError:
+            assert controller.digest() == before
+
+
+@pytest.mark.parametrize("wide", ["1e4000", "-1e400"])
+def test_numbers_that_fit_no_float_are_damage(tmp_path, wide):
+    controller = h.controller("joint")
+    state = controller.state_dict()
+    for name, array in state["arrays"].items():
+        if array.dtype.kind == "f" and array.size:
+            changed = {**state["arrays"], name: np.full(array.shape, np.longdouble(wide))}
+            np.savez(tmp_path / "state.npz", header=np.array(json.dumps(state["header"])), **changed)
+            with pytest.raises(gdro.CheckpointError):
+                controller.load(tmp_path / "state.npz")
+            with pytest.raises(gdro.CheckpointError):
+                controller.load_state_dict({**state, "arrays": changed})
+    assert np.isfinite(h.close(controller, controller.plan(h.request()))).all()
+
+
+@pytest.mark.parametrize("count", [10**400, 2**62, -(2**62), 1.0, True])
+def test_a_ledger_counts_what_can_be_counted(count):
+    controller = h.controller()
+    state = controller.state_dict()
+    state["header"]["ledger"]["tokens"] = count
+    with pytest.raises(gdro.CheckpointError, match="ledger counts 'tokens'"):
+        controller.load_state_dict(state)
+
+
+HEAVY = {
+    "keys": lambda header, size: (header, {"key_hash_N": np.arange(size // 8, dtype=np.uint64)}),
+    "an array": lambda header, size: (header, {"x": np.zeros(size // 8)}),
+    "lists": lambda _, size: ('{"a":[' + ",".join(["[]"] * (size // 12)) + "]}", {}),
+    "mappings": lambda _, size: ('{"a":[' + ",".join(["{}"] * (size // 12)) + "]}", {}),
+    "names": lambda _, size: (
+        "{" + ",".join(f'"{i:x}":0' for i in range(size // 36)) + "}", {}
+    ),
+    "a text": lambda header, size: (header[:-1] + f', "x": "{"x" * (size // 4)}"}}', {}),
+    "wide letters": lambda header, size: (header[:-1] + f', "x": "{chr(0x1F600) * (size // 4)}"}}', {}),
+    "numbers": lambda header, size: (header[:-1] + ', "x": [' + "1.5," * (size // 16) + "1]}", {}),
+    "a wide element": lambda header, size: (header, {"x": np.array("x" * (size // 4))}),
+    "many arrays": lambda header, size: (header, {str(i): np.zeros(()) for i in range(size // 240)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", ["exact", "match"])
+@pytest.mark.parametrize("heavy", sorted(HEAVY))
+def test_a_file_takes_at_most_four_times_its_bytes(tmp_path, heavy, keys):
+    controller = h.controller("joint")
+    state = controller.state_dict()
+    header, arrays = HEAVY[heavy](
+        json.dumps(state["header"]), 2**18 if heavy == "many arrays" else 2**22
+    )
+    np.savez(tmp_path / "state.npz", header=np.array(header), **(state["arrays"] | arrays))
+    size = (tmp_path / "state.npz").stat().st_size
+    tracemalloc.start()
+    try:
+        controller.load(tmp_path / "state.npz", keys=keys)
+    except gdro.CheckpointError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 4 * size + 2**21, f"{peak / size:.2f} times"
 
 
 VOCABULARY, REWARDS = 50, 2
@@ -258,6 +370,23 @@ def test_members_that_share_their_bytes(tmp_path):
         data[entry + 42 : entry + 46] = first.header_offset.to_bytes(4, "little")
     path.write_bytes(bytes(data))
     refused_within(path, 2**22)
+
+
+def test_a_store_takes_no_memory_for_prompts_of_others(tmp_path):
+    """As it is read, rollouts of prompts that the pool does not have are not made."""
+    problem = gdro.Problem([str(i) for i in range(50_000)])
+    store = RolloutStore(problem, 2**30, VOCABULARY, ["a", "b"])
+    for prompt in range(50_000):
+        store.put(prompt, StoredRollout(*np.ones((2, 1), np.int32), np.ones(REWARDS, np.float32)))
+    store.save(tmp_path / "store.npz")
+    own = new_store()
+    tracemalloc.start()
+    try:
+        own.load(tmp_path / "store.npz")
+        assert tracemalloc.get_traced_memory()[1] < 4 * (tmp_path / "store.npz").stat().st_size
+    finally:
+        tracemalloc.stop()
+    assert len(own) == 0
 
 
 def test_what_a_pipe_or_a_folder_gives_is_not_waited_for(tmp_path):

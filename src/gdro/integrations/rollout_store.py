@@ -137,20 +137,22 @@ class RolloutStore:
                 stacklevel=2,
             )
             return []
+        # Row by row, and of prompts that the pool has alone: a file may name millions of others.
         index = {key: i for i, key in enumerate(self._problem.key_hash_N.tolist())}
-        prompts, answers = (
-            np.split(arrays[f"{name}_ids"], np.cumsum(arrays[f"{name}_length_M"])[:-1])
-            for name in ("prompt", "completion")
-        )
-        rows = (
-            zip(prompts, answers, arrays["rewards_MK"][:, column_K], strict=True)
-            if len(arrays["rewards_MK"])
-            else ()
-        )
-        # Copies: a view would keep the whole file's tokens, whatever the limit of bytes.
-        found = (StoredRollout(*(part.copy() for part in row)) for row in rows)
-        keys = arrays["key_hash_M"].tolist()
-        return [(index[k], rollout) for k, rollout in zip(keys, found, strict=True) if k in index]
+        known_M = np.flatnonzero(np.isin(arrays["key_hash_M"], self._problem.key_hash_N))
+        names_of = ("prompt", "completion")
+        end_M = {name: np.cumsum(arrays[f"{name}_length_M"]) for name in names_of}
+        found: list[tuple[int, StoredRollout]] = []
+        for m in known_M.tolist():
+            # Copies: a view would keep the whole file's tokens, whatever the limit of bytes.
+            parts = [
+                arrays[f"{name}_ids"][end - arrays[f"{name}_length_M"][m] : end].copy()
+                for name in names_of
+                for end in [end_M[name][m]]
+            ]
+            rewards_K = arrays["rewards_MK"][m, column_K].copy()
+            found.append((index[int(arrays["key_hash_M"][m])], StoredRollout(*parts, rewards_K)))
+        return found
 
     def take(self, rollouts: Iterable[tuple[int, StoredRollout]]) -> None:
         """Hold these rollouts, as `read` gave them, and no others."""

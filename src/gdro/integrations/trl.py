@@ -333,7 +333,7 @@ class GDROMixin(Logs, Card):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """As the trainer's; True resumes from the newest whole checkpoint, not from one cut off."""
-        resume = resolved(resume_from_checkpoint, self.args.output_dir)
+        resume = resolved(resume_from_checkpoint, self.args.output_dir, lambda line: say(line, self))
         try:
             result = super().train(resume, *args, **kwargs)
             self._gdro_close()  # the last plan's losses came after the last update

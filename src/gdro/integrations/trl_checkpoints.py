@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import is_zipfile
 
 from safetensors import SafetensorError
@@ -14,6 +13,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from gdro.errors import CheckpointError
+from gdro.files import parsed
 
 STATE_FILE = "gdro.npz"
 STORE_FILE = "gdro_memory.npz"
@@ -75,27 +75,55 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     Args:
         output_dir: The trainer's folder.
     """
-    found = [p for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if _is_whole(p)]
-    return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
+    return _newest(output_dir)[0]
 
 
-def resolved(resume: str | bool | None, output_dir: str | Path) -> str | bool | None:
+def passed_over(output_dir: str | Path) -> list[str]:
+    """A line for each checkpoint newer than `last_checkpoint`: it is none, and why."""
+    newest, torn = _newest(output_dir)
+    instead = "the run starts afresh" if newest is None else f"going on from {Path(newest).name}"
+    return [f"gdro: {folder} was passed over: {why}; {instead}" for folder, why in torn]
+
+
+def _newest(output_dir: str | Path) -> tuple[str | None, list[tuple[Path, str]]]:
+    """The newest whole checkpoint, and those after it with what is wrong with each."""
+    numbers = {
+        p: int(number)
+        for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if (number := p.name.rpartition("-")[2]).isdecimal()
+    }
+    torn: list[tuple[Path, str]] = []
+    for folder in sorted(numbers, key=numbers.__getitem__, reverse=True):
+        why = _lacks(folder)
+        if why is None:
+            return str(folder), torn
+        torn.append((folder, why))
+    return None, torn
+
+
+def resolved(
+    resume: str | bool | None, output_dir: str | Path, say: Callable[[str], None] = print
+) -> str | bool | None:
     """What to resume from: True becomes the newest whole checkpoint, not one that a crash cut off.
 
     Args:
         resume: The trainer's argument.
         output_dir: Its folder.
+        say: Gets a line for each newer checkpoint that is not whole.
 
     Raises:
         CheckpointError: True, and there is no whole checkpoint.
     """
     if resume is not True:
         return resume
-    newest = last_checkpoint(output_dir)
+    newest, torn = _newest(output_dir)
     if newest is None:
+        why = "".join(f" ({folder.name}: {what})" for folder, what in torn[:1])
         raise CheckpointError(
-            f"no whole checkpoint in {output_dir}; pass the path of one, or train from the start"
+            f"no whole checkpoint in {output_dir}{why}; pass the path of one, or train from the start"
         )
+    for line in passed_over(output_dir):
+        say(line)
     return newest
 
 
@@ -111,16 +139,29 @@ def of_grpo(folder: Path) -> bool:
     return not any(name.startswith("gdro/") for name in last)
 
 
-def _is_whole(folder: Path) -> bool:
-    return _state(folder) is not None and ((folder / STATE_FILE).is_file() or of_grpo(folder))
+def _lacks(folder: Path) -> str | None:
+    """Why a checkpoint cannot be resumed from; None if it is whole."""
+    if not (folder / TRAINER_STATE_NAME).is_file():
+        return f"it has no {TRAINER_STATE_NAME}, which is written last: it was cut off"
+    if _state(folder) is None:
+        return f"its {TRAINER_STATE_NAME} is damaged or was cut off"
+    if not ((folder / STATE_FILE).is_file() or of_grpo(folder)):
+        return f"it has no {STATE_FILE}: it was cut off, or the file is lost"
+    return None
 
 
 def _state(folder: Path) -> dict[str, Any] | None:
-    """The trainer's state of a checkpoint; None if it is missing, or was cut off."""
+    """The trainer's state of a checkpoint; None if it is missing, was cut off, or is something else."""
     file = folder / TRAINER_STATE_NAME
     if not file.is_file():
         return None
     try:
-        return json.loads(file.read_text())
+        state = parsed(file.read_bytes())
     except ValueError:
         return None
+    history = state.get("log_history", []) if isinstance(state, dict) else None
+    if not isinstance(history, list) or not all(
+        isinstance(line, dict) for line in cast("list[Any]", history)
+    ):
+        return None
+    return cast("dict[str, Any]", state)

@@ -82,7 +82,9 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
         try:
             key, step, n, right, gradient = _group(record, threshold)
         except (KeyError, Fault) as error:
-            got = f"it has {', '.join(record) or 'nothing'}" if isinstance(error, KeyError) else error
+            got = (
+                f"it has {', '.join(record) or 'nothing':.200}" if isinstance(error, KeyError) else error
+            )
             raise ReportError(
                 f"{path}, line {number}: needs prompt_id and rewards (numbers), or key, n and successes "
                 f"as in groups.jsonl ({got})"
