@@ -15,7 +15,7 @@ HIDDEN = "***"
 SHOWN = 300
 _LONG = 20_000  # characters of a text that are looked at for a message
 _TAIL = 1_024  # longer than any key: what a cut may have left of one
-_SHORT = 8  # shorter values of variables are words such as "none", which messages need
+SHORT = 8  # shorter values of variables are words such as "none", which messages need
 
 _NAMED = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL)", re.IGNORECASE)
 # Options of a recipe that hold a secret; `eos_token`, `max_tokens` and the like do not.
@@ -60,7 +60,7 @@ def names_secret(text: str) -> bool:
 def secrets_of(environment: Mapping[str, str] | None = None) -> list[str]:
     """Values of variables that are named as secrets are, the longest first."""
     given = os.environ if environment is None else environment
-    found = {v.strip() for name, v in given.items() if _NAMED.search(name) and len(v.strip()) >= _SHORT}
+    found = {v.strip() for name, v in given.items() if _NAMED.search(name) and len(v.strip()) >= SHORT}
     return sorted(found, key=len, reverse=True)
 
 
@@ -75,11 +75,17 @@ def hidden(text: str, secrets: Iterable[str] = ()) -> str:
         The text with `***` in the place of known secrets, as they are and as JSON, addresses and headers
         write them, of `user:password@` in addresses, and of what has the form of a key.
     """
-    for secret in (*secrets, *secrets_of()):
-        for form in _forms(secret):
-            text = text.replace(form, HIDDEN)
+    text = masked(text, (*secrets, *secrets_of()))
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
+    return text
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """A text without the given secrets, in the forms that JSON, addresses and headers give them."""
+    for secret in secrets:
+        for form in _forms(secret):
+            text = text.replace(form, HIDDEN)
     return text
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from gdro.errors import GdroError
 from gdro.files import check_folder
+from gdro.redact import shown
 
 _EPILOG = """\
 examples:
@@ -171,6 +172,10 @@ def _sets(arguments: argparse.Namespace) -> int:
         options,
         lambda chunks: bar(chunks, desc="evaluating"),
     )
+    again = getattr(generator, "again", None)
+    if again:
+        why = ", ".join(f"{count} {kind}" for kind, count in again.most_common())
+        print(f"requests made again: {again.total()} ({why})")
     found = scores(records, ks, base)
     text = f"{markdown({arguments.model: found}, max(ks))}\n{details(found, ks)}"
     write_json(folder / "eval.json", found)
@@ -193,7 +198,8 @@ def _check_generator(arguments: argparse.Namespace) -> None:
             raise GdroError("--server and --backend were both given; the server has its own backend")
         if not re.fullmatch(r"https?://[^/\s]\S*", arguments.server):
             raise GdroError(
-                f"--server is {arguments.server!r}; it must be a URL, e.g. http://localhost:8000/v1"
+                f"--server is {shown(arguments.server)!r}; it must be a URL, e.g. "
+                "http://localhost:8000/v1"
             )
     elif arguments.backend == "vllm" and find_spec("vllm") is None:
         raise GdroError("vLLM is not installed; pip install vllm, or leave out --backend vllm")

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, cast
 
 from gdro.errors import GdroError
 from gdro.files import no_link, read_json, write_json, write_text
 
+MOST_TOKENS = 10**9
 SAMPLES, OPTIONS = "samples.jsonl", "options.json"
 
 
@@ -89,11 +91,37 @@ def read_records(folder: Path) -> list[Record]:
 
 def _record(line: str, where: str) -> Record:
     try:
-        return Record(**json.loads(line))
-    except (ValueError, TypeError) as problem:
+        record = Record(**json.loads(line))
+        check(record)
+        return record
+    except (ValueError, TypeError, RecursionError) as problem:
         raise EvaluationError(
             f"{where}: no record of an evaluation ({problem}); delete the line, or evaluate anew"
         ) from problem
+
+
+def check(record: Record) -> None:
+    """Raise a ValueError that names the first field which no sampling gives.
+
+    A bad number in the store would spoil every later evaluation that goes on with it.
+    """
+    samples = record.right
+    kinds: dict[str, tuple[type, ...]] = {
+        "right": (bool,), "answers": (str, NoneType), "tokens": (int,), "texts": (str,),
+    }  # fmt: skip
+    for name in ("set", "prompt_id", "source", "level"):
+        if not isinstance(getattr(record, name), str):
+            raise ValueError(f"{name} is {getattr(record, name)!r:.60}, no text")
+    for name, kind in kinds.items():
+        found = getattr(record, name)
+        values = cast("list[Any]", found) if isinstance(found, list) else []
+        if not values or len(values) != len(samples):
+            raise ValueError(f"{name} is {found!r:.60}, not one value a sample")
+        bad = [value for value in values if type(value) not in kind]
+        if bad:
+            raise ValueError(f"{name} holds {bad[0]!r:.60}")
+    if not 0 <= min(record.tokens) <= max(record.tokens) < MOST_TOKENS:
+        raise ValueError(f"tokens are {record.tokens!r:.60}, which no model writes")
 
 
 def rewrite(folder: Path, records: Iterable[Record]) -> None:

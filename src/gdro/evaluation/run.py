@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
-from gdro.evaluation.records import EvaluationError, Record, append, open_folder, rewrite
+from gdro.evaluation.records import EvaluationError, Record, append, check, open_folder, rewrite
 from gdro.rewards import answer_of, gym_reward, math_reward, multiple_choice
 from gdro.rewards.functions import RewardFunction, chosen
 
@@ -123,10 +123,12 @@ def _sampled(
 ) -> list[Record]:
     repeated = [row for row in rows for _ in range(options.samples)]
     made = generator.generate([row["prompt"] for row in repeated], options, seed)
+    if len(made) != len(repeated):
+        raise EvaluationError(f"{len(made)} completions of {len(repeated)} prompts came back")
     texts, tokens = [text for text, _ in made], [number for _, number in made]
     right = judged(name, repeated, texts)
     find = chosen if name in CHOICES else answer_of
-    return [
+    records = [
         Record(
             set=name, prompt_id=row["prompt_id"], source=row["source"], level=str(row.get("level", "")),
             right=right[part], answers=[find(text) for text in texts[part]], tokens=tokens[part],
@@ -135,6 +137,12 @@ def _sampled(
         for i, row in enumerate(rows)
         for part in [slice(i * options.samples, (i + 1) * options.samples)]
     ]  # fmt: skip
+    try:
+        for record in records:
+            check(record)
+    except ValueError as problem:
+        raise EvaluationError(f"{generator.name} completed a prompt oddly: {problem}") from problem
+    return records
 
 
 @cache
