@@ -12,6 +12,8 @@ from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 
 from gdro.files import no_link, write_text
+from gdro.runlog import read_jsonl
+from gdro.schema import Fault, Record, is_count
 
 LINES = "evaluations.jsonl"
 _CURVES = {"step": "step", "reward": "reward", "entropy": "entropy",
@@ -101,8 +103,12 @@ def begun(folder: Path, checkpoint: str | None) -> None:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """The lines of a file of evaluations, but for one that a kill cut."""
-    whole = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in whole]
+    return list(read_jsonl(path, _line)) if path.exists() else []
+
+
+def _line(record: Record) -> None:
+    if not is_count(record.get("step")):
+        raise Fault("has no whole number as 'step'")
 
 
 def curves_of(history: list[dict[str, Any]], more: bool = False) -> dict[str, list[float]]:

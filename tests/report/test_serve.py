@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from gdro.cli import main
+from gdro.report import serve
 from gdro.report.serve import ReportServer
 
 
@@ -21,9 +24,10 @@ def server(folder: Path) -> Iterator[ReportServer]:
         made.shutdown()
 
 
-def ask(server: ReportServer, path: str, **headers: str) -> tuple[int, str]:
+def ask(server: ReportServer, path: str, token: str | None = None, **headers: str) -> tuple[int, str]:
     connection = HTTPConnection("127.0.0.1", server.server_address[1])
-    connection.request("GET", path, headers=headers)
+    token = server.token if token is None else token
+    connection.request("GET", f"/{token}{path}" if token else path, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 
@@ -40,6 +44,45 @@ def test_page_and_stamp(server: ReportServer) -> None:
 @pytest.mark.parametrize("path", ["/steps.jsonl", "/../secret", "/x", "/%2e%2e/x", "/stamp/"])
 def test_nothing_else_is_served(server: ReportServer, path: str) -> None:
     assert ask(server, path)[0] == 404
+
+
+@pytest.mark.parametrize("token", ["", "x", "%00", "\u00e9", "a" * 5000, ".", "..", "token"])
+@pytest.mark.parametrize("path", ["/", "/stamp", "/favicon.ico"])
+def test_without_the_token_nothing_is_served(server: ReportServer, token: str, path: str) -> None:
+    """Other users of the machine reach the port, and do not know the address."""
+    status, answer = ask(server, path, quote(token, safe="%"))
+    assert status == 404 and server.token not in answer and "overview" not in answer
+    with ReportServer([]) as other:
+        assert other.token != server.token and len(other.token) >= 20
+        assert other.url.endswith(f"/{other.token}/")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
+def test_a_request_that_never_ends_is_given_up(folder: Path, monkeypatch, sent: bytes) -> None:
+    monkeypatch.setattr(serve, "SECONDS", 0.5)
+    with ReportServer([folder / "grpo"]) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        with socket.create_connection(made.server_address) as half:
+            half.sendall(sent)
+            assert ask(made, "/stamp")[0] == 200, "others are served meanwhile"
+            half.settimeout(0.2)
+            assert any(given_up(half) for _ in range(100)), "the server still waits"
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join(30)
+                assert not thread.is_alive()
+        made.shutdown()
+
+
+def given_up(half: socket.socket) -> bool:
+    """Send a byte more, which makes no request either; whether the server has closed."""
+    try:
+        half.sendall(b"a")
+        return half.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])

@@ -8,6 +8,7 @@ from typing import Any
 
 from gdro.data.presets import PRESETS
 from gdro.files import check_file, check_folder
+from gdro.texts import printable
 
 _EPILOG = f"""\
 sets of the hub: {", ".join(PRESETS)}
@@ -90,7 +91,7 @@ def _data(arguments: argparse.Namespace) -> int:
         problem=arguments.problem, answer=arguments.answer,
     )  # fmt: skip
     for damage in report.damaged:
-        print(f"skipped {damage}")
+        print(printable(f"skipped {damage}"))
     lines = [("rows read", f"{report.read:,}"), ("duplicates", f"{report.duplicates:,}"),
              ("of them with another answer", f"{report.contradictions:,}")]  # fmt: skip
     for other in arguments.overlap:

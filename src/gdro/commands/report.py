@@ -91,7 +91,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if missing is not None:
         raise GdroError(f"{missing} is no folder; pass the output_dir of a trainer")
     with ReportServer(arguments.runs, arguments.port) as server:
-        print(f"{server.url} (Ctrl-C ends it)", flush=True)
+        print(f"{server.url} (for who has this address; Ctrl-C ends it)", flush=True)
         if arguments.open:
             webbrowser.open(server.url)
         try:

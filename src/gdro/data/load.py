@@ -170,6 +170,11 @@ def _row(row: Row, preset: Preset) -> Row:
             return Damaged("a choice is missing")
         prompt, answer = _choices(prompt, answer, [row[name].strip() for name in OTHER_CHOICES])
     level = {"level": row[preset.level]} if preset.level in row else {}
+    if not all(value is None or _is_plain(value) for value in level.values()):
+        return Damaged(f"column {preset.level!r} holds no text or number")
+    half = next((v for v in (prompt, answer, *level.values(), row.get("entry")) if _halves(v)), None)
+    if half is not None:
+        return Damaged(f"half of a character (a lone surrogate) in {half!r:.60}")
     entry = {"entry": row["entry"]} if "entry" in row else {}
     key = prompt_id(prompt)
     return {
@@ -180,6 +185,15 @@ def _row(row: Row, preset: Preset) -> Row:
         **level,
         **entry,
     }
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
+
+
+def _halves(value: Any) -> bool:
+    """Whether a text cannot be encoded, and so neither written nor hashed as it is."""
+    return isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _choices(problem: str, right: str, wrong: Sequence[str]) -> tuple[str, str]:
@@ -196,7 +210,11 @@ def _distinct(rows: Sequence[dict[str, Any]], dedup: Dedup, report: Report) -> l
         kept = first.setdefault(key, row)
         report.duplicates += kept is not row
         report.contradictions += kept["answer"] != row["answer"]
-    return list(first.values())
+    kept = list(first.values())
+    if len({type(row["level"]) for row in kept if row.get("level") is not None}) > 1:
+        for row in kept:  # a column has one type
+            row["level"] = None if row.get("level") is None else str(row["level"])
+    return kept
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from gdro.data.presets import Preset
 from gdro.errors import GdroError
+from gdro.files import parsed
 from gdro.redact import shown
 
 SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
@@ -109,12 +110,15 @@ def file_rows(file: Path) -> list[Row]:
     except UnicodeDecodeError as problem:
         raise DataError(f"{file} is no readable table: not UTF-8 at byte {problem.start}") from problem
     if file.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
+        try:
+            return list(csv.DictReader(text.splitlines(keepends=True)))
+        except csv.Error as problem:
+            raise DataError(f"{file} is no readable table: {problem}") from problem
     if file.suffix == ".jsonl":
         return [_line(line) for line in text.split("\n") if line.strip()]
     try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as problem:
+        rows = parsed(text)
+    except ValueError as problem:
         raise DataError(f"{file} is no readable table: {problem}") from problem
     if not isinstance(rows, list):
         raise DataError(f"{file} holds {type(rows).__name__}; it must hold a list of rows")
@@ -123,8 +127,8 @@ def file_rows(file: Path) -> list[Row]:
 
 def _line(line: str) -> Row:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as problem:
+        row = parsed(line)
+    except ValueError as problem:
         return Damaged(f"it is no JSON ({problem})")
     return row if isinstance(row, dict) else Damaged("it is no object")
 
@@ -183,6 +187,6 @@ def _gym_row(entry: dict[str, Any]) -> Row:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parsed(text)
+    except ValueError:
         return text

@@ -84,12 +84,12 @@ def read_records(folder: Path) -> list[Record]:
     path = folder / SAMPLES
     if not path.is_file():
         raise EvaluationError(f"{folder} holds no evaluation (no {SAMPLES}); gdro eval writes one")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     # What follows the last newline was cut.
     return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines[:-1], 1)]
 
 
-def _record(line: str, where: str) -> Record:
+def _record(line: bytes, where: str) -> Record:
     try:
         record = Record(**json.loads(line))
         check(record)

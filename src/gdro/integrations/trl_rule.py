@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gdro.errors import CheckpointError
-from gdro.files import write_json
+from gdro.files import parsed, write_json
 from gdro.integrations.trl_correct import Judge, Judged, Named, Rewards, Scores
 from gdro.integrations.trl_reads import columns_read
 
@@ -126,7 +125,7 @@ class Upper(Judge):
             return
         try:
             names, values, counts, middle = _state(path)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path} is damaged ({error!r}); delete it to start anew") from error
         if names == [self.names[k] for k in self.columns]:
             self._values = dict(zip(self.columns, values, strict=True))
@@ -164,7 +163,7 @@ class Upper(Judge):
 
 def _state(path: Path) -> tuple[list[str], list[list[float] | None], list[int], float | None]:
     """What `Upper.save` wrote; ValueError, KeyError or TypeError for anything else."""
-    state: dict[str, Any] = json.loads(path.read_text())
+    state: dict[str, Any] = parsed(path.read_bytes())
     middle = None if state["middle"] is None else float(state["middle"])
     values = [None if seen is None else [float(v) for v in seen] for seen in state["values"]]
     numbers = [*(v for seen in values if seen for v in seen), 0.0 if middle is None else middle]

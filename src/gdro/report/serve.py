@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from html import escape
 from http import HTTPStatus
@@ -17,14 +19,17 @@ from gdro.report.page import page_html, report_html
 from gdro.runlog import GROUPS, RUN, STEPS
 
 LOOPBACK = "127.0.0.1"
+SECONDS = 10.0
+"""In which a request must be here whole."""
 
 
 class ReportServer(ThreadingHTTPServer):
-    """Answers `/` with the page of some runs and `/stamp` with a text that changes as they do.
+    """Answers `/TOKEN/` with the page of some runs and `/TOKEN/stamp` with a text that changes too.
 
     Args:
         directories: Run folders; they may be empty still.
-        port: On the loopback interface; 0 takes a free one.
+        port: On the loopback interface; 0 takes a free one. Every user of this machine reaches it, so
+            that the address holds a token, new each time, without which nothing is answered.
         seconds: How often a page asks for changes.
     """
 
@@ -34,13 +39,14 @@ class ReportServer(ThreadingHTTPServer):
         self.directories = list(directories)
         self.seconds = seconds
         self._lock = threading.Lock()
+        self.token = secrets.token_urlsafe(16)
         self._made: tuple[str, bytes] = ("", b"")
         super().__init__((LOOPBACK, port), _Handler)
 
     @property
     def url(self) -> str:
         """Where the page is."""
-        return f"http://{LOOPBACK}:{self.server_address[1]}/"
+        return f"http://{LOOPBACK}:{self.server_address[1]}/{self.token}/"
 
     def stamp(self) -> str:
         """A text that changes whenever the logs do."""
@@ -59,7 +65,7 @@ class ReportServer(ThreadingHTTPServer):
         with self._lock:
             stamp = self.stamp()
             if stamp != self._made[0]:
-                self._made = stamp, self._page(stamp).encode()
+                self._made = stamp, self._page(stamp).encode("utf-8", "replace")
             return self._made[1]
 
     def _page(self, stamp: str) -> str:
@@ -77,13 +83,33 @@ class ReportServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: ReportServer
 
+    def setup(self) -> None:
+        self.timeout = SECONDS  # of each read and write
+        super().setup()
+        # Whoever sends a byte now and then must not hold a thread either.
+        self._deadline = threading.Timer(SECONDS, self._give_up)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def finish(self) -> None:
+        self._deadline.cancel()
+        super().finish()
+
+    def _give_up(self) -> None:
+        with suppress(OSError):  # it is closed already
+            self.connection.shutdown(2)  # both ways
+
     def do_GET(self) -> None:
+        self._deadline.cancel()  # the request is here; a page may take its time
+        asked = self.path.split("/")[1] if self.path.startswith("/") else ""
         # A page of another site that resolves to this machine must not read the run.
         if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in (LOOPBACK, "localhost"):
             self.send_error(HTTPStatus.FORBIDDEN, "served to this machine alone")
-        elif self.path == "/":
+        elif not secrets.compare_digest(asked.encode(), self.server.token.encode()):
+            self.send_error(HTTPStatus.NOT_FOUND, "open the address that gdro report printed")
+        elif self.path == f"/{asked}/":
             self._answer("text/html; charset=utf-8", self.server.page())
-        elif self.path == "/stamp":
+        elif self.path == f"/{asked}/stamp":
             self._answer("text/plain; charset=utf-8", self.server.stamp().encode())
         else:
             self.send_error(HTTPStatus.NOT_FOUND)

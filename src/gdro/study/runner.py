@@ -18,9 +18,11 @@ import torch
 
 from gdro.controller import Controller
 from gdro.difficulty import difficulty_of
+from gdro.errors import LogError
 from gdro.files import no_link
 from gdro.processes import safe_children
 from gdro.runlog import drop_partial_line, read_jsonl
+from gdro.schema import Fault, Record, is_count, is_number
 from gdro.study.config import Study, StudyArm, parse_seeds, strategy_of, training_of, warm_start_path
 from gdro.study.decoder import StudyError, load
 from gdro.study.engine import run
@@ -153,10 +155,26 @@ def read_runs(log: Path) -> list[dict[str, Any]]:
     Raises:
         StudyError: A line is no run of a study.
     """
-    records = list(read_jsonl(log)) if log.exists() else []
-    if any({"key", "testbed", "arm", "seed"} - r.keys() for r in records):
-        raise StudyError(f"{log} holds lines that are no runs of a study; move it away")
-    return records
+    try:
+        return list(read_jsonl(log, _check_run)) if log.exists() else []
+    except LogError as error:
+        raise StudyError(f"{log} holds lines that are no runs of a study : {error}") from error
+
+
+def _check_run(run: Record) -> None:
+    for name in ("key", "testbed", "arm"):
+        if not isinstance(run.get(name), str):
+            raise Fault(f"has no text as {name!r}")
+    if not is_count(run.get("seed")):
+        raise Fault("has no whole number as 'seed'")
+    if not isinstance(run.get("task", ""), str):
+        raise Fault("has no text as 'task'")
+    for name in _NUMBERS:
+        if name in run and not (run[name] is None or is_number(run[name])):
+            raise Fault(f"has {name!r} = {run[name]!r:.60}; it must be a number")
+
+
+_NUMBERS = ("pass8", "mean8", "rollouts", "tokens", "trained", "discarded", "recalled", "tail_share")
 
 
 def _identity(record: dict[str, Any]) -> tuple[str, str, str]:
