@@ -121,7 +121,7 @@ def draw(
             columns = {k: [r[k] for r in batch] for k in batch[0] if k != "prompt"}
             prompts = [r["prompt"] for r in batch]
             given = [reward(prompts=prompts, completions=texts, **columns) for reward in rewards]
-            scores += zip(*given, strict=True)
+            scores += map(list, zip(*given, strict=True))
     model.train(was_training)
     scores_NSK = np.array(scores, np.float64).reshape(-1, samples, len(rewards))
     return Drawn(scores_NSK, np.array(tokens).reshape(-1, samples))

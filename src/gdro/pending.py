@@ -195,14 +195,8 @@ def _encode(ticket: int, pending: Pending) -> Arrays:
 
 def _decode(ticket: int, arrays: Arrays, num_bins: int) -> Pending:
     prefix = f"pending/{ticket}/"
-    # Not kept at first: what was extended then is taken for planned, and today's probabilities serve.
-    older = {"first_P": arrays.get(prefix + "rollouts_P", np.zeros(0)), "mass_B": np.zeros(0)}
-    get = {name: arrays.get(prefix + name, value) for name, value in older.items()}
-    get |= {
-        name: required(arrays, prefix + name)
-        for name in (*_PLAN_ARRAYS, "shadow_P", "weight_P", "counts")
-        if name not in older
-    }
+    names = (*_PLAN_ARRAYS, "shadow_P", "weight_P", "mass_B", "counts")
+    get = {name: required(arrays, prefix + name) for name in names}
     _check(ticket, get, num_bins)
     num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
     columns = {name: frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()}

@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import torch
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOConfig
+from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage]
 
 from gdro.difficulty import difficulty_of
 from gdro.errors import CheckpointError, GdroError
@@ -230,7 +230,7 @@ def evaluate_model(
     samples: int | None = None,
     stream: int = 1,
     decoder: StaticDecoder | None = None,
-    config: GRPOConfig | None = None,
+    config: Any = None,
 ) -> tuple[dict[str, Any], Any]:
     """Held-out metrics of a model, whole, by slice and by source, and successes by prompt.
 
@@ -284,7 +284,7 @@ def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -
         config = trl_config(recipe, output)
         model = task.model.to(config.device)
         # As the trainer will run it, where the recipe leaves how to generate to us.
-        cast = config.bf16 and recipe.adapter.generation == "static"
+        cast = bool(config.bf16) and recipe.adapter.generation == "static"
         with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
             result, successes_N = evaluate_model(
                 recipe, task, model, None, recipe.evaluation.base_samples

@@ -38,7 +38,8 @@ class Command(Parser):
             self._refuse(options or more)
         if more:
             try:
-                read = [*map(many[0].type or str, more)]
+                convert: Any = many[0].type or str
+                read = [convert(text) for text in more]
             except argparse.ArgumentTypeError as problem:
                 self.error(f"argument {many[0].dest}: {problem}")
             setattr(found, many[0].dest, [*getattr(found, many[0].dest), *read])

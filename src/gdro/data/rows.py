@@ -145,7 +145,8 @@ def hub_rows(preset: Preset) -> list[Row]:
     before = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        return list(load_dataset(preset.hub, preset.config, split=preset.split))
+        table: Any = load_dataset(preset.hub, preset.config, split=preset.split)
+        return list(table)
     except (OSError, ValueError) as problem:  # ConnectionError is an OSError
         raise DataError(
             f"cannot load {preset.hub} from the hub: {shown(str(problem))}; without a network "

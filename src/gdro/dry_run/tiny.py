@@ -1,5 +1,8 @@
 """What the dry run replaces in a user's configuration: sizes, and what only a GPU can do."""
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 import importlib.util

@@ -23,7 +23,7 @@ class VllmGenerator:
 
     def __init__(self, path: str, **options: Any) -> None:
         # Here, so that the module can be looked at where there is no vLLM, which is most machines.
-        from vllm import LLM, SamplingParams
+        from vllm import LLM, SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
 
         self.name = path
         self._llm, self._sampling = LLM(model=path, **options), SamplingParams

@@ -196,10 +196,10 @@ def dataset_pool(
 
 def _priors(dataset: Any, prior_column: str) -> FloatArray:
     """Known pass rates of the dataset's rows, NaN where there is none."""
-    values = list(dataset[prior_column])
+    values: list[Any] = list(dataset[prior_column])
     for row, value in enumerate(values):
-        number = isinstance(value, Real) or getattr(value, "ndim", None) == 0
-        if value is not None and not (number and (value != value or 0 <= value <= 1)):
+        number: bool = isinstance(value, Real) or getattr(value, "ndim", None) == 0
+        if value is not None and not (number and (value != value or 0 <= float(value) <= 1)):
             raise ProblemError(
                 f"prior column {prior_column!r} is {value!r} in row {row}; it must hold pass rates, "
                 "numbers from 0 to 1, or None where the rate is not known"

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gdro import checkpoint
 from gdro.codec import Arrays, required
 from gdro.errors import CheckpointError, StrategyError
-from gdro.types import LARGEST, IntArray, Problem
+from gdro.types import LARGEST, Problem
 
 _SCHEMA = 1
 _DTYPES = {
@@ -34,8 +34,8 @@ class StoredRollout:
         rewards_K: What each of the K reward functions gave it.
     """
 
-    prompt_ids: IntArray
-    completion_ids: IntArray
+    prompt_ids: npt.NDArray[np.int32]
+    completion_ids: npt.NDArray[np.int32]
     rewards_K: npt.NDArray[np.float32]
 
     @property

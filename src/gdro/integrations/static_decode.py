@@ -347,7 +347,7 @@ def _linear(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 def _dtypes(model: Any, device: torch.device) -> tuple[torch.dtype, torch.dtype | None]:
     """The type that attention runs in, and the one that weights are cast to (None: they stay)."""
     seen: list[tuple[torch.dtype, torch.dtype]] = []
-    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    layers: list[Any] = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     hooks = [
         m.register_forward_hook(lambda m, _, output: seen.append((m.weight.dtype, output.dtype)))
         for m in layers

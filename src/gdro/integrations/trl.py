@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUsage]
 
 from gdro.compose import Part
 from gdro.controller import Controller
@@ -26,14 +26,14 @@ from gdro.integrations.pool import DatasetPool, dataset_pool, prompt_text, wante
 from gdro.integrations.trl_card import Card
 from gdro.integrations.trl_checkpoints import STATE_FILE, begin, of_grpo, resolved, written
 from gdro.integrations.trl_config import GDROConfig, settled
-from gdro.integrations.trl_console import Console, check_console, shorten
-from gdro.integrations.trl_correct import Correct, check_correct
+from gdro.integrations.trl_console import Console, shorten
+from gdro.integrations.trl_correct import Correct
 from gdro.integrations.trl_data import check_copies, check_names, check_options, check_size
 from gdro.integrations.trl_judging import Judging, Seen
 from gdro.integrations.trl_log import Logs, Unjudged, compare_ranks, patch_logs, record, record_held_out
 from gdro.integrations.trl_losses import ROW, LossCollector
 from gdro.integrations.trl_memory import TrlMemory
-from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys, follow, read_memory, warn_fresh
+from gdro.integrations.trl_resume import ResumeKeys, follow, read_memory, warn_fresh
 from gdro.integrations.trl_score import AdvantageOptions, outcome_of
 from gdro.integrations.trl_start import say, start_line
 from gdro.integrations.trl_step import Step
@@ -47,7 +47,11 @@ LOG_FOLDER = "gdro"
 __all__ = ["GDROConfig", "GDROMixin", "GDROTrainer"]
 
 
-class GDROMixin(Logs, Card):
+# A mixin before GRPOTrainer: its methods call those of the trainer.
+_Trainer = GRPOTrainer if TYPE_CHECKING else object
+
+
+class GDROMixin(Logs, Card, _Trainer):
     """Adds a controller to a GRPOTrainer; put it before the trainer class.
 
     >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
@@ -90,6 +94,10 @@ class GDROMixin(Logs, Card):
         StrategyError: A strategy or option is unknown, or its bounds exclude `num_generations`.
     """
 
+    args: Any
+    model: Any
+    _tokenizer: Any
+
     def __init__(
         self,
         *args: Any,
@@ -108,56 +116,61 @@ class GDROMixin(Logs, Card):
         generation: str | None = None,
         **kwargs: Any,
     ) -> None:
-        config = kwargs.get("args", args[2] if len(args) > 2 else None)
-        (strategy, strategy_options, difficulty, apply, id_column, prior_column, correct, prompt_equal,
-         memory_bytes, gdro_log, resume_keys, generation) = settled(
-            config, strategy=strategy, strategy_options=strategy_options, difficulty=difficulty,
-            apply=apply, id_column=id_column, prior_column=prior_column, correct=correct,
-            prompt_equal=prompt_equal, memory_bytes=memory_bytes, gdro_log=gdro_log,
-            resume_keys=resume_keys, generation=generation,
-        )  # fmt: skip
-        dataset = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
+        config: Any = kwargs.get("args", args[2] if len(args) > 2 else None)
+        own = settled(
+            config,
+            strategy=strategy,
+            strategy_options=strategy_options,
+            difficulty=difficulty,
+            apply=apply,
+            id_column=id_column,
+            prior_column=prior_column,
+            correct=correct,
+            prompt_equal=prompt_equal,
+            memory_bytes=memory_bytes,
+            gdro_log=gdro_log,
+            resume_keys=resume_keys,
+            generation=generation,
+        )
+        dataset: Any = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
         check_order(type(self), GDROMixin, GRPOTrainer)
         trl_support.check_arguments(dataset, kwargs, type(self))
         check_options(config)
-        check_console(gdro_log)
-        check_resume_keys(resume_keys)
-        check_correct(correct)
         made, columns = None, ()
-        mean = (config or GRPOConfig).num_generations
+        mean: Any = (config or GRPOConfig).num_generations
         if controller is None:
-            made = trl_support.resolve_strategy(strategy, strategy_options, mean)
-            columns = wanted_columns(made, difficulty)
-            apart = not apply or not made.roles  # as in GRPOTrainer, every row is a prompt of its own
+            made = trl_support.resolve_strategy(own.strategy, own.strategy_options, mean)
+            columns = wanted_columns(made, own.difficulty)
+            apart = (
+                not own.apply or not made.roles
+            )  # as in GRPOTrainer, every row is a prompt of its own
         else:
             apart = controller.problem.num_prompts == len(dataset)
-        self._pool: DatasetPool = dataset_pool(dataset, id_column, prior_column, columns, apart)
+        self._pool: DatasetPool = dataset_pool(dataset, own.id_column, own.prior_column, columns, apart)
         if controller is not None:
-            given = (strategy, strategy_options, difficulty, not apply)
-            trl_support.check_controller(controller, self._pool.problem, given, mean)
-        self._gdro_resume_keys = resume_keys
+            trl_support.check_controller(controller, self._pool.problem, own.of_controllers, mean)
+        self._gdro_own = own
         self._gdro_planning, self._gdro_unjudged = False, Unjudged()
         self._gdro_losses: tuple[Outcome, LossCollector] | None = None
         self._gdro_logps: torch.Tensor | None = None
-        self.prompt_equal = prompt_equal
+        self.prompt_equal = own.prompt_equal
         self.last_plan: Plan | None = None
         super().__init__(*args, **kwargs)
         trl_support.check_config(self.args)
-        check_names(self.reward_func_names, correct)
-        if gdro_log == "brief":
+        check_names(self.reward_func_names, own.correct)
+        if own.gdro_log == "brief":
             shorten(self.callback_handler)
-        self.decoder = trl_support.resolve_generation(generation, self)
-        self._gdro_judging = Judging(self, correct, dataset.column_names)
+        self.decoder = trl_support.resolve_generation(own.generation, self)
+        self._gdro_judging = Judging(self, own.correct, dataset.column_names)
         if made is not None:
-            controller = Controller(
-                made, self._pool.problem, seed=self.args.seed, difficulty=difficulty, apply=apply
-            )
+            seed, problem = self.args.seed, self._pool.problem
+            controller = Controller(made, problem, seed=seed, difficulty=own.difficulty, apply=own.apply)
         assert controller is not None
         trl_support.check_losses(self, controller.strategy)
         self.controller = controller
         self._gdro_memory: TrlMemory | None = None
         if controller.strategy.remembers:
-            self._gdro_memory = TrlMemory(self, self._pool.problem, memory_bytes)
+            self._gdro_memory = TrlMemory(self, self._pool.problem, own.memory_bytes)
         self._gdro_announce(len(dataset))
 
     def _gdro_announce(self, num_rows: int) -> None:
@@ -315,7 +328,7 @@ class GDROMixin(Logs, Card):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        folder, keys = Path(checkpoint), self._gdro_resume_keys
+        folder, keys = Path(checkpoint), self._gdro_own.resume_keys
         if keys == "fresh" or of_grpo(folder):
             warn_fresh(self, folder, keys)
             self._gdro_open_log()
@@ -366,7 +379,7 @@ class GDROMixin(Logs, Card):
     def _gdro_outcome(
         self, ticket: int, prompt_R: IntArray, output: dict[str, Any], seen: Seen
     ) -> Outcome:
-        tokens_R = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
+        tokens_R: Any = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
         judged = self._gdro_judging.verdicts(ticket, prompt_R, seen)
         return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, judged)
 

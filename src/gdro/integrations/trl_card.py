@@ -30,7 +30,7 @@ class Card:
 
     def create_model_card(self: Any, *args: Any, **kwargs: Any) -> None:
         """As the trainer's, and names gdro with its strategy."""
-        super().create_model_card(*args, **kwargs)
+        super().create_model_card(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         if self.is_world_process_zero():
             path = Path(self.args.output_dir) / "README.md"
             write_text(path, completed(path.read_text("utf-8"), self.controller))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from trl import GRPOConfig
+from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage]  # it is TRL's public name
 
-from gdro.compose import term_of
+from gdro.compose import Part, term_of
 from gdro.difficulty import Difficulty
 from gdro.errors import StrategyError, UnsupportedError
 from gdro.hints import did_you_mean
 from gdro.integrations.trl_console import Console, check_console
+from gdro.integrations.trl_correct import Correct, check_correct
 from gdro.integrations.trl_resume import ResumeKeys, check_resume_keys
+from gdro.strategy import Strategy
 
 
 @dataclass
@@ -132,20 +134,48 @@ OWN = tuple(f.name for f in fields(GDROConfig) if f.name not in {g.name for g in
 _DEFAULTS = {f.name: f.default for f in fields(GDROConfig) if f.name in OWN}
 
 
-def settled(config: Any, **given: Any) -> tuple[Any, ...]:
+@dataclass(frozen=True)
+class Settings:
+    """gdro's own arguments of a trainer, each from the call, the config or its default.
+
+    Attributes: as the arguments of `GDROMixin`.
+    """
+
+    strategy: Strategy[Any] | str | Sequence[Part] | None
+    strategy_options: Mapping[str, Any] | None
+    difficulty: Difficulty | None
+    apply: bool
+    id_column: str | None
+    prior_column: str | None
+    correct: Correct | None
+    prompt_equal: bool
+    memory_bytes: int
+    gdro_log: Console
+    resume_keys: ResumeKeys
+    generation: str
+
+    def __post_init__(self) -> None:
+        check_console(self.gdro_log)
+        check_resume_keys(self.resume_keys)
+        check_correct(self.correct)
+
+    @property
+    def of_controllers(self) -> tuple[Any, ...]:
+        """Those that a ready controller has settled already; all of them false where none was given."""
+        return self.strategy, self.strategy_options, self.difficulty, not self.apply
+
+
+def settled(config: Any, **given: Any) -> Settings:
     """Arguments of the trainer, filled in from its config.
 
     Args:
         config: A GDROConfig, or any other config, or None.
         given: Arguments by name; None is not given.
 
-    Returns:
-        Their values, in the order given.
-
     Raises:
         UnsupportedError: An argument and a field of the config were given and differ.
     """
-    values: list[Any] = []
+    values: dict[str, Any] = {}
     for name, value in given.items():
         default = _DEFAULTS[name]
         said = getattr(config, name) if isinstance(config, GDROConfig) else default
@@ -154,15 +184,15 @@ def settled(config: Any, **given: Any) -> tuple[Any, ...]:
             said = _difficulty(said)
         same = _correct(value) == said if name == "correct" else value == said
         if value is None:
-            values.append(_pairs(said) if name == "correct" else said)
+            values[name] = _pairs(said) if name == "correct" else said
             continue
         if filled and not same:
             raise UnsupportedError(
                 f"{name} was given twice: {value!r} to the trainer and {said!r} in its GDROConfig; "
                 "give it once"
             )
-        values.append(value)
-    return tuple(values)
+        values[name] = value
+    return Settings(**values)
 
 
 def _difficulty(options: Any) -> Difficulty | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from gdro.errors import UnsupportedError
@@ -35,7 +37,7 @@ def tensors(
         Four tensors of M rows, by TRL's names.
     """
 
-    def padded(rows: list[IntArray], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def padded(rows: list[npt.NDArray[np.int32]], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
         width = rounded(max(map(len, rows)), multiple)
         ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)

@@ -92,12 +92,12 @@ class Upper(Judge):
         """Verdicts on rows."""
         mine_RK = scores.each_RK[:, self.columns]
         if self._middle is not None:
-            value_R, known_R = self._sum(mine_RK), ~np.isnan(mine_RK).all(axis=1)
+            value_R, known_R = self._sum(mine_RK), np.any(~np.isnan(mine_RK), axis=1)
             return Judged(known_R & (value_R > self._middle), known_R, value_R)
         least_K = np.array([self._least(k) for k in self.columns], np.float32)
         known_RK = ~np.isnan(mine_RK) & ~np.isnan(least_K)
-        known_R = known_RK.any(axis=1)
-        correct_R = known_R & ((mine_RK > least_K) | ~known_RK).all(axis=1)
+        known_R = np.any(known_RK, axis=1)
+        correct_R = known_R & np.all((mine_RK > least_K) | ~known_RK, axis=1)
         return Judged(correct_R, known_R, self._sum(np.where(known_RK, mine_RK, np.nan)))
 
     def hint(self, middle: float) -> str:

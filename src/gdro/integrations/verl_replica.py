@@ -5,6 +5,9 @@ imports what the server's class names, and verl must come before that package, w
 plugin.
 """
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 import asyncio
@@ -83,7 +86,7 @@ class CpuServer:
     ) -> TokenOutput:
         """Answer one request."""
         prompt = tuple(prompt_ids)
-        first = self if self._rank == 0 else ray.get_actor(_name(0))
+        first: Any = self if self._rank == 0 else ray.get_actor(_name(0))
         numbered = (
             self.number(self._step, prompt) if first is self else first.number.remote(self._step, prompt)
         )
@@ -132,7 +135,8 @@ class CpuReplica(RolloutReplica):
     async def launch_servers(self) -> None:
         """Start the server and wait for its model."""
         name = _name(self.replica_rank)
-        server = CpuServer.options(name=name, max_concurrency=self.max_concurrency).remote(
+        actor: Any = CpuServer
+        server = actor.options(name=name, max_concurrency=self.max_concurrency).remote(
             self.model_config.path, self.config.seed, self.config.response_length, self.replica_rank
         )
         await server.ready.remote()

@@ -21,7 +21,7 @@ _PNG_WIDTH = 400
 @lru_cache(maxsize=1)
 def vega_runtime() -> str:
     """JavaScript of Vega and `window.vegaEmbed`, from the wheel of vl-convert."""
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  # its stub lacks the default
 
 
 def compiled(panel: Panel) -> dict[str, Any]:

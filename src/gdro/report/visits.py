@@ -89,5 +89,5 @@ def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) ->
             rows.append((prompt, step, *counts, r.get("predicted", np.nan)))
     table = np.array(rows, np.float64).reshape(-1, 6)
     table = table[np.argsort(table[:, 1], kind="stable")]
-    columns = [table[:, i].astype(np.int64) for i in range(5)]
-    return Visits(list(index), *columns, table[:, 5])
+    prompt, step, bin, n, successes = (table[:, i].astype(np.int64) for i in range(5))
+    return Visits(list(index), prompt, step, bin, n, successes, table[:, 5])

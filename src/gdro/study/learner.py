@@ -108,10 +108,10 @@ class Learner:
             ).exp()
             weighted = self._surrogate(ratio, mask, advantage_R[rows])
             loss = weighted.sum() * training.minibatches / num_rows
-            fresh = rows < len(base_R)
+            fresh = torch.from_numpy(rows < len(base_R))
             with torch.no_grad():
-                plain = self._surrogate(ratio[fresh], mask[fresh], base_R[rows[fresh]])
-            loss_R[rows[fresh]] = plain.numpy()
+                plain = self._surrogate(ratio[fresh], mask[fresh], base_R[rows[fresh.numpy()]])
+            loss_R[rows[fresh.numpy()]] = plain.numpy()
             self._optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)

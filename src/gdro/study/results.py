@@ -127,7 +127,8 @@ def _overall(pairs_by_bed: Mapping[str, list[tuple[Record, Record]]]) -> dict[st
             by_seed.setdefault(pair[0]["seed"], []).append(pair)
 
     def over(of: Callable[[Record, Record], float]) -> Effect:
-        return paired(np.array([np.mean([of(a, b) for a, b in pairs]) for pairs in by_seed.values()]))
+        means = [float(np.mean([of(a, b) for a, b in pairs])) for pairs in by_seed.values()]
+        return paired(np.array(means, np.float64))
 
     rel, easy = over(_relative), over(lambda a, b: _difference(a, b, "easy_mean8"))
     return {

@@ -154,7 +154,7 @@ def _plain(packed: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     config = packed.config
     # With this mark transformers refuses to save the model, though its weights are dense.
     if hasattr(config, "quantization_config"):
-        del config.quantization_config
+        delattr(config, "quantization_config")
     config.dtype = dtype
     # Built in the dtype, not cast to it: a cast would round the rotary frequencies as well and
     # the model would differ from its own saved copy. The fork keeps the caller's random state.

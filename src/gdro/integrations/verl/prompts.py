@@ -50,7 +50,7 @@ def table_of(dataset: Any) -> Any:
     Raises:
         ProblemError: A dataset of the user's own does not have them.
     """
-    table = getattr(dataset, "dataframe", None)
+    table: Any = getattr(dataset, "dataframe", None)
     if hasattr(table, "column_names") and len(table) == len(dataset):
         return table
     raise ProblemError(

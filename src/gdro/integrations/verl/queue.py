@@ -1,5 +1,8 @@
 """Every call of TransferQueue that the adapter makes."""
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,8 @@
 """Where the adapter reaches into verl: where scores become advantages, and Ray's environment."""
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,8 @@
 """verl's synchronous trainer with a controller."""
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,7 +20,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from gdro.controller import Controller
 from gdro.errors import CheckpointError, KeysError, UnsupportedError
 from gdro.integrations.pool import prompt_text, wanted_columns
-from gdro.integrations.verl.options import check_config, options_of
+from gdro.integrations.verl.options import Resume, check_config, options_of
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.queue import clear, reward_extra, scores
 from gdro.integrations.verl.rounds import BufferInRounds
@@ -187,14 +190,15 @@ class GDROTrainer(PPOTrainerSync):
                 "+gdro.resume=fresh to go on from its weights with a controller that knows nothing yet"
             )
         try:
-            self.controller.load(folder / STATE_FILE, keys=self._gdro.resume)
+            keys = "match" if self._gdro.resume is Resume.match else "exact"
+            self.controller.load(folder / STATE_FILE, keys=keys)
         except KeysError as error:
             raise CheckpointError(error.said("Pass +gdro.resume=match")) from error
 
 
 def _guard(trainer: type[Any]) -> None:
     """Let a trainer refuse a configuration that means gdro's: it would ignore `+gdro` without a word."""
-    start = trainer.__init__
+    start: Any = trainer.__init__
 
     def checked(self: Any, config: DictConfig, *args: Any, **kwargs: Any) -> None:
         mode, given = config.trainer.v1.trainer_mode, config.get("gdro") is not None
@@ -207,7 +211,7 @@ def _guard(trainer: type[Any]) -> None:
             )
         start(self, config, *args, **kwargs)
 
-    trainer.__init__ = checked
+    setattr(trainer, "__init__", checked)  # noqa: B010  # a class's __init__ is read-only to pyright
 
 
 for _other in (PPOTrainer, RayPPOTrainer):

@@ -5,6 +5,9 @@ Set `VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.integrations.verl`, `train
 GPUs as there are ranks: they are only counted.
 """
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 import os

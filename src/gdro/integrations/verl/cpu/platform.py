@@ -1,5 +1,8 @@
 """The platform: what verl asks of a device, answered by a CPU."""
 
+# pyright: reportMissingImports=false
+# verl has an environment of its own.
+
 from __future__ import annotations
 
 import contextlib
