@@ -146,4 +146,4 @@ def test_parts_of_a_strategy_from_yaml_are_a_composition(tmp_path: Path) -> None
 def test_what_is_right_from_lists_and_texts(written: Any, held: Any, taken: Any, tmp_path: Path) -> None:
     config = GDROConfig(str(tmp_path), correct=written, **BASE)
     assert config.correct == held
-    assert settled(config, correct=None) == (taken,)
+    assert settled(config).correct == taken

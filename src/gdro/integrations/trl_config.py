@@ -170,14 +170,14 @@ def settled(config: Any, **given: Any) -> Settings:
 
     Args:
         config: A GDROConfig, or any other config, or None.
-        given: Arguments by name; None is not given.
+        given: Arguments by name; None or left out is not given.
 
     Raises:
         UnsupportedError: An argument and a field of the config were given and differ.
     """
     values: dict[str, Any] = {}
-    for name, value in given.items():
-        default = _DEFAULTS[name]
+    for name, default in _DEFAULTS.items():
+        value = given.get(name)
         said = getattr(config, name) if isinstance(config, GDROConfig) else default
         filled = said != default
         if name == "difficulty":
