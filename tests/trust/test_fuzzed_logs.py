@@ -33,15 +33,15 @@ RANDOMS = st.randoms(use_true_random=False)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Real logs: one of each kind of strategy, a recipe's, one with an evaluation, one of format 1."""
+    """Real logs: one of each kind of strategy, a recipe's, one with an evaluation, a released one."""
     folder = tmp_path_factory.mktemp("runs")
     recipe_run(folder / "recipe", steps=4)
     for strategy in ("uniform", "gdro", "sec"):
         play(folder / strategy, strategy, steps=8, texts=strategy == "gdro")
     curves = {"step": [1, 2], "entropy": [1.0, 0.5], "length": [3.0, 4.0]}
     (folder / "gdro/eval.json").write_text(json.dumps({**evaluation(0.4), "curves": curves}))
-    old = Path(__file__).parents[1] / "fixtures/0.1.0-before-run-json/paper"
-    shutil.copytree(old, folder / "old", ignore=shutil.ignore_patterns("expected.json"))
+    released = Path(__file__).parents[1] / "fixtures/0.1.0/paper"
+    shutil.copytree(released, folder / "released", ignore=shutil.ignore_patterns("expected.json"))
     return folder
 
 
@@ -85,7 +85,7 @@ def is_drawn_or_refused(arguments, output, names):
 
 
 @FEWER
-@given(random=RANDOMS, name=st.sampled_from(["recipe", "uniform", "gdro", "sec", "old"]))
+@given(random=RANDOMS, name=st.sampled_from(["recipe", "uniform", "gdro", "sec", "released"]))
 def test_report_of_mutated_logs(tmp_path_factory, runs, random, name):
     folder = tmp_path_factory.getbasetemp() / "fuzzed-log"
     shutil.rmtree(folder, ignore_errors=True)

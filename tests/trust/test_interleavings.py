@@ -193,7 +193,7 @@ class Interleaving(RuleBasedStateMachine):
         tracker = DifficultyTracker(difficulty, Problem(KEYS))
         state = strategy.init(len(KEYS), tracker.binning.num_bins)
         for plan, outcome in self.closings:
-            groups = group(plan, outcome, SEED)
+            groups = group(plan, outcome)
             state = strategy.update(state, Belief(tracker), groups)
             seen_P = groups.scored_P
             tracker.record(plan.prompt_P[seen_P], groups.successes_P[seen_P], groups.trials_P[seen_P])

@@ -150,7 +150,7 @@ def _check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
         options = {preset.problem: "--problem COLUMN", preset.answer: "--answer COLUMN"}
         how = "" if preset.hub or missing[0] not in options else f"; pass {options[missing[0]]}"
         raise DataError(
-            f"{where} has no column {missing[0]!r}; it has {', '.join(map(str, whole))}{how}"
+            f"{where} has no column {missing[0]!r}; it has {', '.join(map(str, whole)):.300}{how}"
         )
 
 
