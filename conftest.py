@@ -2,6 +2,10 @@
 
 from importlib.util import find_spec
 
-collect_ignore_glob = (
-    [] if find_spec("verl") else ["src/gdro/integrations/verl*", "tests/verl/*", "benchmarks/verl_*"]
-)
+ON_VERL = [
+    "src/gdro/integrations/verl*",
+    *(f"src/gdro/dry_run/verl/{name}.py" for name in ("cpu", "platform", "replica", "sampling")),
+    "tests/verl/*",
+    "benchmarks/verl_*",
+]
+collect_ignore_glob = [] if find_spec("verl") else ON_VERL

@@ -14,8 +14,8 @@ import worlds
 from dictionary_dp import choose_arms as dictionary_choose_arms
 
 from gdro import Controller, Difficulty, Problem, make_strategy
-from gdro.keys import hash_keys
 from gdro.numerics.budget import choose_arms
+from gdro.numerics.hashing import hash_keys
 
 SIZES = (256, 512, 1024, 4096, 16_384)
 STRATEGIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -24,8 +24,8 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOTrainer
 
 from gdro.integrations.trl import GDROTrainer
-from gdro.recipes import load_recipe
-from gdro.training import load_task, trl_config
+from gdro.recipes.run import load_task, trl_config
+from gdro.recipes.schema import load_recipe
 
 WARM_UP = 5
 TARGET = 1.05

@@ -10,7 +10,7 @@ import os
 import time
 
 os.environ.setdefault("VERL_PLATFORM", "cpu")
-os.environ.setdefault("VERL_USE_EXTERNAL_MODULES", "gdro.integrations.verl")
+os.environ.setdefault("VERL_USE_EXTERNAL_MODULES", "gdro.dry_run.verl.cpu,gdro.integrations.verl")
 
 import numpy as np
 import torch

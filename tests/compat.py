@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.6", "mpmath>=1.3", "scipy")
-CORE = ("tests/core", "tests/contract", "tests/numerics", "tests/strategies", "tests/trust/test_disk.py",
+CORE = ("tests/checkpoint", "tests/contract", "tests/difficulty", "tests/golden", "tests/memory",
+        "tests/numerics", "tests/step", "tests/strategies", "tests/trust/test_disk.py",
         "tests/trust/test_hostile_numbers.py", "tests/trust/test_fuzzed_checkpoints.py",
         "tests/trust/test_interleavings.py", "tests/trust/test_older_releases.py")  # fmt: skip
 TRL = ("tests/integrations", "tests/trust/test_older_releases.py")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gdro import Controller, Difficulty, Outcome, Plan, Problem, Request, make_strategy
-from gdro.registry import list_strategies
+from gdro.strategies.registry import list_strategies
 
 N = 60
 KEYS = [f"prompt-{i}" for i in range(N)]

@@ -13,7 +13,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from trl import GRPOConfig
 
 from gdro import list_strategies
-from gdro.explain import explanation
+from gdro.cli.explain import explanation
 from gdro.tasks import chains
 
 ROOT = Path(__file__).parent.parent

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from gdro.files import write_json
-from gdro.heldout import LINES, lines_of
-from gdro.recipes import Recipe, load_recipe
+from gdro.common.files import write_json
+from gdro.recipes.evaluations import LINES, lines_of
+from gdro.recipes.run import BASE, evaluate_base, load_task, run
+from gdro.recipes.schema import Recipe, load_recipe
 from gdro.tasks.gsm8k import MADE
-from gdro.training import BASE, evaluate_base, load_task, run
 
 READY = "ready.json"
 RECIPE = "gsm8k_smollm2"

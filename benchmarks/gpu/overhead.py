@@ -14,10 +14,10 @@ import torch
 from transformers import PrinterCallback
 from trl import GRPOTrainer
 
-from gdro.integrations.static_decode import StaticDecoder
 from gdro.integrations.trl import GDROTrainer
-from gdro.recipes import Recipe
-from gdro.training import load_task, trl_config
+from gdro.integrations.trl.static_decode import StaticDecoder
+from gdro.recipes.run import load_task, trl_config
+from gdro.recipes.schema import Recipe
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from trl_step import Turns

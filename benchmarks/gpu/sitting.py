@@ -69,7 +69,7 @@ class Sitting:
 
     def keep(self, **found: Any) -> None:
         """Add to `speed.json`."""
-        from gdro.files import write_json
+        from gdro.common.files import write_json
 
         self.speed |= found
         write_json(self.out / "speed.json", self.speed)
@@ -125,8 +125,8 @@ def random_model(sitting: Sitting) -> Path:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from gdro.dry_run.shrink import byte_tokenizer, write_tiny
     from gdro.tasks.smollm2 import ARCHITECTURE
+    from gdro.tasks.tiny_model import byte_tokenizer, write_tiny
 
     folder = sitting.work / "random"
     if folder.exists():
@@ -237,7 +237,7 @@ def quality(sitting: Sitting) -> None:
     import speed
     import torch
 
-    from gdro.training import load_task
+    from gdro.recipes.run import load_task
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = load_task(sitting.job([0], sitting.base).recipe(sitting.arms[0], 0))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gdro.integrations.static_decode import StaticDecoder, _linear
+from gdro.integrations.trl.static_decode import StaticDecoder, _linear
 
 
 def ceilings(device: torch.device) -> dict[str, float]:

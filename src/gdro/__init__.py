@@ -1,9 +1,8 @@
 """gdro: RL post-training that spends its rollouts where learning happens."""
 
-from gdro.belief import Belief
 from gdro.controller import Controller
-from gdro.defaults import default_strategy
-from gdro.difficulty import Difficulty
+from gdro.difficulty.belief import Belief
+from gdro.difficulty.tracker import Difficulty
 from gdro.errors import (
     BudgetError,
     CheckpointError,
@@ -17,10 +16,12 @@ from gdro.errors import (
     TicketError,
 )
 from gdro.groups import Groups
-from gdro.registry import list_strategies, make_strategy
-from gdro.runlog import RunLog
+from gdro.log.run_log import RunLog
+from gdro.problem import Problem
+from gdro.strategies.default import default_strategy
+from gdro.strategies.registry import list_strategies, make_strategy
 from gdro.strategy import Draft, More, Strategy
-from gdro.types import UNSEEN, Extension, Outcome, Plan, Problem, Recall, Request, Weights
+from gdro.types import UNSEEN, Extension, Outcome, Plan, Recall, Request, Weights
 
 __version__ = "0.1.0"
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from gdro.cli import main
+from gdro.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from gdro import checkpoint, checks, record
-from gdro.belief import Belief
-from gdro.difficulty import Difficulty, DifficultyTracker
+from gdro.checkpoint import archive
+from gdro.checkpoint.codec import Arrays, decode, encode, required
+from gdro.checkpoint.keys import KeyMatch, match_keys
+from gdro.difficulty.belief import Belief
+from gdro.difficulty.categories import categories
+from gdro.difficulty.tracker import Difficulty, DifficultyTracker, restored_tracker
+from gdro.errors import CheckpointError
 from gdro.groups import Groups, group
-from gdro.ledger import Ledger
+from gdro.log import records
+from gdro.log.run_log import RunLog
+from gdro.numerics.arrays import FloatArray, IntArray, frozen
 from gdro.numerics.budget import even_split
-from gdro.pending import InFlight, Pending
-from gdro.runlog import RunLog
-from gdro.saved import Saved
+from gdro.problem import Problem
+from gdro.step import checks
+from gdro.step.in_flight import InFlight, Pending
+from gdro.step.ledger import Ledger
 from gdro.strategy import Draft, More, Strategy
-from gdro.types import (
-    Extension,
-    FloatArray,
-    IntArray,
-    Outcome,
-    Plan,
-    Problem,
-    Request,
-    Weights,
-    frozen,
-)  # fmt: skip
+from gdro.types import Extension, Outcome, Plan, Request, Weights
 
 _WEIGH = 2**31  # in seeds: no round of an extension has this number
 
 
-class Controller(Saved):
+class Controller:
     """Drive a strategy through training steps: plan, weigh, observe.
 
     Plans may be closed late and out of order; each plan's randomness comes from the seed and its
@@ -83,7 +81,7 @@ class Controller(Saved):
         self._tracker = DifficultyTracker(self.difficulty, problem)
         self.belief = Belief(self._tracker)
         self._state = strategy.init(problem.num_prompts, self.belief.num_bins)
-        self._identity = checkpoint.identity(
+        self._identity = archive.identity(
             strategy.name, strategy.config(), asdict(self.difficulty), self.seed
         )
         self._plans = InFlight(max_pending)
@@ -238,6 +236,76 @@ class Controller(Saved):
         if predicted_P is not None:
             self._write(groups, pending, predicted_P, extra)
 
+    def abandon(self, ticket: int) -> None:
+        """Close a plan that will never have an outcome.
+
+        Args:
+            ticket: An open ticket.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+        """
+        plan = self._plans.get(ticket).plan
+        self._plans.close(ticket)
+        self.ledger.abandoned += 1
+        self.ledger.missing += int(plan.rollouts_P.sum())
+
+    def digest(self) -> str:
+        """A hash of the whole state, equal on ranks that agree."""
+        return archive.digest(*self._snapshot())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
+        header, arrays = self._snapshot()
+        arrays["key_hash_N"] = self.problem.key_hash_N
+        return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to one file, atomically; the run log is on disk before it.
+
+        Raises:
+            CheckpointError: The disk is full, or the folder cannot be written; the file that stood there
+                is intact.
+        """
+        header, arrays = self._snapshot()
+        if self.log is not None:
+            self.log.sync()
+        archive.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
+
+    def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
+        """Take over the state of a file, and rewind the run log to it.
+
+        Args:
+            path: A file from `save`.
+            keys: `exact` demands the same pool in the same order; `match` follows the keys into a
+                changed pool (new prompts start unseen, plans in flight are abandoned). Where bins are of
+                a column, `match` follows the names of its categories too: what was learned of a bin
+                stays with its category, new ones start fresh, and prompts move to today's.
+
+        Returns:
+            How many keys matched, were added and were removed.
+
+        Raises:
+            CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
+            LogError: The run log is damaged or cannot be written.
+        """
+        return self._restore(*archive.read(path), keys)
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
+    ) -> KeyMatch:
+        """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
+        header, arrays = state.get("header"), state.get("arrays")
+        if not isinstance(header, Mapping) or not isinstance(arrays, Mapping):
+            raise CheckpointError(
+                f"a state with {sorted(map(str, state))}; it needs `header` and `arrays`, as "
+                "state_dict() gives them"
+            )
+        named = cast("Mapping[str, Any]", arrays)
+        # Copies: two controllers may load the same state.
+        copies = {name: np.array(value) for name, value in named.items()}
+        return self._restore(dict(cast("Mapping[str, Any]", header)), copies, keys)
+
     def metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan and of the ledger, names starting with `gdro/`."""
         totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
@@ -246,7 +314,49 @@ class Controller(Saved):
     def curriculum(self) -> dict[str, float]:
         """Where the last closed plan's prompts, rollouts and weight lay, names starting with `gdro/`."""
         self._closed_metrics()
-        return {f"gdro/{k}": v for k, v in record.tracked(self._by_bin).items()} if self._by_bin else {}
+        return {f"gdro/{k}": v for k, v in records.tracked(self._by_bin).items()} if self._by_bin else {}
+
+    def _restore(
+        self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
+    ) -> KeyMatch:
+        """Take over a state; its arrays become the controller's own."""
+        archive.check_header(header, self._identity)
+        archive.check_values(header)
+        match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
+        found = categories(header.get("categories"), self._tracker.binning, keys)
+        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap, found)
+        strategy_state = decode(
+            self.strategy.init(self.problem.num_prompts, self.belief.num_bins),
+            arrays,
+            "strategy",
+            match.remap,
+            found.rows,
+        )
+        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), found.num_bins)
+        ledger = Ledger.of(header.get("ledger"))
+        if self.log is not None:
+            self.log.rewind(plans.was_closed)
+        # Nothing below can fail: a refused checkpoint leaves the controller as it was.
+        self._tracker, self._state, self._plans = tracker, strategy_state, plans
+        self.belief, self.ledger = Belief(tracker), ledger
+        self._metrics, self._by_bin, self._last = dict(header["metrics"]), {}, None
+        if found.changed or not match.same:  # plans in flight are of other bins or prompts
+            for ticket in self._plans.tickets:
+                self.abandon(ticket)
+        return match
+
+    def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
+        names = self._tracker.binning.categories
+        header = {
+            **self._identity,
+            **({"categories": list(names)} if names else {}),
+            **self._plans.header(),
+            "ledger": self.ledger.as_dict(),
+            "metrics": dict(self._closed_metrics()),
+        }
+        arrays = encode(self._state, "strategy")
+        arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
+        return header, arrays | self._plans.arrays()
 
     def _write(
         self,
@@ -257,31 +367,31 @@ class Controller(Saved):
     ) -> None:
         assert self.log is not None
         num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
-        what = record.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
+        what = records.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
         self.log.describe({**what, "applied": self.apply, "selects": self.selects})
-        weight_P = record.weight(pending)
+        weight_P = records.weight(pending)
         by_bin = self.strategy.by_bin(self._state)
         step = {
             "ticket": pending.plan.ticket,
             **dict(extra or {}),
             # The log has every name in every step, null where nothing was judged or scored.
-            "metrics": dict.fromkeys(record.OF_VERDICTS + record.OF_REWARDS) | self._closed_metrics(),
+            "metrics": dict.fromkeys(records.OF_VERDICTS + records.OF_REWARDS) | self._closed_metrics(),
             "bins": self._by_bin,
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
             "ledger": self.ledger.as_dict(),
             "applied": self.apply,
-            **record.shadow(pending.shadow_P),
+            **records.shadow(pending.shadow_P),
         }
         keys = self.problem.prompt_keys
-        self.log.append(step, record.group_records(groups, weight_P, predicted_P, keys))
+        self.log.append(step, records.group_records(groups, weight_P, predicted_P, keys))
 
     def _closed_metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan, computed when they are first asked for."""
         if self._last is not None:
             groups, pending = self._last
-            weight_P = record.weight(pending)
-            self._metrics = record.summary(groups, weight_P) | self.strategy.metrics(self._state)
-            self._by_bin = record.bins(groups, weight_P, self.belief.num_bins)
+            weight_P = records.weight(pending)
+            self._metrics = records.summary(groups, weight_P) | self.strategy.metrics(self._state)
+            self._by_bin = records.bins(groups, weight_P, self.belief.num_bins)
             self._last = None
         return self._metrics
 

@@ -85,3 +85,11 @@ class DivergenceError(GdroError):
 
 class UnsupportedError(GdroError):
     """A feature of the trainer that cannot work with planned rollouts."""
+
+
+class StudyError(GdroError):
+    """A study, a testbed or a warm start is unfit."""
+
+
+class DryRunError(GdroError):
+    """A configuration that the dry run cannot take, or a dry run that failed."""

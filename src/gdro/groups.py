@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from gdro.errors import OutcomeError
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.numerics.ragged import segment_sum
-from gdro.types import LARGEST, BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+from gdro.types import LARGEST, Outcome, Plan, Weights
 
 # Rewards that differ by no more than this do so by rounding: trainers sum them in single precision.
 _NO_SPREAD, _ROUNDING = 1e-8, 1e-6

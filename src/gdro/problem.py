@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gdro.arrays import FloatArray, frozen
 from gdro.errors import ProblemError
-from gdro.keys import hash_keys
+from gdro.numerics.arrays import FloatArray, frozen
+from gdro.numerics.hashing import hash_keys
 
 LONGEST_KEY = 1 << 14
 """Most characters of a prompt's key: hashing takes a step for each."""

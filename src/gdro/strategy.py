@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.errors import RequestError, StrategyError
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.budget import even_split
-from gdro.types import FloatArray, IntArray, Request, Weights
+from gdro.types import Request, Weights
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gdro.arrays import BoolArray as BoolArray
-from gdro.arrays import FloatArray as FloatArray
-from gdro.arrays import IntArray as IntArray
-from gdro.arrays import frozen as frozen
-from gdro.arrays import integers
 from gdro.errors import OutcomeError, RequestError
+from gdro.numerics.arrays import BoolArray as BoolArray
+from gdro.numerics.arrays import FloatArray as FloatArray
+from gdro.numerics.arrays import IntArray as IntArray
+from gdro.numerics.arrays import frozen as frozen
+from gdro.numerics.arrays import integers
 from gdro.problem import Problem as Problem
 
 UNSEEN = -1

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gdro import Controller, Outcome, Problem, Request, RunLog, default_strategy, make_strategy
-from gdro.runlog import GROUPS, STEPS, read_jsonl
+from gdro.log.run_log import GROUPS, STEPS, read_jsonl
 from gdro.strategy import Strategy
 
 PROMPTS, BATCH, MEAN = 14_100, 256, 4

@@ -12,8 +12,8 @@ import numpy as np
 from chaos.kills import Where
 from chaos.story import RESULT, Job, watched_log
 from gdro import Controller, Request, make_strategy
-from gdro import checkpoint as files
-from gdro.files import write_json
+from gdro.checkpoint import archive as files
+from gdro.common.files import write_json
 from gdro.simulate import Population, World
 
 STEPS, EVERY, PROMPTS, BATCH = 24, 3, 3000, 16

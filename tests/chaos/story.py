@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from chaos.kills import Death, Target, Where, events, run, targets
-from gdro.runlog import GROUPS, STEPS, RunLog, read_jsonl
+from gdro.log.run_log import GROUPS, STEPS, RunLog, read_jsonl
 
 RESULT = "result.json"
 

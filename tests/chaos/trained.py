@@ -12,11 +12,11 @@ from trl import GRPOConfig
 
 from chaos.kills import Where
 from chaos.story import RESULT, Job, watched_log
-from gdro import checkpoint as files
 from gdro import make_strategy
-from gdro.files import write_json
+from gdro.checkpoint import archive as files
+from gdro.common.files import write_json
 from gdro.integrations.trl import GDROTrainer
-from gdro.integrations.trl_checkpoints import last_checkpoint
+from gdro.integrations.trl.checkpoints import last_checkpoint
 from gdro.tasks import chains
 
 STEPS = 8

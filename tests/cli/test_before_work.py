@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from gdro.cli import main
-from gdro.commands.extras import advice
-from gdro.recipes import load_recipe
+from gdro.cli.extras import advice
+from gdro.recipes.run import trl_config
+from gdro.recipes.schema import load_recipe
 from gdro.tasks import chains
-from gdro.training import trl_config
 
 
 def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from gdro import default_strategy, list_strategies, make_strategy
 from gdro.cli import main
-from gdro.recipes import load_recipe
+from gdro.recipes.schema import load_recipe
 
 SMALL = [
     "trl.max_steps=6", "trl.per_device_train_batch_size=32", "trl.save_steps=2",

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gdro.cli import _check_named, _parser, main
-from gdro.commands.train import _recipe
-from gdro.recipes import list_recipes, load_recipe
+from gdro.cli import main
+from gdro.cli.app import _check_named, _parser
+from gdro.cli.train import _recipe
 from gdro.recipes.checks import check_arms
-from gdro.registry import named
+from gdro.recipes.schema import list_recipes, load_recipe
+from gdro.strategies.registry import named
 from gdro.study.config import load_study, strategy_of
 from gdro.tasks import chains
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import helpers as h
 from gdro import Controller, More, Request, RunLog, Strategy, make_strategy
-from gdro.codec import encode
+from gdro.checkpoint.codec import encode
 from gdro.groups import group
-from gdro.runlog import GROUPS, STEPS, read_jsonl
+from gdro.log.run_log import GROUPS, STEPS, read_jsonl
 
 ALL = pytest.mark.parametrize("variant", sorted(h.VARIANTS))
 

@@ -7,8 +7,8 @@ import pytest
 
 import helpers as h
 from gdro import Outcome, RunLog
-from gdro.codec import encode
-from gdro.runlog import GROUPS, read_jsonl
+from gdro.checkpoint.codec import encode
+from gdro.log.run_log import GROUPS, read_jsonl
 
 ALL = pytest.mark.parametrize("variant", sorted(h.VARIANTS))
 

@@ -9,7 +9,7 @@ import pytest
 from gdro.data import DataError
 from gdro.data.mix import Source, mixed, sources_of
 from gdro.data.presets import PRESETS
-from gdro.dry_run.rows import stand_in
+from gdro.data.stand_in import stand_in
 
 
 @pytest.fixture

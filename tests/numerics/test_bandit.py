@@ -8,13 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gdro.numerics.bandit import (
-    exp3p_steps,
-    hedge_step,
-    importance_estimate,
-    tinf_policy,
-    tinf_step,
-)
+from gdro.numerics.bandit import exp3p_steps, hedge_step, importance_estimate, tinf_policy, tinf_step
 from gdro.numerics.simplex import mix, softmax
 
 BINS, STEPS, DELTA, RUNS = 3, 3000, 0.05, 40

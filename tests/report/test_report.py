@@ -14,10 +14,10 @@ from logs import HOSTILE, play
 
 from gdro.cli import main
 from gdro.errors import LogError
+from gdro.log.run_log import GROUPS, PROMPTS, RUN, SCHEMA, STEPS
 from gdro.report import ReportError, write_report
 from gdro.report.figures import learning
 from gdro.report.load import load_runs
-from gdro.runlog import GROUPS, PROMPTS, RUN, SCHEMA, STEPS
 
 FIGURES = (
     "overview", "share", "weights", "reward", "rollouts", "snapshots", "mean_bin", "mass", "entropy",

@@ -13,7 +13,7 @@ import words
 import yaml
 from safetensors.torch import load_file
 
-from gdro.runlog import read_jsonl
+from gdro.log.run_log import read_jsonl
 
 HERE = Path(__file__).parent
 RIGHT = {

@@ -10,7 +10,7 @@ import pytest
 
 from gdro import Controller, GdroError, Problem, Request, list_strategies, make_strategy
 from gdro.cli import main
-from gdro.runlog import read_jsonl
+from gdro.log.run_log import read_jsonl
 from gdro.simulate import Population, Simulation, World, simulate
 from gdro.simulate.population import SimulationError
 from gdro.simulate.run import SimulatedArm

@@ -9,7 +9,7 @@ import pytest
 
 from by_hand import made, outcome, step
 from gdro import Controller, Problem, ProblemError, Request, StrategyError, make_strategy
-from gdro.strategies.knapsack import value
+from gdro.strategies.baselines.knapsack import value
 
 KEYS = [f"k{i}" for i in range(12)]
 

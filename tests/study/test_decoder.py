@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from gdro.study.decoder import END, PAD, Decoder, Shape, StudyError, load, save
+from gdro.errors import StudyError
+from gdro.study.decoder import END, PAD, Decoder, Shape, load, save
 
 SHAPE = Shape(vocabulary=9, prompt=4, answer=5, width=16, layers=2, heads=2)
 

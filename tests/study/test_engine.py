@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from gdro import Controller, list_strategies, make_strategy
+from gdro.errors import StudyError
 from gdro.strategy import NoState, Strategy
 from gdro.study.config import warm_start_path
-from gdro.study.decoder import StudyError, load
+from gdro.study.decoder import load
 from gdro.study.engine import run
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gdro.study.decoder import END, StudyError
+from gdro.errors import StudyError
+from gdro.study.decoder import END
 from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed, load_testbed
 from gdro.study.testbeds.chains import Chains

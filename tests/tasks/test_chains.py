@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gdro import ProblemError
-from gdro.evaluate import count_successes
+from gdro.recipes.heldout import count_successes
 from gdro.tasks import chains
 
 EXPRESSIONS = {

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gdro.dry_run.shrink import byte_tokenizer, write_tiny
-from gdro.heldout import LINES, lines_of
-from gdro.recipes import load_recipe
+from gdro.recipes.evaluations import LINES, lines_of
+from gdro.recipes.run import run
+from gdro.recipes.schema import load_recipe
 from gdro.rewards import math_reward
 from gdro.tasks import gsm8k
 from gdro.tasks.base import TaskError
 from gdro.tasks.gsm8k_grading import cleaned, final_answer, lucky, wrong_steps
-from gdro.training import run
+from gdro.tasks.tiny_model import byte_tokenizer, write_tiny
 
 # Rows in the style of the set, with its calculator notes.
 WORKED = [
@@ -168,7 +168,7 @@ def test_a_run_out_of_time_leaves_what_it_reached_and_is_finished_later(
     assert not (tmp_path / "late" / "grpo").exists()
     clock = iter([0.0, 0.0, 2e12])  # one look after each step: over after the third
     fake = SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter)
-    monkeypatch.setattr("gdro.heldout.time", fake)
+    monkeypatch.setattr("gdro.recipes.evaluations.time", fake)
     recipe = tiny_recipe(folder, "evaluation.every=1")
     recipe.arms = {"grpo": recipe.arms["grpo"]}
     summary = run(recipe, tmp_path / "cut", until=1e12)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gdro.dry_run.shrink import byte_tokenizer, config_and_tokenizer, write_tiny
 from gdro.tasks import math
 from gdro.tasks.base import TaskError
+from gdro.tasks.tiny_model import byte_tokenizer, config_and_tokenizer, write_tiny
 
 ROWS = [{"problem": f"{i} + {i}?", "answer": str(2 * i)} for i in range(20)]
 

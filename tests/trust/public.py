@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import gdro
-from gdro.cli import _parser
+from gdro.cli.app import _parser
 
 
 def of_class(name: str, cls: type) -> Iterator[str]:
@@ -42,10 +42,7 @@ def of_module(module: ModuleType, prefix: str = "") -> Iterator[str]:
     for name in sorted(module.__all__):
         item, shown = getattr(module, name), prefix + name
         if inspect.isclass(item):
-            bases = [base for base in item.__mro__ if base.__module__ == "gdro.saved"]
             yield from of_class(shown, item)
-            for base in bases:  # the part of the controller that saves
-                yield from (line.replace(base.__name__, name) for line in list(of_class(name, base))[2:])
         elif callable(item):
             yield f"{shown}{signature(item)}"
         elif isinstance(item, Mapping):

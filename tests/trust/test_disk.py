@@ -14,8 +14,8 @@ import pytest
 import gdro
 import helpers as h
 from gdro import RunLog
-from gdro.lock import LOCK
-from gdro.runlog import GROUPS, STEPS, read_jsonl
+from gdro.common.lock import LOCK
+from gdro.log.run_log import GROUPS, STEPS, read_jsonl
 
 
 @contextmanager

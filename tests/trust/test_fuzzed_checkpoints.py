@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import gdro
 import helpers as h
-from gdro import checkpoint
-from gdro.integrations.rollout_store import RolloutStore, StoredRollout
+from gdro.checkpoint import archive
+from gdro.memory.store import RolloutStore, StoredRollout
 
 DEFAULT = "rollout-gdro + memory"
 PASSK = "learning-progress + rollout-gdro + passk-advantages"
@@ -331,7 +331,7 @@ def test_paths_inside_a_file_lead_nowhere(tmp_path, monkeypatch, member):
     monkeypatch.chdir(inner)
     name = member.format(folder=tmp_path)
     path = npz(inner / "state.npz", [HEADER, (name, npy((1,), data=bytes(8)))])
-    assert list(checkpoint.read(path)[1]) == [name.removesuffix(".npy")], "a name, and no more"
+    assert list(archive.read(path)[1]) == [name.removesuffix(".npy")], "a name, and no more"
     with pytest.raises(gdro.CheckpointError):
         h.controller().load(path)
     assert not (tmp_path / "gdro-escaped.npy").exists()
@@ -401,6 +401,6 @@ def test_whole_checkpoints_pass_the_same_checks(tmp_path):
         controller = new_controller(case)
         assert controller.load(tmp_path / "state.npz").same
         assert controller.open_tickets == [4]
-    header, arrays = checkpoint.read(tmp_path / "state.npz")
+    header, arrays = archive.read(tmp_path / "state.npz")
     assert header["next_ticket"] == 5
     assert all(array.flags.writeable for array in arrays.values())

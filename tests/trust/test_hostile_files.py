@@ -12,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdro.cli import main
+from gdro.cli.tables import print_table
+from gdro.common.files import read_json
+from gdro.common.texts import printable
 from gdro.data import DataError, load_with_report
-from gdro.errors import GdroError
+from gdro.errors import GdroError, StudyError
 from gdro.evaluation.records import EvaluationError, read_records
-from gdro.files import read_json
-from gdro.heldout import lines_of
-from gdro.study.decoder import StudyError
+from gdro.recipes.evaluations import lines_of
 from gdro.study.runner import read_runs
-from gdro.tables import print_table
-from gdro.texts import printable
 from trust import logfuzz
 
 GOOD = {"problem": "1 + 1?", "answer": "2", "level": 1}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import gdro
 import helpers as h
 from gdro import Controller, Difficulty, Outcome, Problem, Request, make_strategy
-from gdro.codec import encode
+from gdro.checkpoint.codec import encode
 from gdro.groups import group
 from gdro.problem import LONGEST_KEY
 from gdro.types import LARGEST

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import gdro
 import helpers as h
 from gdro import Belief, Controller, Difficulty, Outcome, Problem, Request, make_strategy
-from gdro.codec import encode
-from gdro.difficulty import DifficultyTracker
+from gdro.checkpoint.codec import encode
+from gdro.difficulty.tracker import DifficultyTracker
 from gdro.groups import group
 
 LIMIT = 5

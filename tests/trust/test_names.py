@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from gdro.cli import main
+from gdro.common.files import OF_RUNS, check_name, write_json
 from gdro.errors import GdroError
-from gdro.files import OF_RUNS, check_name, write_json
-from gdro.recipes import RecipeError, load_recipe
 from gdro.recipes.checks import check_arms
+from gdro.recipes.run import run, trl_config
+from gdro.recipes.schema import RecipeError, load_recipe
 from gdro.simulate.run import Simulation
 from gdro.study import load_study
 from gdro.study.config import parse_seeds
-from gdro.training import run, trl_config
 
 LEADING_OUT = [
     "",
@@ -194,7 +194,7 @@ def test_bases_that_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("model", [".", "..", "../", "./", "/"])
 def test_an_evaluation_of_a_folder_near_by_stays_in_its_own(model: str) -> None:
-    from gdro.commands.evaluate import folder_of
+    from gdro.cli.evaluate import folder_of
 
     folder = folder_of(model)
     assert folder.parent == Path("runs/eval") and folder.name not in ("", ".", "..")

@@ -13,7 +13,7 @@ import gdro
 import helpers as h
 from fixtures import make
 from gdro import RunLog
-from gdro.runlog import GROUPS, STEPS, read_jsonl
+from gdro.log.run_log import GROUPS, STEPS, read_jsonl
 
 FIXTURES = Path(make.__file__).parent
 FOLDERS = sorted(p.parent for p in FIXTURES.glob("*/*/gdro.npz"))

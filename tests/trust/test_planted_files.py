@@ -16,13 +16,13 @@ import pytest
 import gdro
 import helpers as h
 from gdro import RunLog
-from gdro.checkpoint import write
+from gdro.checkpoint.archive import write
+from gdro.common.files import check_file, write_json, write_text
+from gdro.common.lock import LOCK
+from gdro.common.processes import minimal_environment, module_command, safe_children
 from gdro.errors import GdroError
 from gdro.evaluation.records import SAMPLES, append, rewrite
-from gdro.files import check_file, write_json, write_text
-from gdro.lock import LOCK
-from gdro.processes import minimal_environment, module_command, safe_children
-from gdro.runlog import COMPLETIONS, GROUPS, PROMPTS, RUN, STEPS
+from gdro.log.run_log import COMPLETIONS, GROUPS, PROMPTS, RUN, STEPS
 
 SHADOWS = ("sympy", "numbers", "numpy", "math_verify", "logging", "gdro", "multiprocessing", "random")
 

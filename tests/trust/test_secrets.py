@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gdro.cli import main
-from gdro.recipes import RecipeError, load_recipe
-from gdro.recipes.kept import KEPT, differing, keep
-from gdro.redact import HIDDEN, hidden, is_secret, plain, shown, without_secrets
+from gdro.common.redact import HIDDEN, hidden, is_secret, plain, shown, without_secrets
+from gdro.recipes.run_folder import KEPT, differing, keep
+from gdro.recipes.schema import RecipeError, load_recipe
 
 KEY = "sk-test/0123+456789\"abc'def\\ghi"
 FORMS = [
@@ -172,7 +172,7 @@ def test_the_command_line_quotes_no_secret(
 
 
 def test_a_secret_of_the_wrong_type_is_not_quoted(tmp_path: Path) -> None:
-    from gdro.training import trl_config
+    from gdro.recipes.run import trl_config
 
     with pytest.raises(RecipeError, match=r"trl.hub_token is \*\*\*; it must be"):
         trl_config(load_recipe("quickstart", ["trl.hub_token=1234567"]), tmp_path)

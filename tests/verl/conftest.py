@@ -6,6 +6,6 @@ from pathlib import Path
 
 # Before verl is imported: it asks for its platform at once.
 os.environ["VERL_PLATFORM"] = "cpu"
-os.environ["VERL_USE_EXTERNAL_MODULES"] = "gdro.integrations.verl"
+os.environ["VERL_USE_EXTERNAL_MODULES"] = "gdro.dry_run.verl.cpu,gdro.integrations.verl"
 
 sys.path.insert(0, str(Path(__file__).parent))

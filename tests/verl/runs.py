@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gdro.dry_run.launch import cpu_overrides, start
-from gdro.dry_run.quickstart import prepare
+from gdro.dry_run.verl.launch import cpu_overrides, start
+from gdro.dry_run.verl.quickstart import prepare
 
 HERE = Path(__file__).parent
 LIMIT = 600  # seconds; three at once take some two minutes on two cores
@@ -83,6 +83,6 @@ def go(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str
     probe, log = (folder / f"{name}-{time.time_ns()}" for name in ("probe", "log"))
     path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": path}
-    plugins = ("gdro.integrations.verl", "probe")
+    plugins = ("gdro.dry_run.verl.cpu", "gdro.integrations.verl", "probe")
     process = start(given, folder, log, plugins, variables=variables)
     return Going(folder, process, probe, log, kill_after)

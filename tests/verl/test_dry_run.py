@@ -15,11 +15,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from gdro.cli import main
 from gdro.data.verl_schema import write_parquet
 from gdro.dry_run.rows import few_rows
-from gdro.dry_run.shrink import DryRunError, byte_tokenizer, save_tiny, shrunk
-from gdro.dry_run.tiny import composed, tiny
-from gdro.dry_run.watch import remark
-from gdro.errors import GdroError
+from gdro.dry_run.verl.tiny import composed, tiny
+from gdro.dry_run.verl.watch import remark
+from gdro.errors import DryRunError, GdroError
 from gdro.integrations.verl.options import check_config, options_of
+from gdro.tasks.tiny_model import byte_tokenizer, save_tiny, shrunk
 
 RECIPES = Path(__file__).parents[2] / "recipes/verl"
 CLASSES = ("qwen3", "qwen2", "llama", "mistral", "gemma2", "qwen3_moe", "mixtral", "olmo2", "gpt2")

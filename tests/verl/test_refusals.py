@@ -240,5 +240,5 @@ def test_a_dataset_without_its_rows_is_refused() -> None:
 
 def test_workers_of_a_cluster_that_runs_already_learn_of_the_plugin() -> None:
     given = verl_constants.get_ppo_ray_runtime_env(None)["env_vars"]
-    assert given["VERL_USE_EXTERNAL_MODULES"] == "gdro.integrations.verl"
+    assert given["VERL_USE_EXTERNAL_MODULES"] == "gdro.dry_run.verl.cpu,gdro.integrations.verl"
     assert given["VERL_PLATFORM"] == "cpu" and "NCCL_DEBUG" in given

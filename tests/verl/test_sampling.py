@@ -7,8 +7,8 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from gdro.dry_run.verl.sampling import Draw, Sampling, sample
 from gdro.integrations.verl.sampler import PlanSampler
-from gdro.integrations.verl_sampling import Draw, Sampling, sample
 
 torch.manual_seed(0)
 MODEL = Qwen3ForCausalLM(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from gdro.files import replacing
+from gdro.common.files import replacing
 
 BOXED = "Solve this problem step by step, and put the answer in \\boxed{}."
 Style = Literal["plain", "chat"]

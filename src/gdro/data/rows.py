@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from gdro.common.files import parsed
+from gdro.common.redact import shown
 from gdro.data.presets import Preset
 from gdro.errors import GdroError
-from gdro.files import parsed
-from gdro.redact import shown
 
 SUFFIXES = (".parquet", ".json", ".jsonl", ".csv")
 GYM = "reasoning-gym:"

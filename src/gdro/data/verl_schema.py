@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gdro.files import replacing
+from gdro.common.files import replacing
 
 INSTRUCTION = (
     "Solve this problem step by step. Give the answer alone on the last line, in the form "

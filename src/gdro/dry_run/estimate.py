@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gdro.recipes import Recipe
+from gdro.recipes.schema import Recipe
 
 GIB = 2**30
 _FLOAT32, _HALF = 4, 2

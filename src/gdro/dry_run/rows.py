@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gdro.data.mix import Source
-from gdro.data.presets import OTHER_CHOICES, PRESETS, Reading
 from gdro.data.rows import read_table
-from gdro.dry_run.shrink import DryRunError
+from gdro.errors import DryRunError
 
 _LOOKED_AT = 512
 
@@ -51,33 +48,3 @@ def _length(prompt: Any, tokenizer: Any) -> int:
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def stand_in(source: Source, path: Path, num: int = 64) -> Path:
-    """Write made-up sums with the columns of a set of the hub, which pass the source's filters.
-
-    Args:
-        source: Of a preset.
-        path: File to write, lines of JSON.
-        num: Rows.
-
-    Returns:
-        The file.
-    """
-    preset = PRESETS[source.set]
-    level = {preset.level: (source.levels or ("made up",))[0]} if preset.level else {}
-    rows: list[dict[str, Any]] = []
-    for i in range(1, num + source.shots + 1):
-        sum_of = {preset.problem: f"{preset.source}: {i % 7} + {i // 7} = ?"}
-        answer = {preset.answer: _WRITTEN[preset.reading].format(i % 7 + i // 7)}
-        others = {name: f"{n} more" for n, name in enumerate(OTHER_CHOICES)}
-        rows.append({**sum_of, **answer, **level, **(others if preset.reading == "choices" else {})})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-_WRITTEN: dict[Reading, str] = {
-    "text": "{}", "choices": "{}", "first": "{}", "after ####": "so it is\n#### {}",
-    "last box": "so it is \\boxed{{{}}}",
-}  # fmt: skip

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gdro.dry_run.estimate import estimate, sizes_of
-from gdro.dry_run.shrink import write_tiny
-from gdro.recipes import Evaluation, Recipe
+from gdro.recipes.run import check_task_options, run, task_module, trl_config
+from gdro.recipes.schema import Evaluation, Recipe
 from gdro.tasks.base import DryTask, TaskData
-from gdro.training import check_task_options, run, task_module, trl_config
+from gdro.tasks.tiny_model import write_tiny
 
 ROWS, PROMPTS, HELD, STEPS = 32, 8, 8, 2
 # A random model ends when it happens to; from the eighth token on this one ends soon.
@@ -30,7 +30,7 @@ class DryRun:
 
     Attributes:
         notes: What was replaced.
-        summary: Of the tiny run, see `gdro.training.run`.
+        summary: Of the tiny run, see `gdro.recipes.run.run`.
         estimate: Of the real run, lines of a table.
     """
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from gdro.evaluation.records import EvaluationError, Record
 from gdro.evaluation.scores import ALL, interval
+from gdro.numerics.arrays import FloatArray
 from gdro.numerics.passk import passk_unbiased
-from gdro.types import FloatArray
 
 
 def compare(first: Sequence[Record], second: Sequence[Record], k: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, cast
 
+from gdro.common.files import no_link, read_json, write_json, write_text
 from gdro.errors import GdroError
-from gdro.files import no_link, read_json, write_json, write_text
 
 MOST_TOKENS = 10**9
 SAMPLES, OPTIONS = "samples.jsonl", "options.json"

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from openai import OpenAIError
 
-from gdro.redact import shown
+from gdro.common.redact import shown
 
 BODY = "gdro_body"
 _SLACK = 16  # tokens that servers count besides: of the end, of a template

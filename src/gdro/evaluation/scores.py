@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gdro.common.slices import SLICES
 from gdro.evaluation.records import EvaluationError, Record
+from gdro.numerics.arrays import FloatArray
 from gdro.numerics.passk import passk_unbiased
-from gdro.slices import SLICES
-from gdro.types import FloatArray
 
 BOOTSTRAP = 2000
 ALL = "all"

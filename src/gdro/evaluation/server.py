@@ -15,10 +15,10 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
+from gdro.common.redact import SHORT, masked, shown
 from gdro.evaluation.records import EvaluationError
 from gdro.evaluation.reply import BODY, OddReply, Refused, completion, kept_body
 from gdro.evaluation.run import Options
-from gdro.redact import SHORT, masked, shown
 
 _T = TypeVar("_T")
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.simplex import softmax
-from gdro.types import FloatArray, IntArray
 
 
 def entropy_response(loss_B: FloatArray, eta: float, prior_B: FloatArray | None = None) -> FloatArray:

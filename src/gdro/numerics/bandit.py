@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from gdro.types import FloatArray
+from gdro.numerics.arrays import FloatArray
 
 
 def hedge_step(num_bins: int, horizon: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gdro.errors import BudgetError
-from gdro.types import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 
 
 def check_feasible(num_prompts: int, total: int, n_min: int, n_max: int) -> None:

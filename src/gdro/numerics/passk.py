@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gdro.types import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 
 Utility = Literal["discovery", "failure", "mixed", "hit", "variance"]
 UTILITIES: tuple[str, ...] = get_args(Utility)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.types import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 
 _HALVINGS = 200  # at most; bisection stops when the bracket is two neighbouring floats
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdro.types import BoolArray, FloatArray, IntArray
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 
 
 def segment_sum(value_R: FloatArray, position_R: IntArray, num_groups: int) -> FloatArray:

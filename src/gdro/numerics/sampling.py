@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.types import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 
 _SCAN = 100  # a guess costs as much as looking at this many prompts
 

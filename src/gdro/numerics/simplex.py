@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.types import FloatArray
+from gdro.numerics.arrays import FloatArray
 
 
 def softmax(score: FloatArray) -> FloatArray:

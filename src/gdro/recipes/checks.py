@@ -10,16 +10,16 @@ from math import inf
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from gdro.checks import check_seed
-from gdro.difficulty import difficulty_of
+from gdro.common.files import OF_RUNS, check_name
+from gdro.common.hints import did_you_mean
+from gdro.common.installed import is_absent
+from gdro.common.redact import HIDDEN, is_secret
+from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
-from gdro.files import OF_RUNS, check_name
-from gdro.hints import did_you_mean
-from gdro.installed import is_absent
-from gdro.integrations.bounds import check_bounds
-from gdro.recipes import Recipe, RecipeError
-from gdro.redact import HIDDEN, is_secret
-from gdro.registry import MEAN_ROLLOUTS, named
+from gdro.recipes.schema import Recipe, RecipeError
+from gdro.step.bounds import check_bounds
+from gdro.step.checks import check_seed
+from gdro.strategies.registry import MEAN_ROLLOUTS, named
 
 # GRPOConfig takes any text here, and the trainer refuses it in its first step.
 _CHOICES: dict[str, tuple[Any, ...]] = {

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from gdro import schema
-from gdro.files import read_json
+from gdro.common import schema
+from gdro.common.files import read_json
+from gdro.log.run_log import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
+from gdro.numerics.arrays import FloatArray
 from gdro.report.visits import ReportError, Visits, visits_of
-from gdro.runlog import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
-from gdro.types import FloatArray
 
 __all__ = ["ReportError", "Run", "load_runs", "log_folders"]
 

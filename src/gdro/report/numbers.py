@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.report.load import Run
 from gdro.report.visits import Visits
-from gdro.types import FloatArray, IntArray
 
 
 def standard_error_ratio(run: Run) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.files import write_text
+from gdro.common.files import write_text
 from gdro.report.explorer import explorer
 from gdro.report.figures import all_figures
 from gdro.report.figures.history import history_spec

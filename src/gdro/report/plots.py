@@ -17,7 +17,7 @@ from gdro.report.panels import (
     edges,
     rounded,
     thinned,
-)  # fmt: skip
+)
 from gdro.report.theme import TEXT
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import vl_convert
 
-from gdro.files import replacing
+from gdro.common.files import replacing
 from gdro.report.panels import Figure, Key, Panel
 from gdro.report.theme import CONFIG, SOFT, TOKENS, resolved
 

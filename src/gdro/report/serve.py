@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gdro.errors import GdroError
+from gdro.log.run_log import GROUPS, RUN, STEPS
 from gdro.report.load import load_runs, log_folders
 from gdro.report.page import page_html, report_html
-from gdro.runlog import GROUPS, RUN, STEPS
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 10.0
@@ -82,9 +82,9 @@ class ReportServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: ReportServer
+    timeout = SECONDS  # of each read and write
 
     def setup(self) -> None:
-        self.timeout = SECONDS  # of each read and write
         super().setup()
         # Whoever sends a byte now and then must not hold a thread either.
         self._deadline = threading.Timer(SECONDS, self._give_up)

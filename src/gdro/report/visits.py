@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gdro.errors import GdroError
-from gdro.types import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 
 
 class ReportError(GdroError):
@@ -73,7 +73,7 @@ def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) ->
     """Columns of group records.
 
     Args:
-        records: Lines of `groups.jsonl`, checked by `gdro.schema.group`.
+        records: Lines of `groups.jsonl`, checked by `gdro.common.schema.group`.
         place: Step of each ticket; groups of other tickets (a step cut off by a kill) are left out.
 
     Returns:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
-from gdro.installed import is_absent
+from gdro.common.installed import is_absent
 from gdro.rewards.extract import answer_of, last_boxed, plain
 from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.verifier import MathVerifier, check_texts

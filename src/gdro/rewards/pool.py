@@ -16,8 +16,8 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from typing import IO, Any, Literal, cast
 
+from gdro.common.processes import minimal_environment, module_command
 from gdro.errors import GdroError
-from gdro.processes import minimal_environment, module_command
 from gdro.rewards.batch import Batch, Share
 from gdro.rewards.wire import CRASHED, TOO_SLOW, Item, late, receive, send
 

@@ -8,9 +8,11 @@ from math import inf, isfinite
 import numpy as np
 
 from gdro.errors import GdroError
-from gdro.recall import Placed, place
-from gdro.rows import Rows
-from gdro.types import BoolArray, Extension, FloatArray, IntArray, Outcome, Plan, Problem, Weights
+from gdro.memory.advantages import Rows
+from gdro.memory.placing import Placed, place
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.problem import Problem
+from gdro.types import Extension, Outcome, Plan, Weights
 
 
 class SimulationError(GdroError):

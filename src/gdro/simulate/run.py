@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from gdro.checks import check_seed
+from gdro.common.files import OF_RUNS, check_name, write_json
+from gdro.common.slices import SLICES
 from gdro.controller import Controller
-from gdro.difficulty import difficulty_of
+from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
-from gdro.files import OF_RUNS, check_name, write_json
-from gdro.integrations.bounds import check_bounds
-from gdro.registry import named
-from gdro.runlog import RunLog
+from gdro.log.run_log import RunLog
+from gdro.numerics.arrays import FloatArray
 from gdro.simulate.population import Population, SimulationError, World
-from gdro.slices import SLICES
-from gdro.types import FloatArray, Request
+from gdro.step.bounds import check_bounds
+from gdro.step.checks import check_seed
+from gdro.strategies.registry import named
+from gdro.types import Request
 
 
 @dataclass

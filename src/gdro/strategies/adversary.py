@@ -8,15 +8,9 @@ from typing import Literal
 import numpy as np
 
 from gdro.numerics.ambiguity import chi2_response, cvar_response, entropy_response
-from gdro.numerics.bandit import (
-    exp3p_steps,
-    hedge_step,
-    importance_estimate,
-    tinf_policy,
-    tinf_step,
-)
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.numerics.bandit import exp3p_steps, hedge_step, importance_estimate, tinf_policy, tinf_step
 from gdro.numerics.simplex import mix
-from gdro.types import BoolArray, FloatArray, IntArray
 
 Score = Literal["ema", "cumulative", "exp3p", "tinf"]
 Ambiguity = Literal["entropy", "cvar", "chi2"]

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
+from gdro.numerics.arrays import IntArray
 from gdro.numerics.sampling import draw_weighted
 from gdro.strategy import NoState, Role, Strategy, require
-from gdro.types import IntArray, Request
+from gdro.types import Request
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
+from gdro.numerics.arrays import IntArray
 from gdro.strategy import NoState, Role, Strategy, require
-from gdro.types import IntArray, Request
+from gdro.types import Request
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.errors import StrategyError
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.strategies.prompt_gdro import PromptGDRO
 from gdro.strategies.rollout_gdro import RolloutGDRO
 from gdro.strategies.uniform import Uniform
 from gdro.strategy import ROLES, Bounds, Draft, More, Role, Strategy
-from gdro.types import FloatArray, IntArray, Request, Weights
+from gdro.types import Request, Weights
 
 _FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender",
            "remember": "rememberer"}  # fmt: skip

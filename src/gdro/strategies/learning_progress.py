@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.sampling import draw_weighted
 from gdro.strategy import Role, Strategy, require
-from gdro.types import FloatArray, IntArray, Request
+from gdro.types import Request
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.strategy import Role, Strategy, require
-from gdro.types import BoolArray, FloatArray, IntArray, Recall, Weights
+from gdro.types import Recall, Weights
 
 AnchorPick = Literal["random", "least"]
 

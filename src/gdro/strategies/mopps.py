@@ -8,11 +8,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from gdro.belief import Belief
-from gdro.codec import within
+from gdro.checkpoint.codec import within
+from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.strategy import Role, Strategy, require
-from gdro.types import FloatArray, IntArray, Request
+from gdro.types import Request
 
 
 @dataclass(frozen=True)

@@ -10,35 +10,35 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
+from gdro.common.hints import hint
 from gdro.errors import StrategyError
-from gdro.hints import hint
 from gdro.strategies.presets import ALIASES, PRESETS, Preset
 from gdro.strategy import Strategy
 
 GROUP = "gdro.strategies"
 BUILT_IN = {
-    "adarft": "gdro.strategies.adarft:AdaRFT",
-    "curriculum": "gdro.strategies.curriculum:Curriculum",
-    "dapo": "gdro.strategies.dapo:Dapo",
-    "daro": "gdro.strategies.daro:Daro",
-    "difficulty-pool": "gdro.strategies.difficulty_pool:DifficultyPool",
+    "adarft": "gdro.strategies.baselines.adarft:AdaRFT",
+    "curriculum": "gdro.strategies.baselines.curriculum:Curriculum",
+    "dapo": "gdro.strategies.baselines.dapo:Dapo",
+    "daro": "gdro.strategies.baselines.daro:Daro",
+    "difficulty-pool": "gdro.strategies.baselines.difficulty_pool:DifficultyPool",
     "failure-sampling": "gdro.strategies.failure_sampling:FailureSampling",
     "frontier-sampling": "gdro.strategies.frontier_sampling:FrontierSampling",
-    "greso": "gdro.strategies.greso:Greso",
-    "hora": "gdro.strategies.hora:Hora",
+    "greso": "gdro.strategies.baselines.greso:Greso",
+    "hora": "gdro.strategies.baselines.hora:Hora",
     "joint": "gdro.strategies.joint:Joint",
-    "knapsack": "gdro.strategies.knapsack:Knapsack",
+    "knapsack": "gdro.strategies.baselines.knapsack:Knapsack",
     "learning-progress": "gdro.strategies.learning_progress:LearningProgress",
     "memory": "gdro.strategies.memory:Memory",
     "mopps": "gdro.strategies.mopps:Mopps",
     "passk-advantages": "gdro.strategies.passk_advantages:PasskAdvantages",
-    "placebo-weights": "gdro.strategies.placebo_weights:PlaceboWeights",
+    "placebo-weights": "gdro.strategies.baselines.placebo_weights:PlaceboWeights",
     "prompt-gdro": "gdro.strategies.prompt_gdro:PromptGDRO",
-    "random-rollouts": "gdro.strategies.random_rollouts:RandomRollouts",
-    "reinforce-ada": "gdro.strategies.reinforce_ada:ReinforceAda",
+    "random-rollouts": "gdro.strategies.baselines.random_rollouts:RandomRollouts",
+    "reinforce-ada": "gdro.strategies.baselines.reinforce_ada:ReinforceAda",
     "rollout-gdro": "gdro.strategies.rollout_gdro:RolloutGDRO",
-    "sec": "gdro.strategies.sec:Sec",
-    "speed": "gdro.strategies.speed:Speed",
+    "sec": "gdro.strategies.baselines.sec:Sec",
+    "speed": "gdro.strategies.baselines.speed:Speed",
     "uniform": "gdro.strategies.uniform:Uniform",
 }
 
@@ -49,10 +49,7 @@ def _table() -> dict[str, tuple[EntryPoint, ...]]:
     built_in = [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
     table: dict[str, tuple[EntryPoint, ...]] = {}
     for point in [*built_in, *entry_points(group=GROUP)]:
-        others = table.get(point.name, ())
-        # A gdro that was installed before its strategies had a table still declares them.
-        if point.value not in [other.value for other in others]:
-            table[point.name] = (*others, point)
+        table[point.name] = (*table.get(point.name, ()), point)
     return table
 
 

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray
 from gdro.numerics.passk import passk_unbiased
 from gdro.strategy import NoState, Role, Strategy, require
-from gdro.types import FloatArray, Weights
+from gdro.types import Weights
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import mean_one
 from gdro.strategies.adversary import Adversary, AdversaryState, Ambiguity, Score, Seen
 from gdro.strategy import Role, Strategy, require
-from gdro.types import FloatArray, IntArray, Request, Weights
+from gdro.types import Request, Weights
 
 Signal = Literal["failure", "reward", "surrogate"]
 Normalise = Literal["mean_one", "mean_one_active", "raw", "probability"]

@@ -7,16 +7,16 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from gdro.belief import Belief
+from gdro.difficulty.belief import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
 from gdro.numerics.passk import Utility, utilities
 from gdro.numerics.price import ascend, demand
 from gdro.numerics.ragged import segments
 from gdro.numerics.simplex import mix, softmax
 from gdro.strategy import Bounds, Draft, Role, Strategy, require
-from gdro.types import FloatArray, IntArray
 
 AnyUtility = Literal[Utility, "loss"]
 

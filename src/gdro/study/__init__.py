@@ -4,8 +4,8 @@ The engine trains a small decoder with the same `Controller` and strategies as t
 shows is about these controllers and small heavy-tailed tasks, not about language models.
 """
 
+from gdro.errors import StudyError
 from gdro.study.config import Study, load_study
-from gdro.study.decoder import StudyError
 from gdro.study.publish import publish
 from gdro.study.runner import run_study
 from gdro.study.testbed import Item, Testbed

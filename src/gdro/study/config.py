@@ -10,17 +10,18 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from gdro.checks import check_seed
-from gdro.config import merge_written
-from gdro.difficulty import difficulty_of
-from gdro.files import check_name
-from gdro.hints import hint
-from gdro.integrations.bounds import check_bounds
-from gdro.kinds import check_kinds
-from gdro.redact import hidden
-from gdro.registry import named, text_of
+from gdro.common.config import merge_written
+from gdro.common.files import check_name
+from gdro.common.hints import hint
+from gdro.common.options import check_kinds
+from gdro.common.redact import hidden
+from gdro.difficulty.tracker import difficulty_of
+from gdro.errors import StudyError
+from gdro.step.bounds import check_bounds
+from gdro.step.checks import check_seed
+from gdro.strategies.registry import named, text_of
 from gdro.strategy import Strategy
-from gdro.study.decoder import StudyError, load
+from gdro.study.decoder import load
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
 from gdro.study.worlds import POOL_COLUMNS, Sizes, Variant

@@ -11,13 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from gdro.errors import GdroError
+from gdro.errors import StudyError
 
 PAD, END = 0, 1
-
-
-class StudyError(GdroError):
-    """A study, a testbed or a warm start is unfit."""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 from gdro.controller import Controller
+from gdro.errors import StudyError
+from gdro.memory.advantages import Rows
+from gdro.memory.placing import Placed, place
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
-from gdro.recall import Placed, place
-from gdro.rows import Rows
-from gdro.study.decoder import Decoder, Rollouts, StudyError
+from gdro.study.decoder import Decoder, Rollouts
 from gdro.study.learner import Learner, Training
 from gdro.study.worlds import TAIL, K, Recipe, World, successes
-from gdro.types import Extension, FloatArray, IntArray, Outcome, Plan, Request, Weights
+from gdro.types import Extension, Outcome, Plan, Request, Weights
 
 EASY = 0.3
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gdro.errors import StudyError
 from gdro.study.config import Study
-from gdro.study.decoder import StudyError
 from gdro.study.runner import RUNS_FILE, jobs, read_runs
 
 EXPLORATION, CONFIRMATION = "exploration", "confirmation"

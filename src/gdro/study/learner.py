@@ -8,8 +8,9 @@ from math import inf
 import numpy as np
 import torch
 
-from gdro.study.decoder import Decoder, Rollouts, StudyError
-from gdro.types import FloatArray, IntArray
+from gdro.errors import StudyError
+from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.study.decoder import Decoder, Rollouts
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from gdro.files import write_json, write_text
+from gdro.common.files import write_json, write_text
 from gdro.report.page import html_table, write_page
 from gdro.study.config import Study
 from gdro.study.figures import curves, forests

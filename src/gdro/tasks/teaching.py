@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gdro.bars import bar
+from gdro.common.progress import bar
 
 
 def teach(

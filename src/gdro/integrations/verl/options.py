@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gdro.difficulty import Difficulty, difficulty_of
+from gdro.difficulty.tracker import Difficulty, difficulty_of
 from gdro.errors import StrategyError, UnsupportedError
-from gdro.integrations.bounds import check_bounds
-from gdro.registry import MEAN_ROLLOUTS, named, text_of
+from gdro.step.bounds import check_bounds
+from gdro.strategies.registry import MEAN_ROLLOUTS, named, text_of
 from gdro.strategy import Strategy
 
 ESTIMATORS = (

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.errors import ProblemError
-from gdro.types import IntArray, Problem
+from gdro.numerics.arrays import IntArray
+from gdro.problem import Problem
 
 
 @dataclass(frozen=True)

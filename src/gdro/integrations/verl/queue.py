@@ -11,7 +11,7 @@ import numpy as np
 import transfer_queue as tq
 
 from gdro.errors import OutcomeError
-from gdro.types import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 
 TRAIN = "train"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-from gdro.types import IntArray
+from gdro.numerics.arrays import IntArray
 
 
 class PlanSampler(Sampler[int]):

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Plan, Weights
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.types import Outcome, Plan, Weights
 
 LEAST = 2  # rollouts of a group: of one, verl takes the raw reward as advantage
 

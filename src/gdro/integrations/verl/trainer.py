@@ -19,7 +19,7 @@ from verl.utils.dataset.rl_dataset import collate_fn
 
 from gdro.controller import Controller
 from gdro.errors import CheckpointError, KeysError, UnsupportedError
-from gdro.integrations.pool import prompt_text, wanted_columns
+from gdro.integrations.dataset import prompt_text, wanted_columns
 from gdro.integrations.verl.options import Resume, check_config, options_of
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.queue import clear, reward_extra, scores
@@ -27,8 +27,9 @@ from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
 from gdro.integrations.verl.seam import around_advantages
 from gdro.integrations.verl.step import Judged, Step, scale
-from gdro.runlog import RunLog
-from gdro.types import FloatArray, IntArray, Request
+from gdro.log.run_log import RunLog
+from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.types import Request
 
 STATE_FILE = "gdro.npz"
 LOG_FOLDER = "gdro"

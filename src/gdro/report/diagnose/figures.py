@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.report.diagnose.replay import Spent
 from gdro.report.diagnose.rewards import RewardLog
 from gdro.report.figures.groups import PARTS
 from gdro.report.panels import Axes, Figure, Key
 from gdro.report.plots import bar_panel
 from gdro.report.theme import run_colour
-from gdro.types import FloatArray, IntArray
 
 CLASSES = ("never", "to .1", "to .3", "to .5", "to .7", "to .9", "below 1", "always")
 _EDGES = (0.1, 0.3, 0.5, 0.7, 0.9)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdro.controller import Controller
-from gdro.difficulty import Difficulty
-from gdro.registry import named
+from gdro.difficulty.tracker import Difficulty
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.problem import Problem
 from gdro.report.diagnose.rewards import RewardLog
 from gdro.strategies.names import canonical
+from gdro.strategies.registry import named
 from gdro.strategy import Strategy
-from gdro.types import BoolArray, FloatArray, IntArray, Outcome, Problem, Request
+from gdro.types import Outcome, Request
 
 DEFAULT_ARMS = ("uniform", "prompt-gdro", "rollout-gdro", "dapo", "gdro")
 _BATCH = 64

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from gdro.common.schema import LARGEST, LONGEST_KEY, MOST_ROLLOUTS, Fault, is_count, is_number
 from gdro.groups import differ
+from gdro.log.run_log import read_jsonl
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.report.load import ReportError
-from gdro.runlog import read_jsonl
-from gdro.schema import LARGEST, LONGEST_KEY, MOST_ROLLOUTS, Fault, is_count, is_number
-from gdro.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray
 from gdro.report.figures.common import Values, colours, keys, top, wide
 from gdro.report.load import Run
 from gdro.report.panels import Axes, Figure, bin_names, thinned
 from gdro.report.plots import bar_panel, heat_panel
-from gdro.types import FloatArray
 
 
 def share_SC(run: Run) -> FloatArray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray
 from gdro.report.figures.common import by_step, colours, keys
 from gdro.report.load import Run
 from gdro.report.numbers import gini, lorenz, standard_error_ratio
@@ -13,7 +14,6 @@ from gdro.report.panels import Axes, Figure, Series, dash, smooth
 from gdro.report.plots import bar_panel, line_panel, rule_at
 from gdro.report.theme import SOFT, run_colour
 from gdro.report.visits import Visits
-from gdro.types import FloatArray
 
 
 def standard_error(runs: Sequence[Run]) -> Figure | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gdro.log.curriculum import curriculum
+from gdro.numerics.arrays import FloatArray
 from gdro.report.figures.common import by_step, keys
 from gdro.report.load import Run
 from gdro.report.panels import Figure, Panel, smooth
 from gdro.report.plots import rule_at
-from gdro.series import curriculum
-from gdro.types import FloatArray
 
 
 def series_of(run: Run) -> dict[str, FloatArray]:

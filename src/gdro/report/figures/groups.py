@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray
 from gdro.report.figures.common import by_step, keys, steps_of, wide
 from gdro.report.load import Run
 from gdro.report.panels import Axes, Figure, Key, Series, smooth, thinned
 from gdro.report.plots import stack_panel
-from gdro.types import FloatArray
 
 PARTS = (
     ("no gradient, not solved", "flat_wrong", "var(--wrong)"),

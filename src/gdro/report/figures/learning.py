@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray
 from gdro.report.figures.common import by_step, colours, keys
 from gdro.report.load import Run
 from gdro.report.panels import Axes, Figure, Key, Panel, Series, dash, smooth, thinned
 from gdro.report.plots import bar_panel, line_panel
 from gdro.report.theme import run_colour
-from gdro.types import FloatArray
 
 _BASE = "var(--base)"
 

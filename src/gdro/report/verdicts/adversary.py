@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray
 from gdro.report.figures.curriculum import series_of
 from gdro.report.load import Run
 from gdro.report.verdicts.rightness import one_verdict
 from gdro.report.verdicts.verdict import Verdict
-from gdro.types import FloatArray
 
 ASLEEP, COLLAPSED = 0.02, 2.0
 

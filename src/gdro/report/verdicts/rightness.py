@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gdro.numerics.arrays import FloatArray
 from gdro.report.load import Run
 from gdro.report.verdicts.verdict import Verdict
-from gdro.types import FloatArray
 
 SAME = 0.002
 """Pass rates within this of 0 or 1 in every step are one verdict."""

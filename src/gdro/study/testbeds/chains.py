@@ -8,13 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gdro.study.testbed import Item, Testbed, drawn_fact, said
-from gdro.tasks.chain_rules import (
-    MAX_LENGTH,
-    OPERATIONS,
-    draw_prompt,
-    solve,
-    steps,
-)
+from gdro.tasks.chain_rules import MAX_LENGTH, OPERATIONS, draw_prompt, solve, steps
 
 # Lower than the quickstart's: a fourth of the prompts and more are to be out of reach at first.
 MEAN = {"+": 0.9, "-": 0.85, "*": 0.7, "a": 0.4, "b": 0.25, "c": 0.15}

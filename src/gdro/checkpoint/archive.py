@@ -1,0 +1,247 @@
+"""Checkpoint files: arrays and a JSON header in one npz, no pickle, renamed into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+from gdro.checkpoint.codec import Arrays
+from gdro.common.files import parsed, replacing, sync
+from gdro.common.schema import LARGEST
+from gdro.errors import CheckpointError, SettingsError
+
+SCHEMA = 1
+
+# What numpy's and zipfile's readers raise on bytes that are not what they should be.
+_DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError, TypeError,
+    MemoryError, OverflowError, IndexError, zipfile.BadZipFile, zlib.error, struct.error,
+    tokenize.TokenError,
+)  # fmt: skip
+# Lists and mappings in a header: each takes dozens of bytes of memory for two or three of text.
+_MOST_PARTS = 1 << 15
+
+
+_ARRAY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, Any]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def identity(
+    strategy: str, config: dict[str, Any], difficulty: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """What a checkpoint must share with the controller that reads it.
+
+    Args:
+        strategy: Name.
+        config: Its options.
+        difficulty: Options of the tracker.
+        seed: The controller's.
+
+    Returns:
+        JSON data as a file would give it back, so that it compares equal before and after one.
+    """
+    data = {
+        "schema": SCHEMA,
+        "strategy": strategy,
+        "config": config,
+        "difficulty": difficulty,
+        "seed": seed,
+    }
+    return json.loads(json.dumps(data))
+
+
+def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
+    """Write a checkpoint; readers see the old file or the whole new one, never a part.
+
+    Args:
+        path: Target file.
+        header: JSON data.
+        arrays: Arrays by name.
+
+    Raises:
+        CheckpointError: The disk is full, or the folder cannot be written.
+    """
+    target = Path(path)
+    try:
+        _write(target, header, arrays)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {target} ({error.strerror or error}); what stood there is intact. Free "
+            "space, or choose a folder that can be written, and resume from the last checkpoint"
+        ) from error
+
+
+def _write(target: Path, header: dict[str, Any], arrays: Arrays) -> None:
+    with replacing(target, durable=True) as file:
+        np.savez(file, header=np.array(json.dumps(header)), **arrays)  # pyright: ignore[reportArgumentType]
+    sync(target.parent)
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
+    """Read a checkpoint.
+
+    Args:
+        path: A file from `write`.
+
+    Returns:
+        The header and the arrays.
+
+    Raises:
+        CheckpointError: No such file, damaged, or holding Python objects.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise CheckpointError(f"no checkpoint at {source}; pass a file that Controller.save wrote")
+    try:
+        if not zipfile.is_zipfile(source):
+            raise ValueError("not an npz file")
+        _check_members(source)
+        # Not np.load, whose look-up of an array by name takes time in proportion to their number.
+        with zipfile.ZipFile(source) as file:
+            header = _header(_array(file, "header").item())
+            names = [member.filename.removesuffix(".npy") for member in file.infolist()]
+            arrays = {name: _array(file, name) for name in names if name != "header"}
+    except _DAMAGE as error:
+        why = str(error) or type(error).__name__
+        raise CheckpointError(
+            f"{source} is no readable gdro checkpoint ({why:.300}); go back to an earlier one"
+        ) from error
+    return header, arrays
+
+
+def _array(file: zipfile.ZipFile, name: str) -> Any:
+    with file.open(f"{name}.npy") as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _header(text: Any) -> dict[str, Any]:
+    if not isinstance(text, str) or text.count("[") + text.count("{") > _MOST_PARTS:
+        raise ValueError("its header is none that gdro writes")
+    header = parsed(text)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return cast("dict[str, Any]", header)
+
+
+def _check_members(source: Path) -> None:
+    """Refuse, before anything is allocated, a file that claims more than it holds.
+
+    `write` never compresses, so arrays take no more memory than the file takes on disk; the header,
+    which has four bytes a character there, takes at most three times that while it is read.
+    """
+    with zipfile.ZipFile(source) as file:
+        members = file.infolist()
+        if len({member.filename for member in members}) < len(members):
+            raise ValueError("it holds an array twice")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed, which gdro never writes")
+        if sum(member.file_size for member in members) > source.stat().st_size:
+            raise ValueError("its arrays claim more bytes than the file has")
+        for member in members:
+            with file.open(member) as stream:
+                _check_array(stream, member)
+
+
+def _check_array(stream: IO[bytes], member: zipfile.ZipInfo) -> None:
+    version = np.lib.format.read_magic(stream)
+    shape, _, dtype = _ARRAY_HEADERS[version](stream)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds a pickle, which is never opened")
+    text = member.filename == "header.npy" and dtype.kind == "U"
+    if not text and (dtype.kind not in "biuf" or dtype.itemsize > 8):
+        raise ValueError(f"{member.filename} has type {dtype}, which gdro never writes")
+    if not dtype.itemsize or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+        raise ValueError(f"{member.filename} claims a shape of {shape}, which its bytes do not fill")
+
+
+def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raise unless a checkpoint belongs to this controller.
+
+    Args:
+        header: The checkpoint's.
+        own: The controller's.
+
+    Raises:
+        SettingsError: Schema, strategy, options, difficulty or seed differ; says which.
+    """
+    for key in ("schema", "strategy", "config", "difficulty", "seed"):
+        saved, mine = header.get(key), own[key]
+        if saved != mine:
+            found = " and ".join(_differences(own["strategy"] if key == "config" else key, saved, mine))
+            raise SettingsError(f"the checkpoint has {found}")
+
+
+def _differences(name: str, saved: Any, mine: Any) -> list[str]:
+    """What differs between two values, and the options of a strategy one by one."""
+    if not (isinstance(saved, dict) and isinstance(mine, dict)):
+        return [f"{name} {saved!r}, this controller {mine!r}"]
+    saved, mine = cast("dict[str, Any]", saved), cast("dict[str, Any]", mine)
+    if saved.get("name") != mine.get("name"):
+        return [f"{name} {saved.get('name')!r}, this controller {mine.get('name')!r}"]
+    name = saved.get("name", name)
+    options = [o for o in dict.fromkeys([*saved, *mine]) if saved.get(o) != mine.get(o)]
+    return [text for o in options for text in _differences(f"{name}.{o}", saved.get(o), mine.get(o))]
+
+
+def check_values(header: dict[str, Any]) -> None:
+    """Raise unless a header's values are of the kinds that `Controller.save` writes.
+
+    Args:
+        header: The checkpoint's.
+
+    Raises:
+        CheckpointError: A value is missing, or of another kind; says which.
+    """
+    tickets, following, metrics = header.get("pending"), header.get("next_ticket"), header.get("metrics")
+    fine = {
+        "next_ticket": _is_count(following),
+        "pending": _is_count(following)
+        and isinstance(tickets, list)
+        and all(_is_count(t) and t < following for t in cast("list[Any]", tickets))
+        and len(set(cast("list[int]", tickets))) == len(cast("list[int]", tickets)),
+        "metrics": isinstance(metrics, dict)
+        and all(
+            isinstance(v, float) or (isinstance(v, int) and abs(v) <= LARGEST)
+            for v in cast("dict[str, Any]", metrics).values()
+        ),
+    }
+    bad = next((name for name, good in fine.items() if not good), None)
+    if bad is not None:
+        raise CheckpointError(
+            f"the checkpoint's header has {bad} {header.get(bad)!r:.60}; it is damaged, go back to an "
+            "earlier one"
+        )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+
+
+def digest(header: dict[str, Any], arrays: Arrays) -> str:
+    """A hash of a state, equal on two ranks exactly when their states are.
+
+    Args:
+        header: JSON data.
+        arrays: Arrays by name.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    hasher = hashlib.blake2b(json.dumps(header, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        hasher.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        hasher.update(array.view(np.uint8).data if array.size and array.ndim else array.tobytes())
+    return hasher.hexdigest()

@@ -1,0 +1,134 @@
+"""`gdro report` and `gdro diagnose`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from gdro.common.files import check_file, check_folder
+from gdro.errors import GdroError
+from gdro.step.checks import check_seed
+
+_REPORT = """\
+examples:
+  gdro report runs/quickstart                            the arms of a recipe, side by side
+  gdro report outputs/mine/gdro -o mine.html --open      a trainer's run log, and look at it
+  gdro report runs/a runs/b --png figures                two runs, and each figure as a file
+  gdro report outputs/mine --serve                       follow a training that still writes"""
+_DIAGNOSE = """\
+examples:
+  gdro diagnose rewards.jsonl                            lines of {"prompt_id": ..., "rewards": [...]}
+  gdro diagnose runs/mine/gdro/groups.jsonl              a run log of ours
+  gdro diagnose rewards.jsonl --right-above 0 --strategy "mopps + rollout-gdro\""""
+
+
+def add(commands: Any) -> None:
+    """Add both commands to the parser."""
+    report = commands.add_parser(
+        "report",
+        help="draw the page that explains a run",
+        description="Draw runs side by side in one page that needs no network: verdicts, figures with "
+        "tooltips and their numbers, and a table of all prompts.",
+        epilog=_REPORT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report.add_argument("runs", nargs="+", type=Path, help="run folder(s), e.g. runs/quickstart")
+    report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
+    report.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
+    report.add_argument("--open", action="store_true", help="show the page in a browser")
+    report.add_argument(
+        "--serve", action="store_true", help="serve it to this machine alone, anew as training writes"
+    )
+    report.add_argument("--port", type=int, default=0, help="of --serve (default: a free one)")
+    report.set_defaults(run=_report)
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="what a reward log says, and what each strategy would have done with its budget",
+        description="Read a reward log that gdro did not make: pass rates, wasted rollouts, and where "
+        "each strategy would have put the same number of rollouts. No model is needed.",
+        epilog=_DIAGNOSE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    diagnose.add_argument("data", type=Path, help="JSONL of prompt_id and rewards, or a groups.jsonl")
+    diagnose.add_argument(
+        "--right-above", type=float, default=0.5, metavar="R",
+        help="a rollout is right if its reward is above R (%(default)s)",
+    )  # fmt: skip
+    diagnose.add_argument(
+        "--strategy", metavar="NAME", action="append", help="a strategy to try (repeatable)"
+    )
+    diagnose.add_argument("--seed", type=int, default=0, help="of the trial (%(default)s)")
+    diagnose.add_argument("-o", "--output", type=Path, help="default: DATA with the ending .html")
+    diagnose.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
+    diagnose.add_argument("--open", action="store_true", help="show the page in a browser")
+    diagnose.set_defaults(run=_diagnose)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    if arguments.serve:
+        return _serve(arguments)
+    from gdro.report import write_report
+
+    output = arguments.output or arguments.runs[0] / "report.html"
+    if arguments.output is not None:
+        check_file(output, "--output")
+    _check_png(arguments)
+    return _shown(write_report(arguments.runs, output, arguments.png), arguments.open)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    import webbrowser
+
+    from gdro.report.serve import ReportServer
+
+    if not 0 <= arguments.port < 2**16:
+        raise GdroError(f"--port is {arguments.port}; it must be 0 (a free one) to {2**16 - 1}")
+    if arguments.output or arguments.png:
+        raise GdroError("--serve writes no files; leave out -o and --png, or --serve")
+    missing = next((run for run in arguments.runs if not run.is_dir()), None)
+    if missing is not None:
+        raise GdroError(f"{missing} is no folder; pass the output_dir of a trainer")
+    with ReportServer(arguments.runs, arguments.port) as server:
+        print(f"{server.url} (for who has this address; Ctrl-C ends it)", flush=True)
+        if arguments.open:
+            webbrowser.open(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from gdro.report.diagnose import write_diagnosis
+    from gdro.report.diagnose.replay import DEFAULT_ARMS
+
+    check_seed(arguments.seed, "--seed")
+    if not math.isfinite(arguments.right_above):
+        raise GdroError(f"--right-above is {arguments.right_above}; it must be a number")
+    if not arguments.data.is_file():
+        raise GdroError(f"{arguments.data} is no file; pass a JSONL file of prompt_id and rewards")
+    output = arguments.output or arguments.data.with_suffix(".html")
+    check_file(output, "--output")
+    _check_png(arguments)
+    page = write_diagnosis(
+        arguments.data, output, threshold=arguments.right_above,
+        arms=arguments.strategy or DEFAULT_ARMS, seed=arguments.seed, png_dir=arguments.png,
+    )  # fmt: skip
+    return _shown(page, arguments.open)
+
+
+def _check_png(arguments: argparse.Namespace) -> None:
+    if arguments.png is not None:
+        check_folder(arguments.png, "--png")
+
+
+def _shown(page: Path, show: bool) -> int:
+    import webbrowser
+
+    print(page)
+    if show:
+        webbrowser.open(page.absolute().as_uri())
+    return 0

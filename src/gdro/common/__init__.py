@@ -1,0 +1,1 @@
+"""Small tools that every layer may use: files, configuration, progress bars, locks."""

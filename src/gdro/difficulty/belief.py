@@ -1,0 +1,69 @@
+"""What strategies may know of the pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from gdro.difficulty.tracker import DifficultyTracker
+from gdro.numerics.arrays import FloatArray, IntArray
+
+
+class Belief:
+    """Read-only view of a tracker, handed to strategies."""
+
+    def __init__(self, tracker: DifficultyTracker) -> None:
+        self._tracker = tracker
+
+    @property
+    def num_prompts(self) -> int:
+        """N."""
+        return len(self._tracker.bin_N)
+
+    @property
+    def num_bins(self) -> int:
+        """B."""
+        return self._tracker.binning.num_bins
+
+    @property
+    def bin_N(self) -> IntArray:
+        """Current bin of every prompt (-1: unseen), shape (N,), read-only."""
+        view = self._tracker.bin_N.view()
+        view.flags.writeable = False
+        return view  # pyright: ignore[reportReturnType]  # int8, smaller than declared
+
+    @property
+    def size_C(self) -> IntArray:
+        """Prompts that are unseen (first) and in each bin, shape (1 + B,), read-only."""
+        view = self._tracker.size_C.view()
+        view.flags.writeable = False
+        return view
+
+    @property
+    def visits_N(self) -> IntArray:
+        """Visits of every prompt, shape (N,), read-only."""
+        view = self._tracker.visits_N.view()
+        view.flags.writeable = False
+        return view  # pyright: ignore[reportReturnType]  # int32, smaller than declared
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """What the pool knows of each prompt under that name, shape (N,), read-only."""
+        return self._tracker.problem.columns[name]
+
+    def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Beta posterior of the pass rate of some prompts: (alpha, beta), each shape (P,)."""
+        return self._tracker.posterior(prompt_P)
+
+    def counts(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Successes and failures counted, without the prior, each shape (P,)."""
+        return self._tracker.counts.totals(prompt_P)
+
+    def pass_rate(self, prompt_P: IntArray) -> FloatArray:
+        """Posterior mean pass rate of some prompts, shape (P,)."""
+        alpha_P, beta_P = self._tracker.posterior(prompt_P)
+        return alpha_P / (alpha_P + beta_P)
+
+    def passk(self, prompt_P: IntArray) -> FloatArray:
+        """Estimated pass@k of some prompts, shape (P,)."""
+        return self._tracker.passk(prompt_P)

@@ -1,0 +1,58 @@
+"""The prior mean pass rate: a running mean of the pool, or of each of its categories."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gdro.difficulty.bins import Binning
+from gdro.numerics.arrays import FloatArray, IntArray
+
+# A prior of exactly zero or one could never be moved by its own strength.
+_LEAST, _MOST = 0.05, 0.95
+
+
+class Prior:
+    """Running mean pass rate of each category; of the pool where bins have no column.
+
+    With a column, a prompt that was never visited borrows from others of its category.
+
+    Args:
+        binning: The categories.
+        decay: Factor a visit on the running mean.
+    """
+
+    def __init__(self, binning: Binning, decay: float) -> None:
+        self._code_N = binning.code_N
+        self._decay = decay
+        self._mean_G = np.full(binning.num_categories, 0.5)
+        self._visits_G = np.zeros(binning.num_categories)
+
+    def mean(self, prompt_P: IntArray) -> FloatArray | float:
+        """Prior mean of some prompts, inside (0, 1)."""
+        if self._code_N is None:
+            return min(max(float(self._mean_G[0]), _LEAST), _MOST)
+        return np.clip(self._mean_G, _LEAST, _MOST)[self._code_N[prompt_P]]
+
+    def observe(self, prompt_P: IntArray, rate_P: FloatArray) -> None:
+        """Move the means by one visit of each prompt with its pass rate, shape (P,)."""
+        if self._code_N is None:  # the common case, without arrays of one element
+            keep = self._decay ** len(prompt_P) if self._visits_G[0] else 0.0
+            newest = float(rate_P.sum()) / len(prompt_P)
+            self._mean_G = np.array([keep * self._mean_G[0] + (1.0 - keep) * newest])
+            self._visits_G = self._visits_G + len(prompt_P)
+            return
+        code_P, num = self._code_N[prompt_P], len(self._mean_G)
+        num_G = np.bincount(code_P, minlength=num)
+        total_G = np.bincount(code_P, rate_P, num)
+        keep_G = np.where(self._visits_G > 0, self._decay**num_G, 0.0)
+        mean_G = keep_G * self._mean_G + (1.0 - keep_G) * (total_G / np.maximum(num_G, 1))
+        self._mean_G = np.where(num_G > 0, mean_G, self._mean_G)
+        self._visits_G = self._visits_G + num_G
+
+    def array(self) -> FloatArray:
+        """Means, then visits, shape (2 G,)."""
+        return np.concatenate([self._mean_G, self._visits_G])
+
+    def load(self, array: FloatArray) -> None:
+        """Take over an array of `array()`."""
+        self._mean_G, self._visits_G = np.split(np.array(array, np.float64), 2)

@@ -1,0 +1,283 @@
+"""Online difficulty: what is known of each prompt, and the bin it falls in (eq. 10-11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.checkpoint.codec import required
+from gdro.common.hints import hint
+from gdro.common.options import check_kinds
+from gdro.difficulty.bins import Bins, binning
+from gdro.difficulty.categories import Categories
+from gdro.difficulty.counts import Counts, DecayedCounts, WindowedCounts
+from gdro.difficulty.prior import Prior
+from gdro.errors import CheckpointError, StrategyError
+from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.passk import passk_posterior, passk_unbiased
+from gdro.problem import Problem
+from gdro.types import UNSEEN
+
+PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How difficulty is estimated and binned.
+
+    Args:
+        tracker: `decayed` Beta counts (a few bytes a prompt) or a `windowed` record of visits.
+        estimator: pass@k by `bayes` (posterior mean at a fixed k), `unbiased` (the same where fewer
+            than k trials are known), or `any` (share of visits with a success, the paper's, which
+            moves with the number of rollouts).
+        k: Rollouts of the pass@k that is binned.
+        bins: Bins of `difficulty`, of the categories of a `column` (topic, source, level), or of the
+            `product` of both.
+        column: The column of categories.
+        edges: Increasing bin edges in (0, 1); B = len(edges) + 1 bins, bin 0 the hardest.
+        hysteresis: delta; an estimate must pass an edge by it before the bin changes.
+        decay: Factor on the counts at each visit (`decayed`).
+        window: H, visits remembered (`windowed`).
+        prior_strength: Pseudo-rollouts of the prior.
+        prior_decay: Factor a visit on the pool's running mean pass rate, the prior mean.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    tracker: Literal["decayed", "windowed"] = "decayed"
+    estimator: Literal["bayes", "unbiased", "any"] = "bayes"
+    k: int = 8
+    bins: Bins = "difficulty"
+    column: str = ""
+    edges: tuple[float, ...] = PAPER_EDGES
+    hysteresis: float = 0.03
+    decay: float = 0.7
+    window: int = 50
+    prior_strength: float = 1.0
+    prior_decay: float = 0.995
+
+    def __post_init__(self) -> None:
+        check_kinds("difficulty", vars(self), type(self))
+        edges = _numbers(self.edges)
+        object.__setattr__(self, "edges", edges)
+        if not edges or any(b <= a for a, b in zip((0.0, *edges), (*edges, 1.0), strict=True)):
+            raise StrategyError(f"edges are {edges}; they must increase strictly inside (0, 1)")
+        room = min(edges[0], 1.0 - edges[-1])
+        ranges = {
+            "tracker": self.tracker in ("decayed", "windowed"),
+            "estimator": self.estimator in ("bayes", "unbiased", "any"),
+            "k": self.k >= 1,
+            "bins": self.bins in get_args(Bins),
+            "column": (self.bins == "difficulty") != bool(self.column),
+            "hysteresis": 0.0 <= self.hysteresis < room,
+            "decay": 0.0 <= self.decay <= 1.0,
+            "window": 1 <= self.window <= 65535,
+            "prior_strength": self.prior_strength > 0.0,
+            "prior_decay": 0.0 <= self.prior_decay < 1.0,
+        }
+        bad = [name for name, fine in ranges.items() if not fine]
+        if bad:
+            raise StrategyError(
+                f"difficulty option {bad[0]} is {getattr(self, bad[0])!r}; allowed: tracker decayed or "
+                "windowed; estimator bayes, unbiased or any; k >= 1; bins difficulty, column or "
+                f"product; column only and always with the last two; 0 <= hysteresis < {room:.3g} (the "
+                "distance of the outer edges from 0 and 1); 0 <= decay <= 1; 1 <= window <= 65535; "
+                "prior_strength > 0; 0 <= prior_decay < 1"
+            )
+
+    @property
+    def num_bins(self) -> int:
+        """Bins of difficulty, len(edges) + 1; a column multiplies or replaces them."""
+        return len(self.edges) + 1
+
+
+def _numbers(edges: Any) -> tuple[float, ...]:
+    many = isinstance(edges, Iterable) and not isinstance(edges, str)
+    found: list[Any] = list(cast("Iterable[Any]", edges)) if many else [None]
+    if not all(isinstance(edge, Real) for edge in found):
+        raise StrategyError(f"edges are {edges!r}; they must be numbers that increase inside (0, 1)")
+    return tuple(float(edge) for edge in found)
+
+
+def difficulty_of(options: Mapping[str, Any]) -> Difficulty:
+    """Difficulty from its options by name, as files and command lines give them.
+
+    Raises:
+        StrategyError: An option is unknown, of another type, or out of range.
+
+    >>> difficulty_of({"k": 4}).k
+    4
+    """
+    known = [f.name for f in fields(Difficulty)]
+    for name in options:
+        if name not in known:
+            raise StrategyError(f"difficulty: unknown option {name!r}{hint(name, known)}")
+    return Difficulty(**options)
+
+
+class DifficultyTracker:
+    """Counts, prior and bins of every prompt. Owned and mutated by the controller alone.
+
+    Args:
+        config: Options.
+        problem: The pool.
+    """
+
+    def __init__(self, config: Difficulty, problem: Problem) -> None:
+        self.config = config
+        self.problem = problem
+        num = problem.num_prompts
+        self.binning = binning(config.bins, config.column, config.edges, config.hysteresis, problem)
+        self._prior_N = problem.prior_N
+        self.counts: Counts = (
+            DecayedCounts(num, config.decay)
+            if config.tracker == "decayed"
+            else WindowedCounts(num, config.window)
+        )
+        num_bins = self.binning.num_bins
+        self.visits_N = np.zeros(num, np.int32)
+        self.bin_N = self.binning.start(num).astype(np.int8 if num_bins < 127 else np.int16)
+        self.size_C = np.zeros(1 + num_bins, np.int64)
+        self.prior = Prior(self.binning, config.prior_decay)
+        if self._prior_N is not None:
+            known_P = np.flatnonzero(~np.isnan(self._prior_N))
+            old_P = self.bin_N[known_P].astype(np.int64)
+            self.bin_N[known_P] = self.binning.moved(known_P, self.passk(known_P), old_P)
+        self._count_sizes()
+
+    def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Beta posterior of the pass rate: (alpha, beta), each shape (P,)."""
+        return self._posterior(prompt_P, *self.counts.totals(prompt_P))
+
+    def _posterior(
+        self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        strength = self.config.prior_strength
+        mean_P = self.prior.mean(prompt_P)
+        if self._prior_N is not None:
+            own_P = self._prior_N[prompt_P]
+            mean_P = np.where(np.isnan(own_P), mean_P, np.clip(own_P, 0.05, 0.95))
+        return success_P + strength * mean_P, failure_P + strength * (1.0 - mean_P)
+
+    def passk(self, prompt_P: IntArray) -> FloatArray:
+        """Estimated pass@k by the configured estimator, shape (P,)."""
+        return self._passk(prompt_P, *self.counts.totals(prompt_P))
+
+    def _passk(self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray) -> FloatArray:
+        k = self.config.k
+        alpha_P, beta_P = self._posterior(prompt_P, success_P, failure_P)
+        posterior_P = passk_posterior(alpha_P, beta_P, k)
+        if self.config.estimator == "bayes":
+            return posterior_P
+        if self.config.estimator == "any":
+            hit_P, visit_P = self.counts.hits(prompt_P)
+            return np.where(visit_P > 0, hit_P / np.maximum(visit_P, 1e-12), posterior_P)
+        trials_P = success_P + failure_P
+        enough_P = trials_P >= k
+        safe_P = np.where(enough_P, trials_P, float(k))
+        return np.where(enough_P, passk_unbiased(success_P, safe_P, k), posterior_P)
+
+    def record(self, prompt_P: IntArray, successes_P: IntArray, trials_P: IntArray) -> None:
+        """Add one visit of distinct prompts with at least one trial each, and move their bins."""
+        if not len(prompt_P):
+            return
+        visit_P = self.visits_N[prompt_P].astype(np.int64)
+        totals = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
+        self.visits_N[prompt_P] = visit_P + 1
+        self.prior.observe(prompt_P, successes_P / trials_P)
+        old_P = self.bin_N[prompt_P].astype(np.int64)
+        new_P = self.binning.moved(prompt_P, self._passk(prompt_P, *totals), old_P)
+        self.bin_N[prompt_P] = new_P
+        # Kept up to date: counting the pool at each step would cost in proportion to N.
+        self.size_C += np.bincount(new_P + 1, minlength=len(self.size_C))
+        self.size_C -= np.bincount(old_P + 1, minlength=len(self.size_C))
+
+    def _count_sizes(self) -> None:
+        self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.binning.num_bins)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """State as named arrays; names that end in _N or _NH have one row a prompt."""
+        return {
+            "visits_N": self.visits_N,
+            "bin_N": self.bin_N,
+            "prior": self.prior.array(),
+            **self.counts.arrays(),
+        }
+
+    def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take over arrays of the shapes and types that `arrays()` gives; they are not copied."""
+        self.prior.load(arrays["prior"])
+        self.visits_N, self.bin_N = arrays["visits_N"], arrays["bin_N"]
+        self.counts.adopt(arrays)
+        self._count_sizes()
+
+
+def restored_tracker(
+    config: Difficulty,
+    problem: Problem,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
+    categories: Categories,
+) -> DifficultyTracker:
+    """A tracker from the arrays of a checkpoint.
+
+    Args:
+        config: Options.
+        problem: Today's pool.
+        arrays: The checkpoint's arrays; ours are named `difficulty/...`.
+        remap: (saved, fresh) -> rows of `saved` at their places in today's pool.
+        categories: The checkpoint's beside today's.
+
+    Returns:
+        The tracker.
+
+    Raises:
+        CheckpointError: An array is missing or has another shape or type, or a prompt another category.
+    """
+    tracker = DifficultyTracker(config, problem)
+    values: dict[str, npt.NDArray[Any]] = {}
+    for name, own in tracker.arrays().items():
+        saved = required(arrays, f"difficulty/{name}")
+        if categories.changed:
+            saved, own = _recoded(name, saved, own, categories)
+        values[name] = remap(saved, own) if "_N" in name else saved
+        if values[name].shape != own.shape or values[name].dtype != own.dtype:
+            raise CheckpointError(
+                f"difficulty/{name} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, "
+                f"this tracker needs {own.shape} {own.dtype}; use the options it was written with"
+            )
+    _check_values(values, categories.num_bins)
+    values["bin_N"] = categories.bins(values["bin_N"]).astype(tracker.bin_N.dtype, copy=False)
+    tracker.load_arrays(values)
+    return tracker
+
+
+def _recoded(
+    name: str, saved: npt.NDArray[Any], own: npt.NDArray[Any], categories: Categories
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """An array of other categories and its like of today: means of the prior by name, bins as wide."""
+    if name == "prior" and saved.ndim == 1 and not len(saved) % 2:
+        halves = zip(np.split(saved, 2), np.split(own, 2), strict=True)
+        return np.concatenate([categories.rows(*half) for half in halves]), own
+    if name == "bin_N" and saved.dtype.kind == "i":  # fewer bins may take fewer bytes
+        return saved.astype(np.int64), own.astype(np.int64)
+    return saved, own
+
+
+def _check_values(values: Mapping[str, npt.NDArray[Any]], num_bins: int) -> None:
+    """Raise for values that no run gives: they would be indices out of range, or spoil every weight."""
+    ranges = {"visits_N": (0, 2**31), "bin_N": (UNSEEN, num_bins - 1)}
+    for name, value in values.items():
+        low, high = ranges.get(name, (0, np.finfo(np.float32).max))
+        # A NaN is neither above nor below.
+        if value.size and not (float(value.min()) >= low and float(value.max()) <= high):
+            raise CheckpointError(
+                f"difficulty/{name} spans {value.min()}..{value.max()} in the checkpoint, allowed are "
+                f"{low}..{high}; it is damaged, go back to an earlier one"
+            )

@@ -1,0 +1,239 @@
+"""GRPOConfig with gdro's arguments as fields, for parsers, YAML files and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage]  # it is TRL's public name
+
+from gdro.common.hints import did_you_mean
+from gdro.difficulty.tracker import Difficulty
+from gdro.errors import StrategyError, UnsupportedError
+from gdro.integrations.trl.console import Console, check_console
+from gdro.integrations.trl.correct import Correct, check_correct
+from gdro.integrations.trl.resume import ResumeKeys, check_resume_keys
+from gdro.strategies.compose import Part, term_of
+from gdro.strategy import Strategy
+
+
+@dataclass
+class GDROConfig(GRPOConfig):
+    """GRPOConfig with what `GDROTrainer` takes beside it.
+
+    An argument of the trainer wins over a field left at its default; given twice they must agree.
+
+    Args:
+        strategy: Name of a strategy; None: `gdro.default_strategy(num_generations)`.
+        strategy_options: Its options; on a command line as JSON.
+        difficulty: Options of `gdro.Difficulty` by name; on a command line as JSON.
+        apply: False is shadow mode: plan, weigh and log, change nothing.
+        id_column: Dataset column of distinct ids.
+        prior_column: Dataset column of known pass rates.
+        correct: Reward function that says whether a rollout is right, its name and a threshold, or
+            several of either, as the trainer's argument.
+        prompt_equal: Multiply advantages by n_bar/n.
+        memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
+        gdro_log: `brief` or `full` lines on the console.
+        resume_keys: `exact`, `match` or `fresh`.
+        generation: `trl`, or `static` for a `StaticDecoder`.
+
+    Raises:
+        StrategyError: `strategy` is no name, or an option of `difficulty` is unknown or out of range.
+        UnsupportedError: `gdro_log` or `resume_keys` is none of these.
+
+    >>> GDROConfig("out", strategy="rollout-gdro", correct=["accuracy", "0.9"], bf16=False).correct
+    ['accuracy', 0.9]
+    """
+
+    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "strategy_options", "difficulty"]  # noqa: RUF012
+
+    strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "Strategy by name, or a composition like 'mopps + rollout-gdro' (`gdro strategies` "
+            "lists them). Not set: gdro's default for `num_generations`."
+        },
+    )
+    strategy_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Options of the strategy, as JSON."}
+    )
+    difficulty: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Options of gdro.Difficulty (k, edges, decay, bins, column, ...), as JSON."},
+    )
+    apply: bool = field(
+        default=True,
+        metadata={"help": "False is shadow mode: plan, weigh and log, but train as GRPOTrainer does."},
+    )
+    id_column: str | None = field(
+        default=None, metadata={"help": "Dataset column of distinct ids of prompts."}
+    )
+    prior_column: str | None = field(
+        default=None, metadata={"help": "Dataset column of known pass rates of prompts."}
+    )
+    correct: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Reward function that says whether a rollout is right, and optionally the threshold "
+            "that its reward must exceed: --correct accuracy 0.5."
+        },
+    )
+    prompt_equal: bool = field(
+        default=False,
+        metadata={"help": "Multiply advantages by n_bar/n, for losses that average over rows."},
+    )
+    memory_bytes: int = field(
+        default=2**28, metadata={"help": "Most bytes of tokens that a strategy with a memory keeps."}
+    )
+    gdro_log: Console = field(
+        default="brief", metadata={"help": "Lines on the console: brief (six numbers) or full."}
+    )
+    resume_keys: ResumeKeys = field(
+        default="exact",
+        metadata={
+            "help": "Which checkpoints to resume from: exact (of the same data set), match (follow the "
+            "rows that both have), fresh (its weights alone; beliefs start anew)."
+        },
+    )
+    generation: str = field(
+        default="trl",
+        metadata={
+            "help": "trl: generate as the other options say. static: by gdro's decoder, each token one "
+            "replayed CUDA graph."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.strategy, list | tuple):
+            self.strategy = " + ".join(p if isinstance(p, str) else term_of(p) for p in self.strategy)
+        if self.strategy is not None and not isinstance(self.strategy, str):
+            raise StrategyError(
+                f"GDROConfig.strategy is a {type(self.strategy).__name__}, and a config holds names; "
+                "pass the object to the trainer: GDROTrainer(..., strategy=...)"
+            )
+        if isinstance(self.difficulty, Difficulty):
+            self.difficulty = asdict(self.difficulty)
+        _difficulty(self.difficulty)
+        check_console(self.gdro_log)
+        check_resume_keys(self.resume_keys)
+        if callable(self.correct):
+            name = getattr(self.correct, "__name__", self.correct)
+            raise UnsupportedError(
+                f"GDROConfig.correct is the function {name!r}, and a config holds names; pass it to the "
+                "trainer: GDROTrainer(..., correct=...)"
+            )
+        self.correct = _correct(self.correct)
+
+
+OWN = tuple(f.name for f in fields(GDROConfig) if f.name not in {g.name for g in fields(GRPOConfig)})
+"""Fields of gdro's."""
+
+_DEFAULTS = {f.name: f.default for f in fields(GDROConfig) if f.name in OWN}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """gdro's own arguments of a trainer, each from the call, the config or its default.
+
+    Attributes: as the arguments of `GDROMixin`.
+    """
+
+    strategy: Strategy[Any] | str | Sequence[Part] | None
+    strategy_options: Mapping[str, Any] | None
+    difficulty: Difficulty | None
+    apply: bool
+    id_column: str | None
+    prior_column: str | None
+    correct: Correct | None
+    prompt_equal: bool
+    memory_bytes: int
+    gdro_log: Console
+    resume_keys: ResumeKeys
+    generation: str
+
+    def __post_init__(self) -> None:
+        check_console(self.gdro_log)
+        check_resume_keys(self.resume_keys)
+        check_correct(self.correct)
+
+    @property
+    def of_controllers(self) -> tuple[Any, ...]:
+        """Those that a ready controller has settled already; all of them false where none was given."""
+        return self.strategy, self.strategy_options, self.difficulty, not self.apply
+
+
+def settled(config: Any, **given: Any) -> Settings:
+    """Arguments of the trainer, filled in from its config.
+
+    Args:
+        config: A GDROConfig, or any other config, or None.
+        given: Arguments by name; None or left out is not given.
+
+    Raises:
+        UnsupportedError: An argument and a field of the config were given and differ.
+    """
+    values: dict[str, Any] = {}
+    for name, default in _DEFAULTS.items():
+        value = given.get(name)
+        said = getattr(config, name) if isinstance(config, GDROConfig) else default
+        filled = said != default
+        if name == "difficulty":
+            said = _difficulty(said)
+        same = _correct(value) == said if name == "correct" else value == said
+        if value is None:
+            values[name] = _pairs(said) if name == "correct" else said
+            continue
+        if filled and not same:
+            raise UnsupportedError(
+                f"{name} was given twice: {value!r} to the trainer and {said!r} in its GDROConfig; "
+                "give it once"
+            )
+        values[name] = value
+    return Settings(**values)
+
+
+def _difficulty(options: Any) -> Difficulty | None:
+    """Difficulty from its options by name."""
+    if options is None:
+        return None
+    known = [f.name for f in fields(Difficulty)]
+    if not isinstance(options, Mapping):
+        raise StrategyError(
+            f"GDROConfig.difficulty is {options!r}; allowed: options of gdro.Difficulty by name, e.g. "
+            '{"k": 4}'
+        )
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        guess = did_you_mean(unknown, known) or f"; there are: {', '.join(known)}"
+        raise StrategyError(f"GDROConfig.difficulty has no option {unknown!r}{guess}")
+    return Difficulty(**options)
+
+
+def _correct(correct: Any) -> Any:
+    """`correct` as the config holds it: a command line and YAML give lists, and numbers as texts."""
+    if not isinstance(correct, list | tuple):
+        return correct
+    if len(correct) == 1:
+        return correct[0]
+    if len(correct) == 2 and _number(correct[1]) is not None:
+        return [correct[0], _number(correct[1])]
+    return [_correct(item) for item in correct]
+
+
+def _pairs(correct: Any) -> Any:
+    """`correct` as the trainer takes it: a name with its threshold is a tuple."""
+    if not isinstance(correct, list):
+        return correct
+    if isinstance(correct[-1], float):
+        return tuple(correct)
+    return [_pairs(item) for item in correct]
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None

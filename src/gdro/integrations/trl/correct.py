@@ -1,0 +1,341 @@
+"""What counts as right in TRL: `correct=`, read into a judge of rewards."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.common.hints import did_you_mean
+from gdro.errors import OutcomeError, UnsupportedError
+from gdro.integrations.trl.reads import NOT_COLUMNS
+from gdro.numerics.arrays import BoolArray
+
+Rewards = npt.NDArray[np.float32]
+"""Thresholds are compared in the precision that rewards have, so that 0.1 is not above 0.1."""
+
+Item = str | tuple[str, float] | Callable[..., Any]
+Correct = Item | Sequence[Item]
+"""`correct=`: see `GDROMixin`."""
+
+TOTAL = "total"
+_ALLOWED = (
+    "allowed: the name of a reward function, (name, threshold), a list of these (the first that scores "
+    "a row judges it), ('total', threshold), or a function that is called as reward functions are and "
+    "returns True, False or None for each row"
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Rewards of some rows.
+
+    Attributes:
+        each_RK: By reward function, NaN where it gave None, shape (R, K).
+        total_R: Weighted sum, NaN where no function gave one, shape (R,).
+        called_R: What a function in `correct=` said: 1, 0 or NaN, shape (R,); None without one.
+    """
+
+    each_RK: Rewards
+    total_R: Rewards
+    called_R: Rewards | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Which rows are right.
+
+    Attributes:
+        correct_R: Right, shape (R,).
+        judged_R: Known to be right or wrong, shape (R,).
+        value_R: What was compared with a threshold, shape (R,).
+    """
+
+    correct_R: BoolArray
+    judged_R: BoolArray
+    value_R: Rewards
+
+
+class Judge:
+    """Says which rows are right; every rank has one, which sees the same rewards in the same order."""
+
+    @property
+    def text(self) -> str:
+        """What is right, in words."""
+        raise NotImplementedError
+
+    def see(self, scores: Scores) -> None:
+        """Learn from rows of the training what the functions give; most judges know."""
+
+    def judge(self, scores: Scores) -> Judged:
+        """Verdicts on rows."""
+        raise NotImplementedError
+
+    def hint(self, middle: float) -> str:
+        """What to write instead where `middle` may be what divides right from wrong."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write what was seen beside a checkpoint, where that is something."""
+
+    def load(self, folder: Path) -> None:
+        """Go on from what a checkpoint saw."""
+
+
+@dataclass(frozen=True)
+class Named(Judge):
+    """Rewards above thresholds; the first function that scores a row judges it.
+
+    Attributes:
+        names: Names of the functions.
+        columns: Their places.
+        thresholds: A reward above it is right.
+    """
+
+    names: tuple[str, ...]
+    columns: tuple[int, ...]
+    thresholds: tuple[float, ...]
+
+    @property
+    def text(self) -> str:
+        """What is right, in words."""
+        pairs = zip(self.names, self.thresholds, strict=True)
+        return "reward " + ", else ".join(f"{name!r} above {least:g}" for name, least in pairs)
+
+    def judge(self, scores: Scores) -> Judged:
+        """Verdicts on rows."""
+        num = len(scores.each_RK)
+        value_R = np.full(num, np.nan, np.float32)
+        correct_R = np.zeros(num, bool)
+        for column, least in zip(self.columns, self.thresholds, strict=True):
+            reward_R = scores.each_RK[:, column]
+            mine_R = np.isnan(value_R) & ~np.isnan(reward_R)
+            value_R[mine_R] = reward_R[mine_R]
+            correct_R[mine_R] = reward_R[mine_R] > least
+        return Judged(correct_R, ~np.isnan(value_R), value_R)
+
+    def hint(self, middle: float) -> str:
+        """The same function and another threshold."""
+        if len(self.names) == 1:
+            return f"correct=({self.names[0]!r}, {middle:.3g})"
+        pairs = zip(self.names, self.thresholds, strict=True)
+        return f"correct={list(pairs)} with other thresholds"
+
+
+@dataclass(frozen=True)
+class Total(Judge):
+    """The total reward above a threshold."""
+
+    threshold: float
+
+    @property
+    def text(self) -> str:
+        """What is right, in words."""
+        return f"a total reward above {self.threshold:g}"
+
+    def judge(self, scores: Scores) -> Judged:
+        """Verdicts on rows."""
+        known_R = ~np.isnan(scores.total_R)
+        return Judged(known_R & (scores.total_R > self.threshold), known_R, scores.total_R)
+
+    def hint(self, middle: float) -> str:
+        """Another threshold."""
+        return f"correct=('total', {middle:.3g})"
+
+
+@dataclass(frozen=True)
+class Called(Judge):
+    """A function of the user's that looks at the rows."""
+
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+    @property
+    def text(self) -> str:
+        """What is right, in words."""
+        return f"what {self.name}() says"
+
+    def judge(self, scores: Scores) -> Judged:
+        """Verdicts on rows."""
+        assert scores.called_R is not None
+        known_R = ~np.isnan(scores.called_R)
+        return Judged(known_R & (scores.called_R > 0), known_R, scores.called_R)
+
+    def hint(self, middle: float) -> str:
+        """Nothing but the function itself can know."""
+        return f"another correct= than {self.name}"
+
+    def ask(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: Any,
+        completions: Any,
+        completion_ids: Any,
+        state: Any,
+    ) -> Rewards:
+        """Verdicts of this rank's rows: 1, 0 or NaN, shape (R,).
+
+        Args:
+            inputs: Rows of the dataset.
+            prompts: Their prompts.
+            completions: What was generated for them.
+            completion_ids: Its tokens.
+            state: The trainer's.
+
+        Raises:
+            OutcomeError: The function returned something else.
+        """
+        rows = cast("list[dict[str, Any]]", inputs)
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key not in NOT_COLUMNS}
+        said = self.function(
+            prompts=prompts, completions=completions, completion_ids=completion_ids,
+            trainer_state=state, **columns,
+        )  # fmt: skip
+        several = isinstance(said, Iterable) and not isinstance(said, str | Mapping)
+        verdicts = [np.nan if v is None else v for v in said] if several else []
+        wrong = [v for v in verdicts if not (v in (0, 1) or v != v)] if several else [said]
+        if wrong or len(verdicts) != len(rows):
+            got = repr(wrong[0]) if wrong else f"{len(verdicts)} verdicts for {len(rows)} rows"
+            raise OutcomeError(
+                f"correct={self.name} returned {got}; it must return a list of True, False or None (not "
+                "known), one for each completion"
+            )
+        return np.array(verdicts, np.float32)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Refuse a function that cannot be called as reward functions are, before anything is generated.
+
+        Args:
+            columns: Columns of the dataset.
+
+        Raises:
+            UnsupportedError: It lacks `**kwargs`, or wants what no column gives.
+        """
+        given = ["prompts", "completions", "completion_ids", "trainer_state"]
+        given += [name for name in columns if name not in NOT_COLUMNS]
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):  # no function in Python
+            return
+        try:
+            signature.bind(**dict.fromkeys(given))
+        except TypeError as error:
+            raise UnsupportedError(
+                f"correct={self.name}{signature} cannot be called as reward functions are ({error}): it "
+                f"gets {', '.join(given)} by name; take those that it needs, and **kwargs for the rest"
+            ) from error
+
+
+def check_correct(correct: Any) -> None:
+    """Refuse what cannot be `correct=`, before a model is loaded.
+
+    Args:
+        correct: The argument.
+
+    Raises:
+        UnsupportedError: It is nothing that could be read.
+    """
+    if correct is None or isinstance(correct, str):
+        return
+    if callable(correct):
+        if inspect.iscoroutinefunction(correct):
+            raise UnsupportedError(f"correct={correct!r} is asynchronous; {_ALLOWED}")
+        return
+    items = _items(correct)
+    if not items or any(not _is_item(item) for item in items):
+        raise UnsupportedError(f"correct is {correct!r}; {_ALLOWED}")
+
+
+def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -> Judge | None:
+    """The judge that `correct=` asks for.
+
+    Args:
+        correct: The argument, as `check_correct` lets through.
+        names: Names of the trainer's reward functions, K.
+        functions: The functions, K.
+
+    Returns:
+        The judge; None where `correct` says nothing.
+
+    Raises:
+        UnsupportedError: A name is unknown, or two functions have it.
+    """
+    if correct is None:
+        return None
+    if callable(correct) and not _places(correct, functions):
+        return Called(cast("Callable[..., Any]", correct))
+    pairs = [_pair(item) for item in _items(correct)]
+    if len(pairs) == 1 and pairs[0][0] == TOTAL and TOTAL not in names:
+        if correct in (TOTAL, [TOTAL], (TOTAL,)):
+            raise UnsupportedError(
+                "correct='total' needs a threshold: pass correct=('total', THRESHOLD), above which a "
+                "total reward is right"
+            )
+        return Total(pairs[0][1])
+    columns = [_column(item, names, functions) for item, _ in pairs]
+    return Named(
+        tuple(names[c] for c in columns), tuple(columns), tuple(threshold for _, threshold in pairs)
+    )
+
+
+def _items(correct: Any) -> list[Any]:
+    """One item, or several; a list of a name and a number (YAML has no tuples) is one."""
+    if not isinstance(correct, list | tuple):
+        return [correct]
+    given = cast("Sequence[Any]", correct)
+    return [tuple(given)] if len(given) == 2 and _is_number(given[1]) else list(given)
+
+
+def _is_item(item: Any) -> bool:
+    if isinstance(item, list | tuple):
+        pair = cast("Sequence[Any]", item)
+        return len(pair) == 2 and (isinstance(pair[0], str) or callable(pair[0])) and _is_number(pair[1])
+    return isinstance(item, str) or callable(item)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def _pair(item: Any) -> tuple[Any, float]:
+    return (item[0], float(item[1])) if isinstance(item, list | tuple) else (item, 0.5)
+
+
+def _places(item: Any, functions: Sequence[Any]) -> list[int]:
+    return [k for k, function in enumerate(functions) if function is item]
+
+
+def _column(item: Any, names: Sequence[str], functions: Sequence[Any]) -> int:
+    """Place of a reward function."""
+    known = ", ".join(names)
+    if not isinstance(item, str):
+        places = _places(item, functions)
+        if not places:
+            raise UnsupportedError(
+                f"correct holds the function {getattr(item, '__name__', item)!r}, which is no reward "
+                f"function of the trainer ({known}); pass a judge of your own alone: correct=function"
+            )
+        return places[0]
+    places = [k for k, name in enumerate(names) if name == item]
+    if not places:
+        guess = did_you_mean(item, list(names)) or ";"
+        raise UnsupportedError(
+            f"correct names the reward function {item!r}{guess} the trainer has {known}"
+        )
+    if len(places) > 1:
+        raise UnsupportedError(
+            f"correct names the reward function {item!r}, and {len(places)} of the trainer's have that "
+            "name; pass the function itself, or give them names of their own (__name__)"
+        )
+    return places[0]

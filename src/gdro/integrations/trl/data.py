@@ -1,0 +1,153 @@
+"""Checks of a trainer's data and options before any work: no dataset, too few prompts, a bad path."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+
+from gdro.errors import ProblemError, UnsupportedError
+from gdro.numerics.arrays import IntArray
+from gdro.strategy import Strategy
+
+_LARGEST_SEED = 2**32 - 1
+
+
+def check_dataset(train_dataset: Any) -> None:
+    """Raise an UnsupportedError for what is no `datasets.Dataset`, with the call that makes one."""
+    if isinstance(train_dataset, Dataset):
+        if not len(train_dataset):
+            raise ProblemError("train_dataset is empty: it has no rows; look at what filtered them out")
+        return
+    if train_dataset is None:
+        raise UnsupportedError("train_dataset is missing; gdro plans over its rows")
+    if isinstance(train_dataset, IterableDataset):
+        raise UnsupportedError(
+            "train_dataset is an IterableDataset; plans need rows by index, so pass a map-style "
+            "datasets.Dataset (e.g. Dataset.from_generator)"
+        )
+    kind = type(train_dataset).__name__
+    if isinstance(train_dataset, Mapping):  # a DatasetDict is one
+        splits = list(train_dataset)
+        fix = (
+            f"pass one of its splits, e.g. train_dataset=data[{splits[0]!r}]"
+            if splits
+            else "it is empty"
+        )
+    elif kind == "DataFrame":
+        fix = "pass datasets.Dataset.from_pandas(frame)"
+    elif isinstance(train_dataset, Sequence) and not isinstance(train_dataset, str):
+        fix = "pass datasets.Dataset.from_list(rows)"
+    else:
+        fix = "load one with datasets.load_dataset, or make one with Dataset.from_list or from_generator"
+    raise UnsupportedError(f"train_dataset is a {kind}; a map-style datasets.Dataset is needed: {fix}")
+
+
+def check_options(config: Any) -> None:
+    """Refuse options that the trainer would fail on later.
+
+    Args:
+        config: A GRPOConfig, or None.
+
+    Raises:
+        UnsupportedError: The seed is negative or too large, or `output_dir` is a file or inside one.
+    """
+    if config is None:
+        return
+    if not 0 <= config.seed <= _LARGEST_SEED:
+        raise UnsupportedError(f"args.seed is {config.seed}; allowed: 0 to {_LARGEST_SEED}")
+    folder = Path(config.output_dir)
+    file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+    if file is not None:
+        inside = "" if file == folder else f", and {file} is a file"
+        raise UnsupportedError(
+            f"args.output_dir is {str(folder)!r}{inside or ', which is a file'}; give a folder, or a "
+            "path that does not exist yet"
+        )
+
+
+def check_names(names: Sequence[str], correct: Any) -> None:
+    """Refuse a verdict by a name that two reward functions have; otherwise only their logs mix.
+
+    Args:
+        names: Of the reward functions.
+        correct: The trainer's argument.
+
+    Raises:
+        UnsupportedError: `correct` names one of them.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if not twice:
+        return
+    places = [str(i) for i, name in enumerate(names) if name == twice[0]]
+    said = f"reward functions {' and '.join(places)} are both called {twice[0]!r}"
+    given = {correct} if isinstance(correct, str) else set()
+    if isinstance(correct, list | tuple):
+        given = {name for name in correct if isinstance(name, str)}
+    if given & set(twice):
+        raise UnsupportedError(
+            f"correct={correct!r} fits two: {said}; give one of them another name, e.g. "
+            "reward.__name__ = 'other'"
+        )
+    warnings.warn(
+        f"{said}: the trainer logs them as one; give one of them another name, e.g. "
+        "reward.__name__ = 'other'",
+        stacklevel=3,
+    )
+
+
+def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> None:
+    """Refuse a data set that has fewer prompts than one step takes: the trainer would train none.
+
+    Args:
+        num_rows: Rows of the data set.
+        num_prompts: N, distinct prompts.
+        args: The GRPOConfig.
+        selects: Whether the strategy draws the prompts of a step, each once.
+
+    Raises:
+        ProblemError: There are too few.
+    """
+    needed = args.generation_batch_size // args.num_generations
+    have = num_prompts if selects else num_rows
+    if have >= needed:
+        return
+    what = "distinct prompts" if selects else "rows"
+    raise ProblemError(
+        f"train_dataset has {have} {what}, and a step needs {needed} prompts (generation_batch_size "
+        f"{args.generation_batch_size} / num_generations {args.num_generations}), so that no step would "
+        "be trained; add prompts, lower per_device_train_batch_size or gradient_accumulation_steps, or "
+        "raise num_generations"
+    )
+
+
+def check_copies(count_N: IntArray, strategy: Strategy[Any], args: Any) -> None:
+    """Refuse data whose copies could leave a step with fewer prompts than its rollouts need.
+
+    Args:
+        count_N: Rows of each prompt, shape (N,); more than one are exact copies.
+        strategy: The strategy, whose bounds count.
+        args: The GRPOConfig.
+
+    Raises:
+        ProblemError: A step may take so many copies that its prompts cannot have all its rollouts.
+    """
+    bounds = strategy.bounds
+    rows = args.generation_batch_size // args.num_generations
+    if bounds is None or count_N.max() == 1:
+        return
+    fewest = 1 + int(np.searchsorted(np.cumsum(-np.sort(-count_N)), rows))
+    if fewest * bounds.n_max >= rows * args.num_generations:
+        return
+    raise ProblemError(
+        f"train_dataset has exact copies, {int(count_N.max())} of one row, and copies are one prompt: "
+        f"the {rows} rows of a step may be {fewest} prompt{'s' * (fewest > 1)}, {bounds.strategy} gives "
+        f"one at most n_max={bounds.n_max} rollouts, and a step has {rows * args.num_generations}. Drop "
+        "copies, or tell them apart with a column: "
+        "train_dataset.add_column('id', list(range(len(train_dataset)))) and id_column='id'"
+    )

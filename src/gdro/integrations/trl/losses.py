@@ -1,0 +1,106 @@
+"""Per-rollout surrogate losses, collected while TRL computes its own loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gdro.errors import UnsupportedError
+from gdro.numerics.arrays import IntArray
+
+ROW, ADVANTAGE = "gdro_row", "gdro_advantage"
+
+
+class LossCollector:
+    """The clipped surrogate of each rollout of one plan, on this rank.
+
+    A micro-batch holds a few rows of a prompt, so losses mean nothing until all have come. With
+    several iterations the last pass counts.
+
+    Args:
+        base_R: Advantages of all ranks' rows without weights, shape (R,).
+        mine_R: The rows of this rank's batch, shape (rows,).
+    """
+
+    def __init__(self, base_R: torch.Tensor, mine_R: IntArray) -> None:
+        self._base_R = base_R
+        self._mine_R = torch.as_tensor(mine_R, device=base_R.device)
+        self.loss_R = torch.full_like(base_R, torch.nan, dtype=torch.float64)
+
+    @property
+    def columns(self) -> dict[str, torch.Tensor]:
+        """What the batch must carry: each row's number and its advantage without weights."""
+        return {ROW: self._mine_R, ADVANTAGE: self._base_R[self._mine_R]}
+
+    def add(self, logps: torch.Tensor | None, inputs: dict[str, Any], args: Any) -> None:
+        """Record the rows of one micro-batch.
+
+        Args:
+            logps: Log-probabilities of completion tokens, shape (rows, T); None: the loss took none.
+            inputs: TRL's batch, with the rows' places (-1: recalled) and unweighted advantages.
+            args: The GRPOConfig (clipping range, beta).
+
+        Raises:
+            UnsupportedError: The loss took no log-probabilities.
+        """
+        if logps is None:
+            raise UnsupportedError(
+                "signal='surrogate' needs the log-probabilities of each rollout, and the trainer's loss "
+                "took none through _get_per_token_logps_and_entropies; take signal='failure', or let "
+                "the loss of your trainer call that method"
+            )
+        rows = surrogate(logps.detach(), inputs, args.epsilon, args.epsilon_high, args.beta)
+        fresh = inputs[ROW] >= 0
+        self.loss_R[inputs[ROW][fresh]] = rows[fresh].double()
+
+    def replaced(self, row_M: IntArray) -> None:
+        """Note rows that recalled ones replaced: on policy, their loss is minus their advantage.
+
+        Those of other ranks are left to these, since losses are summed over ranks.
+
+        Args:
+            row_M: The rows of all ranks, shape (M,).
+        """
+        rows = torch.as_tensor(row_M, device=self._base_R.device)
+        rows = rows[torch.isin(rows, self._mine_R)]
+        self.loss_R[rows] = -self._base_R[rows].double()
+
+    def over_ranks(self, accelerator: Any) -> torch.Tensor:
+        """Losses of all ranks' rows, NaN where none came, shape (R,)."""
+        if accelerator.num_processes == 1:
+            return self.loss_R
+        loss_WR = accelerator.gather(self.loss_R.unsqueeze(0))
+        return torch.nansum(loss_WR, dim=0).masked_fill(loss_WR.isnan().all(0), torch.nan)
+
+
+def surrogate(
+    logps: torch.Tensor,
+    inputs: dict[str, Any],
+    epsilon: float,
+    epsilon_high: float | None,
+    beta: float,
+) -> torch.Tensor:
+    """Token mean of the clipped surrogate plus beta times the KL estimate (eq. 6-7).
+
+    Args:
+        logps: Log-probabilities of completion tokens, shape (rows, T).
+        inputs: Masks, advantages, and old and reference log-probabilities where TRL has them.
+        epsilon: Lower clipping range.
+        epsilon_high: Upper clipping range; None: as the lower.
+        beta: Weight of the KL term.
+
+    Returns:
+        Shape (rows,).
+    """
+    mask = inputs["completion_mask"]
+    old = inputs.get("old_per_token_logps")
+    ratio = torch.exp(logps - (logps if old is None else old))
+    high = epsilon if epsilon_high is None else epsilon_high
+    advantage = inputs[ADVANTAGE].unsqueeze(1)
+    clipped = torch.clamp(ratio, 1 - epsilon, 1 + high)
+    loss = -torch.min(ratio * advantage, clipped * advantage)
+    if "ref_per_token_logps" in inputs:
+        gap = inputs["ref_per_token_logps"] - logps
+        loss = loss + beta * (torch.exp(gap) - gap - 1)
+    return (loss * mask).sum(1) / mask.sum(1).clamp(min=1)

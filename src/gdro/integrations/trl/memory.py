@@ -1,0 +1,276 @@
+"""Memory in TRL: what was remembered joins the batch, on every rank alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+
+from gdro.errors import UnsupportedError
+from gdro.groups import differing_rows
+from gdro.integrations.trl.checkpoints import STORE_FILE
+from gdro.integrations.trl.losses import ADVANTAGE, ROW
+from gdro.integrations.trl.recalls import LOGPS, replaced, tensors
+from gdro.integrations.trl.score import Replays, Scored
+from gdro.integrations.trl.step import Step
+from gdro.memory.placing import Placed, place
+from gdro.memory.store import RolloutStore, StoredRollout
+from gdro.numerics.arrays import IntArray
+from gdro.problem import Problem
+
+_ROUNDING = 0.01  # advantages of equal rewards that trainers made out of rounding are below
+
+
+def check_memory(trainer: Any) -> None:
+    """Refuse trainer options that recalled rows would break.
+
+    Args:
+        trainer: The trainer.
+
+    Raises:
+        UnsupportedError: With the reason.
+    """
+    args = trainer.args
+    for given, what, fix in (
+        (args.beta != 0.0, f"beta={args.beta}: its KL term", "beta=0.0"),
+        (args.entropy_coef != 0.0, f"entropy_coef={args.entropy_coef}: its bonus", "entropy_coef=0.0"),
+        (
+            args.use_adaptive_entropy,
+            "use_adaptive_entropy=True: its bonus",
+            "use_adaptive_entropy=False",
+        ),
+        (
+            trainer.aux_loss_enabled,
+            f"the load-balancing loss of a mixture of experts: its term (router_aux_loss_coef="
+            f"{trainer.router_aux_loss_coef})",
+            "router_aux_loss_coef=0.0",
+        ),
+    ):
+        if given:
+            raise UnsupportedError(
+                f"memory cannot be combined with {what} gives every row a gradient, so none can make "
+                f"room for a remembered one; set {fix} or leave memory out, e.g. "
+                "strategy='rollout-gdro'"
+            )
+    if args.multi_objective_aggregation != "sum_then_normalize":
+        raise UnsupportedError(
+            "memory needs multi_objective_aggregation='sum_then_normalize': with the other, groups that "
+            "agree have a gradient too, so none can make room"
+        )
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Recalled rollouts that join one step.
+
+    Attributes:
+        placed: Which, and the rows that they replace.
+        rollouts: Their tokens and rewards.
+    """
+
+    placed: Placed
+    rollouts: tuple[StoredRollout, ...]
+
+    @property
+    def replays(self) -> Replays | None:
+        """The replays as scoring takes them."""
+        num = len(self.placed.replays)
+        if not num:
+            return None
+        rewards_MK = np.stack([r.rewards_K for r in self.rollouts[:num]])
+        return Replays(self.placed.replays, rewards_MK)
+
+    @property
+    def tokens(self) -> int:
+        """Answer tokens that are trained on again."""
+        return sum(len(r.completion_ids) for r in self.rollouts)
+
+
+class TrlMemory:
+    """Keeps successes, and puts recalled ones in the place of rows without gradient.
+
+    Args:
+        trainer: The trainer, for its model, its options and its ranks.
+        problem: The pool.
+        max_bytes: Most bytes of tokens kept.
+
+    Raises:
+        UnsupportedError: An option of the trainer cannot work with recalled rows.
+    """
+
+    def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
+        check_memory(trainer)
+        vocabulary = trainer.model.config.get_text_config().vocab_size
+        self.store = RolloutStore(problem, max_bytes, vocabulary, trainer.reward_func_names)
+        self._trainer = trainer
+        self._last: Joining | None = None
+        self._rows = 1
+
+    @property
+    def recalled(self) -> tuple[int, int]:
+        """Rows that joined in the last step, and their tokens."""
+        return (0, 0) if self._last is None else (len(self._last.rollouts), self._last.tokens)
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars of the last step and of the store."""
+        rows, tokens = self.recalled
+        replays = 0 if self._last is None else len(self._last.placed.replays)
+        rollouts = () if self._last is None else self._last.rollouts
+        names = self._trainer.reward_func_names
+        # With one function every sum is the number of rows.
+        sums = np.nansum([r.rewards_K for r in rollouts], axis=0) if rollouts else np.zeros(len(names))
+        given = zip(names, sums.tolist(), strict=True) if len(names) > 1 else ()
+        return {
+            **{f"memory_reward_{name}": value for name, value in given},
+            "memory_replays": float(replays),
+            "memory_anchors": float(rows - replays),
+            "memory_row_share": rows / self._rows,
+            "memory_length": tokens / rows if rows else 0.0,
+            "memory_rollouts": float(len(self.store)),
+            "memory_bytes": float(self.store.nbytes),
+        }
+
+    def recall(self, step: Step, fresh: Scored, chosen_R: IntArray) -> tuple[Scored, Joining | None]:
+        """What joins this step, and the advantages of all rows then; stores the step's successes.
+
+        Args:
+            step: The step.
+            fresh: Advantages without recalled rows.
+            chosen_R: Rows of all ranks that the loss takes, shape (rows,).
+
+        Returns:
+            `fresh` itself and None, if nothing joins.
+        """
+        self._rows = len(chosen_R)
+        advantage_R = fresh.advantage_R.double().cpu().numpy()
+        # The mean of equal rewards may differ from them by rounding, which scaling makes larger.
+        rounding_R = ~differing_rows(step.outcome) & (np.abs(advantage_R) < _ROUNDING)
+        advantage_R = np.where(rounding_R, 0.0, advantage_R)
+        placed = place(step.weights, step.outcome, advantage_R, chosen_R, self.store, self._least_likely)
+        # Before this step's successes take the place of earlier ones.
+        self._last = None if placed is None else Joining(placed, self._rollouts(placed.prompt_M))
+        self._remember(step)
+        replays = None if self._last is None else self._last.replays
+        return (fresh if replays is None else step.score(replays)), self._last
+
+    def join(
+        self, batch: dict[str, Any], joining: Joining, scored: Scored, chosen_R: IntArray
+    ) -> dict[str, Any]:
+        """This rank's batch with its share of the recalled rows.
+
+        Args:
+            batch: This rank's rows.
+            joining: What joins, all ranks together.
+            scored: Advantages with replays.
+            chosen_R: Rows of all ranks that the loss takes, increasing, shape (rows,).
+
+        Returns:
+            A batch of as many rows.
+        """
+        local, rank = len(batch["advantages"]), self._trainer.accelerator.process_index
+        place_M = np.searchsorted(chosen_R, joining.placed.row_M)
+        mine = np.flatnonzero(place_M // local == rank)
+        rows = self._values(batch, joining, scored)
+        taken = torch.as_tensor(mine, device=batch["completion_ids"].device)
+        rows = {name: value[taken] for name, value in rows.items()}
+        made = replaced(batch, rows, place_M[mine] - rank * local, self._pad_id)
+        gather = self._trainer.accelerator.gather
+        made["num_items_in_batch"] = gather(made["completion_mask"].sum()).sum()
+        return made
+
+    def save(self, folder: Path) -> None:
+        """Write the store beside a checkpoint's other files."""
+        self.store.save(folder / STORE_FILE)
+
+    def _remember(self, step: Step) -> None:
+        """Store the latest success of each prompt, on every rank alike."""
+        if step.weights.remember_R is None:
+            return
+        rows = np.flatnonzero(step.weights.remember_R)
+        latest = {int(step.outcome.prompt_R[r]): int(r) for r in rows}
+        found = _found(sorted(latest.values()), step.batches, self._trainer.accelerator)
+        for prompt, row in latest.items():
+            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in found[row])
+            if len(completion_ids):  # a truncated answer may be masked out whole
+                rewards_K = step.rewards_RK[row].float().cpu().numpy()
+                self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K))
+
+    @property
+    def _pad_id(self) -> int:
+        return self._trainer._tokenizer.pad_token_id
+
+    def _tensors(
+        self, rollouts: Sequence[StoredRollout], device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        return tensors(rollouts, self._pad_id, self._trainer.args.pad_to_multiple_of, device)
+
+    def _values(
+        self, batch: dict[str, Any], joining: Joining, scored: Scored
+    ) -> dict[str, torch.Tensor]:
+        """Every tensor of the batch for the recalled rows of all ranks."""
+        num, device = len(joining.rollouts), batch["completion_ids"].device
+        rows = self._tensors(joining.rollouts, device)
+        fixed = [r.advantage or 0.0 for r in joining.placed.recalls if r.kind == "anchor"]
+        advantage_M = torch.tensor(fixed, dtype=torch.float64, device=device)
+        rows["advantages"] = torch.cat([scored.replay_M.double(), advantage_M])
+        rows[ROW] = torch.full((num,), -1, device=device)
+        rows[ADVANTAGE] = torch.zeros(num, device=device)
+        if "importance_sampling_ratio" in batch:
+            # One for each token, or one for the row.
+            by_token = self._trainer.args.vllm_importance_sampling_mode.startswith("token")
+            shape = rows["completion_ids"].shape if by_token else (num, 1)
+            rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
+        if any(name in batch for name in LOGPS):
+            # Recalled rows start on policy: stored log-probabilities made no difference in our trials.
+            logps = self._logps(rows)
+            rows |= dict.fromkeys(LOGPS, logps)
+        return rows
+
+    def _rollouts(self, prompt_M: IntArray) -> tuple[StoredRollout, ...]:
+        return tuple(self.store[prompt] for prompt in prompt_M.tolist())
+
+    def _logps(self, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+        trainer = self._trainer
+        ids = torch.cat([rows["prompt_ids"], rows["completion_ids"]], dim=1)
+        mask = torch.cat([rows["prompt_mask"], rows["completion_mask"]], dim=1)
+        size = trainer.args.per_device_train_batch_size
+        width = rows["completion_ids"].shape[1]
+        with torch.no_grad():
+            return trainer._get_per_token_logps_and_entropies(
+                trainer.model, ids, mask, width, batch_size=size
+            )[0]
+
+    def _least_likely(self, prompt_M: IntArray) -> list[int]:
+        rows = self._tensors(self._rollouts(prompt_M), self._trainer.accelerator.device)
+        total_M = (self._logps(rows) * rows["completion_mask"]).sum(dim=1)
+        order = torch.argsort(total_M, stable=True).tolist()
+        # Ranks may round differently; all must take the first one's order.
+        return gather_object([order])[0]
+
+
+def _found(
+    rows: list[int], batches: Sequence[dict[str, Any]], accelerator: Any
+) -> dict[int, tuple[list[int], list[int]]]:
+    """Tokens of prompt and answer of some rows of all ranks, by row."""
+    found: dict[int, tuple[list[int], list[int]]] = {}
+    start = 0
+    for batch in batches:
+        local = len(batch["completion_ids"])
+        first = start + accelerator.process_index * local
+        for row in rows:
+            if first <= row < first + local:
+                found[row] = _tokens(batch, row - first)
+        start += local * accelerator.num_processes
+    parts = gather_object([found])
+    return {row: tokens for part in parts for row, tokens in part.items()}
+
+
+def _tokens(batch: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
+    prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+    answer = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
+    return prompt.tolist(), answer.tolist()

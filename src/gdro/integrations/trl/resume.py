@@ -1,0 +1,90 @@
+"""What a resumed training takes over from a checkpoint, of gdro or of a plain GRPOTrainer."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from gdro.errors import CheckpointError, KeysError, SettingsError, UnsupportedError
+from gdro.integrations.trl.checkpoints import STATE_FILE, STORE_FILE
+from gdro.integrations.trl.start import say
+from gdro.memory.store import RolloutStore, StoredRollout
+
+ResumeKeys = Literal["exact", "match", "fresh"]
+
+
+def check_resume_keys(resume_keys: str) -> None:
+    """Raise an UnsupportedError unless this is a way to resume."""
+    if resume_keys not in get_args(ResumeKeys):
+        raise UnsupportedError(
+            f"resume_keys is {resume_keys!r}; allowed: 'exact' (the data set of the checkpoint), "
+            "'match' (follow the rows that both have), 'fresh' (its weights, and a controller that "
+            "knows nothing yet)"
+        )
+
+
+def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
+    """Say that a resumed training goes on without an earlier controller, and why.
+
+    Args:
+        trainer: The trainer.
+        folder: The checkpoint.
+        resume_keys: The trainer's argument.
+    """
+    if not trainer.accelerator.is_main_process:
+        return
+    asked = resume_keys == "fresh"
+    why = "resume_keys='fresh'" if asked else f"a GRPOTrainer wrote it: it has no {STATE_FILE}"
+    warnings.warn(
+        f"{folder}: weights, optimizer and step go on, beliefs of the prompts start anew ({why})",
+        stacklevel=3,
+    )
+
+
+def read_memory(store: RolloutStore, folder: Path) -> list[tuple[int, StoredRollout]]:
+    """What a checkpoint remembers, for `RolloutStore.take`.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    if (folder / STATE_FILE).is_file() and not (folder / STORE_FILE).is_file():
+        raise CheckpointError(
+            f"{folder} has no {STORE_FILE}: the strategy that wrote it has no memory, or the file is "
+            "lost; resume with the strategy that wrote it, or pass resume_keys='fresh' to the trainer"
+        )
+    return store.read(folder / STORE_FILE)
+
+
+def follow(trainer: Any, folder: Path, resume_keys: Literal["exact", "match"]) -> None:
+    """Load the controller of a checkpoint, and say what of its pool is still there.
+
+    Args:
+        trainer: The trainer, whose controller has its log.
+        folder: The checkpoint.
+        resume_keys: Whether the data set must be the same.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or of another strategy or data set.
+    """
+    try:
+        match = trainer.controller.load(folder / STATE_FILE, keys=resume_keys)
+    except KeysError as error:
+        raise CheckpointError(_in_words(error)) from error
+    except SettingsError as error:
+        fresh = "pass resume_keys='fresh' to the trainer: its weights go on, beliefs start anew"
+        raise CheckpointError(error.said(fresh)) from error
+    if not match.same:
+        say(f"gdro: {folder.name}: {match}", trainer)
+
+
+def _in_words(error: KeysError) -> str:
+    """What a user of the trainer can do about a changed pool."""
+    said = error.said("Pass resume_keys='match' to the trainer")
+    if error.follow:
+        return said
+    return (
+        f"{said}, with the same columns or the same id_column (without one, a key is a hash of the "
+        "whole row; earlier versions hashed prompt and answer). Or pass resume_keys='fresh' to the "
+        "trainer: its weights go on, beliefs of the prompts start anew"
+    )

@@ -1,0 +1,195 @@
+"""What the TRL adapter takes, and what it refuses before training starts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gdro.common.hints import did_you_mean
+from gdro.controller import Controller
+from gdro.errors import ProblemError, StrategyError, UnsupportedError
+from gdro.integrations.trl.data import check_dataset
+from gdro.integrations.trl.static_decode import StaticDecoder
+from gdro.problem import Problem
+from gdro.step.bounds import check_bounds
+from gdro.step.checks import check_parts
+from gdro.strategies.compose import Part
+from gdro.strategies.default import default_strategy
+from gdro.strategies.registry import named
+from gdro.strategy import Strategy
+
+_REFUSED = {
+    "tools": "tool loops generate a number of turns that a plan cannot count",
+    "environment_factory": "environments own their prompts, so no plan can name them",
+    "rollout_func": "a rollout function generates for rows that it chooses itself",
+}
+
+
+def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: type) -> None:
+    """Refuse what cannot work, with the reason.
+
+    Args:
+        train_dataset: The trainer's dataset.
+        arguments: Keyword arguments of the trainer.
+        trainer: Its class.
+
+    Raises:
+        UnsupportedError: A refused feature is used, or an argument is unknown.
+    """
+    _check_names(arguments, trainer)
+    check_dataset(train_dataset)
+    for name, why in _REFUSED.items():
+        if arguments.get(name):
+            raise UnsupportedError(f"{name} is not supported: {why}; use GRPOTrainer for this run")
+    images = {"image", "images"} & set(train_dataset.column_names)
+    if images:
+        raise UnsupportedError(
+            f"column {sorted(images)[0]!r} is not supported: image prompts are untested with groups of "
+            "unequal size; remove the column or use GRPOTrainer"
+        )
+
+
+def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
+    """Refuse a misspelt argument; a trainer class that takes any is left to see for itself."""
+    inits = [inspect.signature(c.__init__) for c in trainer.__mro__ if "__init__" in vars(c)]
+    own = next(i for i, s in enumerate(inits) if {"strategy", "apply"} <= set(s.parameters))
+    parameters = inits[own + 1].parameters  # of the class that gets the rest
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = [*list(inits[own].parameters)[2:-1], *list(parameters)[1:]]
+    for name in arguments:
+        if name not in known:
+            guess = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
+            raise UnsupportedError(f"{trainer.__name__} has no argument {name!r}{guess}")
+
+
+def check_config(args: Any) -> None:
+    """Refuse trainer options that would silently break plans.
+
+    Args:
+        args: The GRPOConfig.
+
+    Raises:
+        UnsupportedError: An option cannot work.
+    """
+    if args.remove_unused_columns:
+        raise UnsupportedError(
+            "remove_unused_columns=True drops the columns that identify prompts; leave it False, "
+            "GRPOConfig's default"
+        )
+    if args.use_vllm and "seed" in (args.generation_kwargs or {}):
+        raise UnsupportedError(
+            f"generation_kwargs={{'seed': {args.generation_kwargs['seed']}}} with vLLM gives all "
+            "rollouts of a prompt the same text, since each is a request of its own and every request "
+            "starts from that seed; leave 'seed' out of generation_kwargs"
+        )
+
+
+def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
+    """Refuse a loss that hides what a strategy needs of it.
+
+    Args:
+        trainer: The trainer.
+        strategy: Its strategy.
+
+    Raises:
+        UnsupportedError: The strategy needs the loss of each rollout, and Liger's gives only their sum
+            (TRL 1.12 and 1.13; later versions have a loss of their own beside Liger's kernels).
+    """
+    hidden = trainer.args.use_liger_kernel and hasattr(trainer, "compute_liger_loss")
+    if strategy.needs_loss and hidden:
+        raise UnsupportedError(
+            f"strategy {strategy.name!r} needs the loss of each rollout (signal='surrogate'), which "
+            "Liger's fused loss of this TRL hides; take signal='failure', set use_liger_kernel=False, "
+            "or upgrade: pip install 'trl>=1.14,!=1.15.0'"
+        )
+
+
+def resolve_generation(generation: str, trainer: Any) -> StaticDecoder | None:
+    """The decoder that generates in the place of the trainer's own; None for `trl`.
+
+    Args:
+        generation: `trl` or `static`.
+        trainer: With its options and its accelerator.
+
+    Raises:
+        UnsupportedError: Another word, or an option of the trainer that generates elsewhere or splits
+            the weights.
+    """
+    if generation == "trl":
+        return None
+    if generation != "static":
+        raise UnsupportedError(f"generation is {generation!r}; it must be 'trl' or 'static'")
+    accelerator, args = trainer.accelerator, trainer.args
+    refused = {
+        "use_vllm": args.use_vllm,
+        "use_transformers_continuous_batching": getattr(
+            args, "use_transformers_continuous_batching", False
+        ),
+        "cache_implementation": args.cache_implementation,
+        "DeepSpeed": getattr(trainer, "is_deepspeed_enabled", False),
+        "FSDP": getattr(trainer, "is_fsdp_enabled", False),
+    }
+    for name, given in refused.items():
+        if given:
+            raise UnsupportedError(
+                f"generation='static' cannot be combined with {name}: it reads the whole weights of a "
+                "model on one device, and keeps a cache of its own; leave generation='trl'"
+            )
+    decoder = StaticDecoder()
+    decoder.check(accelerator.unwrap_model(trainer.model), trainer.generation_config)
+    return decoder
+
+
+def resolve_strategy(
+    strategy: Strategy[Any] | str | Sequence[Part] | None,
+    options: Mapping[str, Any] | None,
+    mean_rollouts: int,
+) -> Strategy[Any]:
+    """The strategy that a trainer was given, by name, as parts or as an object; the default if none was.
+
+    Raises:
+        StrategyError: The name is unknown, options came without a name, or the strategy's bounds on the
+            rollouts of a prompt exclude their mean.
+    """
+    if strategy is None and not options:
+        strategy = default_strategy(mean_rollouts)
+    elif isinstance(strategy, str | list | tuple):
+        strategy = named(strategy, dict(options or {}), mean_rollouts)
+    elif options:
+        raise StrategyError(
+            "strategy_options go with a strategy's name: pass strategy='rollout-gdro' or another of "
+            "gdro.list_strategies()"
+        )
+    check_parts(strategy, None)
+    assert isinstance(strategy, Strategy)
+    check_bounds(strategy, mean_rollouts, "num_generations")
+    return strategy
+
+
+def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...], mean: int) -> None:
+    """Refuse a ready controller that does not fit.
+
+    Args:
+        controller: The controller.
+        pool: The dataset's pool.
+        given: Arguments that belong to the controller.
+        mean: Rollouts that a prompt has on average.
+
+    Raises:
+        StrategyError: Some of them were given too, or the strategy's bounds exclude the mean.
+        ProblemError: The controller's pool is not the dataset's.
+    """
+    if any(given):
+        raise StrategyError(
+            "controller= was given together with strategy=, difficulty= or apply=; pass those to the "
+            "Controller"
+        )
+    if tuple(controller.problem.prompt_keys) != tuple(pool.prompt_keys):
+        raise ProblemError(
+            f"the controller's pool ({controller.problem.num_prompts} prompts) is not the dataset's "
+            f"({pool.num_prompts}); make it from the same keys, e.g. "
+            "dataset_pool(train_dataset, id_column).problem"
+        )
+    check_bounds(controller.strategy, mean, "num_generations")

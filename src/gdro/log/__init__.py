@@ -1,0 +1,1 @@
+"""The run log: its files, the records of a step, and the curriculum that they show."""

@@ -1,0 +1,66 @@
+"""Weighted advantages of ragged groups with recalled rows, for learners that are not a trainer's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gdro.memory.placing import Placed, join_weights
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.numerics.ragged import group_statistics
+from gdro.types import Outcome, Recall, Weights
+
+_EPS = 1e-4  # as in TRL
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one update.
+
+    Attributes:
+        prompt_R: Dataset index of each, shape (R,).
+        reward_R: Its reward, NaN where it has none, shape (R,).
+        weight_R: Factor on the advantage, zero for dropped rows and those without a reward, shape (R,).
+        counted_R: Whether the row counts in its group's mean and deviation, shape (R,).
+    """
+
+    prompt_R: IntArray
+    reward_R: FloatArray
+    weight_R: FloatArray
+    counted_R: BoolArray
+
+    @classmethod
+    def of(cls, outcome: Outcome, weights: Weights) -> Rows:
+        """The rows of an outcome; what stands in the place of a reward that is none counts nowhere."""
+        valid_R = outcome.valid_mask_R
+        keep_R = weights.keep_R & valid_R
+        counted_R = valid_R if weights.baseline == "all" else keep_R
+        reward_R = np.where(valid_R, outcome.reward_R, np.nan)
+        return cls(outcome.prompt_R, reward_R, np.where(keep_R, weights.weight_R, 0.0), counted_R)
+
+    def with_replays(self, replays: Sequence[Recall]) -> Rows:
+        """With remembered successes of reward one in their groups, whose weight they share."""
+        prompt_M, ones = np.array([r.prompt for r in replays], np.int64), np.ones(len(replays))
+        return Rows(
+            np.concatenate([self.prompt_R, prompt_M]),
+            np.concatenate([self.reward_R, ones]),
+            join_weights(replays, self.prompt_R, self.weight_R, self.weight_R != 0),
+            np.concatenate([self.counted_R, ones > 0]),
+        )
+
+    def advantage_R(self) -> FloatArray:
+        """Normalised inside each group, times the weights; zero without a reward, shape (R,)."""
+        prompt_P, position_R = np.unique(self.prompt_R, return_inverse=True)
+        counted_R = self.counted_R
+        groups = group_statistics(self.reward_R[counted_R], position_R[counted_R], len(prompt_P))
+        deviation_R = np.nan_to_num(groups.std_P)[position_R]
+        mean_R = np.nan_to_num(groups.mean_P)[position_R]
+        centred_R = np.where(np.isnan(self.reward_R), 0.0, self.reward_R - mean_R)
+        return self.weight_R * centred_R / (deviation_R + _EPS)
+
+    def advantage_with(self, placed: Placed) -> FloatArray:
+        """Advantages with what was recalled behind the rows, shape (R + M,)."""
+        fixed = np.array([r.advantage or 0.0 for r in placed.recalls[len(placed.replays) :]])
+        return np.concatenate([self.with_replays(placed.replays).advantage_R(), fixed])

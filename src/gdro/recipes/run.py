@@ -1,0 +1,401 @@
+"""Run a recipe: train each arm from the same start, evaluate it, and sum up."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import resource
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import torch
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage]
+
+from gdro.common.files import check_folder, read_json, write_json
+from gdro.difficulty.tracker import difficulty_of
+from gdro.errors import CheckpointError, GdroError
+from gdro.integrations.trl.checkpoints import last_checkpoint, passed_over
+from gdro.integrations.trl.start import say
+from gdro.integrations.trl.static_decode import StaticDecoder
+from gdro.integrations.trl.trainer import GDROTrainer
+from gdro.recipes.checks import (
+    check_arms,
+    check_bounds_of,
+    check_evaluation,
+    check_kind,
+    check_steps,
+    check_surroundings,
+    check_task,
+    check_trl,
+    num_processes,
+)
+from gdro.recipes.evaluations import Heldout, begun, curves_of
+from gdro.recipes.heldout import by_slice, by_source, draw, metrics
+from gdro.recipes.run_folder import KEPT, differing, keep
+from gdro.recipes.schema import Arm, Recipe, RecipeError
+
+# Options of the trainer that would write, or go on, somewhere else.
+_OURS = {"output_dir": "--output FOLDER", "logging_dir": "--output FOLDER",
+         "resume_from_checkpoint": "--resume, with --output for another run's folder"}  # fmt: skip
+SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
+
+
+def load_task(recipe: Recipe) -> Any:
+    """Data, reward functions and a fresh model of a recipe's task.
+
+    Raises:
+        RecipeError: No such module, it has no `load`, or not with these options.
+    """
+    module = task_module(recipe)
+    check_task_options(recipe, module.load)
+    return module.load(seed=recipe.seed, **recipe.task_options)
+
+
+def run(
+    recipe: Recipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    load: Callable[[Recipe], Any] = load_task,
+    until: float | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate every arm.
+
+    Args:
+        recipe: The job.
+        output: Folder; each arm has one of its own inside.
+        resume: Keep finished arms, and go on from the last checkpoint of an unfinished one.
+        load: From a recipe to its task, called anew for every arm.
+        until: Of `time.monotonic`: when to stop; what an arm evaluated by then is kept, and the arm is
+            not finished.
+
+    Returns:
+        The summary, also written to `summary.json` if there is an evaluation; of the finished arms.
+
+    Raises:
+        RecipeError: The task, an arm or an option is unknown or unfit, or the folder's figures are of
+            another recipe.
+        CheckpointError: The folder holds finished arms and `resume` is off.
+    """
+    # What is wrong is an error now, not after the base evaluation or the first arms.
+    check_evaluation(recipe)
+    check_arms(recipe)
+    check_folder(output, "--output")
+    check_surroundings(trl_config(recipe, output))
+    _begin(recipe, output, resume)
+    load = partial(_checked, load)
+    base_N = evaluate_base(recipe, output, load) if recipe.evaluation.samples else None
+    for name, arm in recipe.arms.items():
+        if (output / name / EVAL).exists():
+            continue
+        if until is not None and time.monotonic() >= until:
+            break
+        _train_arm(recipe, arm, output / name, base_N, resume, load, until)
+    return summarise(recipe, output, base_N)
+
+
+def _checked(load: Callable[[Recipe], Any], recipe: Recipe) -> Any:
+    """A recipe's task, of which at least one step can be trained."""
+    task = load(recipe)
+    check_task(recipe, task, trl_config(recipe, Path("unused")))
+    return task
+
+
+def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
+    """Refuse a folder whose figures are of another recipe, and keep this one there."""
+    done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
+    if done and not resume:
+        raise CheckpointError(
+            f"{output} already holds finished arms ({', '.join(done)}); pass --resume to keep them, or "
+            "--output for another folder"
+        )
+    begun = [*done, *(p.parent.name for p in output.glob(f"*/{PREFIX_CHECKPOINT_DIR}-*"))]
+    changed = differing(recipe, output, begun)
+    if changed and (resume or begun):
+        how = "" if begun else ", or leave out --resume"
+        raise RecipeError(
+            f"{output} holds the run of another recipe: {'; '.join(changed)}; give these as they are "
+            f"there to go on with it, pass another --output for a new run{how}"
+        )
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if changed is None and resume and (begun or (output / BASE).exists()):
+        print(f"note: {output} has no {KEPT} (an earlier version made it): whether it is of this recipe "
+              "cannot be told")  # fmt: skip
+    if changed or not (resume or changed == []):
+        (output / BASE).unlink(missing_ok=True)
+        (output / KEPT).unlink(missing_ok=True)
+    keep(recipe, output)
+
+
+def task_module(recipe: Recipe) -> Any:
+    """Module of a recipe's task.
+
+    Raises:
+        RecipeError: No such module, or it has no `load`.
+    """
+    try:
+        module = import_module(recipe.task)
+    except ModuleNotFoundError as error:
+        if error.name and not recipe.task.startswith(error.name):
+            raise
+        raise RecipeError(f"task {recipe.task!r} cannot be imported; pass a module path") from error
+    if not hasattr(module, "load"):
+        raise RecipeError(f"task {recipe.task!r} has no load(seed, **options) -> TaskData")
+    return module
+
+
+def check_task_options(recipe: Recipe, load: Callable[..., Any]) -> None:
+    """Raise a RecipeError that names an option which the task does not take, or lacks."""
+    try:
+        inspect.signature(load).bind(seed=recipe.seed, **recipe.task_options)
+    except TypeError as problem:
+        options = ", ".join(list(inspect.signature(load).parameters)[1:])
+        raise RecipeError(f"task_options of {recipe.task}: {problem}; there are: {options}") from problem
+    hints = get_type_hints(load)
+    for name, value in recipe.task_options.items():
+        check_kind(f"task_options.{name}", value, hints.get(name, Any))
+
+
+def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
+    """The trainer's options; `bf16: auto` becomes true where the hardware has bfloat16.
+
+    Raises:
+        RecipeError: GRPOConfig does not know an option, or refuses its value, or no step would be
+            trained.
+    """
+    for name, instead in _OURS.items():
+        if name in recipe.trl:
+            raise RecipeError(
+                f"trl.{name} is given; every arm has a folder of its own inside of the run's, so leave "
+                f"it out and pass {instead}"
+            )
+    options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
+    if options.get("bf16") == "auto":
+        options |= _automatic_bf16(options)
+    check_bounds_of(options)
+    if options.get("gradient_accumulation_steps") == "auto":
+        options["gradient_accumulation_steps"] = _accumulation(options)
+    check_trl(options, GRPOConfig)
+    try:
+        config = GRPOConfig(**options)
+    except ValueError as error:
+        hardware = "use_cpu" in str(error)
+        fix = "; for the CPU give trl.use_cpu=true trl.bf16=auto, or add --dry-run" if hardware else ""
+        raise RecipeError(f"trl options are refused by GRPOConfig: {error}{fix}") from error
+    check_steps(config)
+    return config
+
+
+def _accumulation(options: dict[str, Any]) -> int:
+    """Micro-batches of one optimiser step over a whole generation batch."""
+    rows = options.get("generation_batch_size") or 0
+    held = options.get("per_device_train_batch_size", 8) * num_processes()
+    if not rows or rows % held:
+        raise RecipeError(
+            f"trl.generation_batch_size is {rows}; with gradient_accumulation_steps: auto it must be a "
+            f"multiple of per_device_train_batch_size x processes = {held}"
+        )
+    return rows // held
+
+
+def _automatic_bf16(options: dict[str, Any]) -> dict[str, Any]:
+    """What `bf16: auto` stands for: without an accelerator, GRPOConfig takes bf16 with use_cpu alone."""
+    if options.get("fp16"):
+        return {"bf16": False}
+    on_cpu = options.get("use_cpu") or not torch.accelerator.is_available()
+    return {"bf16": _has_bf16(bool(on_cpu)), **({"use_cpu": True} if on_cpu else {})}
+
+
+def _has_bf16(on_cpu: bool) -> bool:
+    """Whether bfloat16 is fast here; a CPU without instructions for it is many times slower."""
+    if not on_cpu:
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def evaluate_model(
+    recipe: Recipe,
+    task: Any,
+    model: Any,
+    base_N: Any,
+    samples: int | None = None,
+    stream: int = 1,
+    decoder: StaticDecoder | None = None,
+    config: Any = None,
+) -> tuple[dict[str, Any], Any]:
+    """Held-out metrics of a model, whole, by slice and by source, and successes by prompt.
+
+    Args:
+        recipe: The job.
+        task: Its task.
+        model: The model.
+        base_N: Pass rate of the base model by held-out prompt, which makes the slices; default: its own.
+        samples: Completions a prompt, if not the recipe's.
+        stream: Of random numbers.
+        decoder: Generates in the place of the model's own; default: as the recipe says.
+        config: The trainer's options; default: made from the recipe. While a trainer trains it must be
+            the trainer's own: making another resets the state that accelerate keeps for the process.
+
+    Returns:
+        The metrics, and right completions of each prompt, shape (N,).
+    """
+    options = recipe.evaluation
+    samples = samples or options.samples
+    config = config or trl_config(recipe, Path("unused"))
+    if decoder is None and recipe.adapter.generation == "static":
+        decoder = StaticDecoder()
+    standing = nullcontext() if decoder is None else decoder.standing_in(model)
+    with standing:
+        drawn = draw(
+            model, task.tokenizer, task.heldout, task.reward_funcs, samples=samples,
+            max_new_tokens=config.max_completion_length, temperature=config.temperature,
+            batch_size=options.batch_size, seed=recipe.seed + stream,
+        )  # fmt: skip
+    successes_N = drawn.right_NS.sum(axis=1)
+    rate_N = successes_N / samples if base_N is None else base_N
+    result = metrics(successes_N, samples, options.k, also=options.also)
+    result["length"] = float(drawn.tokens_NS.mean())
+    if len(task.reward_funcs) > 1:
+        means = drawn.scores_NSK.mean(axis=(0, 1)).tolist()
+        names = [function.__name__ for function in task.reward_funcs]
+        result["rewards"] = dict(zip(names, means, strict=True))
+    result["slices"] = by_slice(successes_N, samples, options.k, rate_N, options.also)
+    if "source" in task.heldout.column_names:
+        result["sources"] = by_source(
+            successes_N, samples, options.k, task.heldout["source"][:], options.also
+        )
+    return result, successes_N
+
+
+def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
+    """Pass rates of the base model on held-out prompts, which define the slices."""
+    path = output / BASE
+    if not path.exists():
+        task = load(recipe)
+        config = trl_config(recipe, output)
+        model = task.model.to(config.device)
+        # As the trainer will run it, where the recipe leaves how to generate to us.
+        cast = bool(config.bf16) and recipe.adapter.generation == "static"
+        with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
+            result, successes_N = evaluate_model(
+                recipe, task, model, None, recipe.evaluation.base_samples
+            )
+        rates = (successes_N / recipe.evaluation.base_samples).tolist()
+        write_json(path, {**result, "rate_N": rates})
+    return np.array(read_json(path, ("rate_N",))["rate_N"])
+
+
+def _train_arm(
+    recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool,
+    load: Callable[[Recipe], Any], until: float | None = None,
+) -> None:  # fmt: skip
+    task = load(recipe)
+    trainer = _trainer(recipe, arm, folder, task)
+    checkpoint = last_checkpoint(folder) if resume else None
+    if resume:
+        for line in passed_over(folder):
+            say(line, trainer)
+    if resume and checkpoint is None:
+        say(
+            f"gdro: no checkpoint in {folder} to resume from: the arm starts from its first step",
+            trainer,
+        )
+    about = {"arm": folder.name, "strategy": arm.strategy, "seed": recipe.seed}
+
+    def evaluate() -> dict[str, Any]:
+        result, successes_N = evaluate_model(
+            recipe, task, trainer.model, base_N, decoder=trainer.decoder, config=trainer.args
+        )
+        return {**result, "successes": successes_N.tolist()}
+
+    heldout = Heldout(trainer, folder, about, evaluate, recipe.evaluation.every, until)
+    if recipe.evaluation.every or until is not None:
+        begun(folder, checkpoint)
+        trainer.add_callback(heldout)
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - start - heldout.spent
+    if heldout.stopped:
+        return
+    trainer.save_model(str(folder / "model"))
+    result = {} if base_N is None else evaluate()
+    if recipe.evaluation.every:
+        heldout.write(result)
+    result.pop("successes", None)
+    ledger = trainer.controller.ledger
+    spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
+    if checkpoint is None:  # else the seconds are those since the checkpoint only
+        spent["tokens_per_second"] = ledger.tokens / seconds
+    spent["bf16"] = trainer.args.bf16
+    # Linux counts kilobytes; the peak is the process's, earlier arms included.
+    spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    curves = curves_of(trainer.state.log_history)
+    if trainer.is_world_process_zero():
+        write_json(folder / EVAL, {**result, **spent, "strategy": arm.strategy, "curves": curves})
+    trainer.accelerator.wait_for_everyone()
+
+
+def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
+    """The trainer of an arm.
+
+    Raises:
+        RecipeError: TRL refuses options that its config took.
+        GdroError: The adapter refuses them.
+    """
+    adapter = asdict(recipe.adapter)
+    if adapter["correct"] is None and len(task.reward_funcs) > 1:
+        adapter["correct"] = task.reward_funcs[0]  # by the contract of tasks, as in evaluation
+    try:
+        return GDROTrainer(
+            model=task.model,
+            reward_funcs=task.reward_funcs,
+            args=trl_config(recipe, folder),
+            train_dataset=task.train,
+            processing_class=task.tokenizer,
+            strategy=arm.strategy,
+            strategy_options=arm.options,
+            difficulty=difficulty_of(recipe.difficulty),
+            apply=arm.apply,
+            **adapter,
+        )
+    except GdroError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"trl options are refused by GRPOTrainer: {error}") from error
+
+
+def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
+    """Collect the arms' evaluations in `summary.json`.
+
+    Args:
+        recipe: The job.
+        output: Its folder.
+        base_N: Pass rate of the base model by held-out prompt, shape (N,); None if there was no
+            evaluation.
+
+    Returns:
+        `recipe`, `seed`, `arms`, and `base` if there was an evaluation; only then it is written.
+    """
+    done = [name for name in recipe.arms if (output / name / EVAL).exists()]
+    arms = {name: read_json(output / name / EVAL) for name in done}
+    summary = {"recipe": recipe.name, "seed": recipe.seed, "arms": arms}
+    if base_N is None:
+        return summary
+    base = read_json(output / BASE, ("rate_N",))
+    base.pop("rate_N")
+    summary["base"] = base
+    summary["heavy_tail"] = {
+        "p_below_.02": float((base_N < 0.02).mean()),
+        "p_above_.9": float((base_N > 0.9).mean()),
+    }
+    write_json(output / SUMMARY, summary)
+    return summary

@@ -1,0 +1,1 @@
+"""What the controller keeps of a step: checks at its boundary, plans in flight, and the ledger."""

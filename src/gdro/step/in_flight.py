@@ -1,0 +1,250 @@
+"""Plans in flight, and how they are saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gdro.checkpoint.codec import Arrays, required
+from gdro.errors import CheckpointError, TicketError
+from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray, frozen
+from gdro.strategy import More
+from gdro.types import UNSEEN, Extension, Plan, Weights
+
+
+@dataclass
+class Pending:
+    """A plan in flight.
+
+    Attributes:
+        plan: The plan.
+        shadow_P: What the strategy would have allocated, in shadow mode, shape (P,).
+        weighed_P: Mean weight that `weigh` gave each prompt, shape (P,).
+        discarded: Rollouts that `weigh` dropped.
+        round: Extensions given out so far.
+        groups: What `weigh` saw, so that `observe` need not assign the same rows again. Not saved.
+        weights: What `weigh` answered, until `weighed_P` is computed from it. Not saved.
+    """
+
+    plan: Plan
+    shadow_P: IntArray | None = None
+    weighed_P: FloatArray | None = None
+    discarded: int = 0
+    round: int = 0
+    groups: Groups | None = None
+    weights: Weights | None = None
+
+    def weigh(self, groups: Groups, weights: Weights, applied: Weights) -> None:
+        """Keep what `weigh` saw and answered; dropped are the rows that the trainer was told to drop."""
+        self.groups, self.weights, self.weighed_P = groups, weights, None
+        self.discarded = len(applied.keep_R) - int(np.count_nonzero(applied.keep_R))
+
+    def extend(self, more: More, bin_N: npt.NDArray[Any]) -> Extension:
+        """Add further rollouts to the plan; fresh prompts get the bins that they are in now."""
+        self.round += 1
+        self.plan = grown(self.plan, more, bin_N)
+        self.groups = self.weights = self.weighed_P = None
+        place = {prompt: p for p, prompt in enumerate(self.plan.prompt_P.tolist())}
+        bin_P = self.plan.bin_P[[place[prompt] for prompt in more.prompt_P.tolist()]]
+        return Extension(
+            self.plan.ticket, self.round, frozen(more.prompt_P, np.int64),
+            frozen(more.rollouts_P, np.int64), frozen(bin_P, np.int64),
+        )  # fmt: skip
+
+    @property
+    def weight_P(self) -> FloatArray | None:
+        """Mean weight of each prompt, None if the plan was never weighed, shape (P,)."""
+        if self.weighed_P is None and self.groups is not None and self.weights is not None:
+            self.weighed_P = self.groups.mean_weight(self.weights)
+        return self.weighed_P
+
+
+def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
+    """A plan with further rollouts; fresh prompts follow those that it has."""
+    fresh_P = more.prompt_P[~np.isin(more.prompt_P, plan.prompt_P)]
+    prompt_P = np.concatenate([plan.prompt_P, fresh_P])
+    order = np.argsort(prompt_P, kind="stable")
+    place_P = order[np.searchsorted(prompt_P[order], more.prompt_P)]
+    rollouts_P = np.concatenate([plan.rollouts_P, np.zeros(len(fresh_P), np.int64)])
+    rollouts_P[place_P] += more.rollouts_P
+    return Plan(
+        plan.ticket,
+        frozen(prompt_P, np.int64),
+        frozen(rollouts_P, np.int64),
+        frozen(np.concatenate([plan.bin_P, bin_N[fresh_P]]), np.int64),
+        frozen(np.concatenate([plan.importance_P, np.ones(len(fresh_P))]), np.float64),
+        plan.num_prompts,
+        plan.num_rollouts,
+        frozen(np.concatenate([plan.first_P, rollouts_P[len(plan.prompt_P) :]]), np.int64),
+        plan.mass_B,
+    )
+
+
+_PLAN_ARRAYS = {
+    "prompt_P": np.int64, "rollouts_P": np.int64, "bin_P": np.int64, "importance_P": np.float64,
+    "first_P": np.int64,
+}  # fmt: skip
+
+
+class InFlight:
+    """Plans that were given out and are not closed yet, by ticket.
+
+    Args:
+        limit: Most plans in flight.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.next_ticket = 0
+        self._open: dict[int, Pending] = {}
+
+    @property
+    def tickets(self) -> list[int]:
+        """Open tickets, oldest first."""
+        return sorted(self._open)
+
+    def check_room(self) -> None:
+        """Raise TicketError if no further plan may be given out."""
+        if len(self._open) >= self.limit:
+            raise TicketError(
+                f"{len(self._open)} plans are in flight, max_pending is {self.limit}; close them with "
+                "observe, or abandon those that will never return"
+            )
+
+    def add(self, pending: Pending) -> None:
+        """Give out a plan."""
+        self._open[pending.plan.ticket] = pending
+        self.next_ticket = pending.plan.ticket + 1
+
+    def get(self, ticket: int) -> Pending:
+        """The open plan of a ticket.
+
+        Raises:
+            TicketError: The ticket is unknown or closed.
+        """
+        pending = self._open.get(ticket)
+        if pending is None:
+            why = "was closed already" if 0 <= ticket < self.next_ticket else "was never given out"
+            raise TicketError(
+                f"ticket {ticket} {why}; open tickets: {self.tickets[:8]}. Pass the ticket of the plan "
+                "that the rollouts were generated for, once"
+            )
+        return pending
+
+    def close(self, ticket: int) -> None:
+        """Forget an open plan."""
+        del self._open[ticket]
+
+    def was_closed(self, ticket: int) -> bool:
+        """Whether a ticket was given out and is not open."""
+        return ticket < self.next_ticket and ticket not in self._open
+
+    def header(self) -> dict[str, Any]:
+        """The part of the state that is JSON."""
+        return {"next_ticket": self.next_ticket, "pending": self.tickets}
+
+    def arrays(self) -> Arrays:
+        """The part of the state that is arrays, named `pending/<ticket>/...`."""
+        arrays: Arrays = {}
+        for ticket in self.tickets:
+            arrays |= _encode(ticket, self._open[ticket])
+        return arrays
+
+    def restored(
+        self, header: dict[str, Any], arrays: Arrays, num_prompts: int, num_bins: int
+    ) -> InFlight:
+        """A new one with the plans of a saved state.
+
+        Args:
+            header: JSON data of the checkpoint.
+            arrays: Its arrays.
+            num_prompts: Prompts of its pool.
+            num_bins: B of the checkpoint.
+
+        Raises:
+            CheckpointError: An array is missing, or holds what no plan holds.
+        """
+        plans = InFlight(self.limit)
+        plans._open = {ticket: _decode(ticket, arrays, num_bins) for ticket in header["pending"]}
+        for ticket, pending in plans._open.items():
+            prompt, bin = int(pending.plan.prompt_P.max()), int(pending.plan.bin_P.max())
+            if prompt >= num_prompts or bin >= num_bins:
+                raise CheckpointError(
+                    f"the plan of ticket {ticket} has prompt {prompt} of {num_prompts} and bin {bin} of "
+                    f"{num_bins}; the checkpoint is damaged, go back to an earlier one"
+                )
+        plans.next_ticket = int(header["next_ticket"])
+        return plans
+
+
+def _encode(ticket: int, pending: Pending) -> Arrays:
+    plan = pending.plan
+    optional = {
+        "shadow_P": pending.shadow_P, "weight_P": pending.weight_P, "mass_B": plan.mass_B,
+    }  # fmt: skip
+    arrays: Arrays = {name: getattr(plan, name) for name in _PLAN_ARRAYS}
+    arrays |= {name: np.zeros(0) if v is None else v for name, v in optional.items()}
+    arrays["counts"] = np.array(
+        [plan.num_prompts, plan.num_rollouts, pending.discarded, pending.round], np.int64
+    )
+    return {f"pending/{ticket}/{name}": array for name, array in arrays.items()}
+
+
+def _decode(ticket: int, arrays: Arrays, num_bins: int) -> Pending:
+    prefix = f"pending/{ticket}/"
+    names = (*_PLAN_ARRAYS, "shadow_P", "weight_P", "mass_B", "counts")
+    get = {name: required(arrays, prefix + name) for name in names}
+    _check(ticket, get, num_bins)
+    num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
+    columns = {name: frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()}
+    plan = Plan(
+        ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts,
+        mass_B=frozen(get["mass_B"], np.float64),
+    )  # fmt: skip
+    shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
+    weight_P = get["weight_P"] if len(get["weight_P"]) else None
+    return Pending(plan, shadow_P, weight_P, discarded, extensions)
+
+
+def _check(ticket: int, get: Arrays, num_bins: int) -> None:
+    """Raise unless the arrays of a plan fit each other and hold what a plan holds."""
+    shape, shadow_P, weight_P = get["prompt_P"].shape, get["shadow_P"], get["weight_P"]
+    mass_B = get["mass_B"]
+    least = {
+        "prompt_P": 0,
+        "rollouts_P": 1,
+        "bin_P": UNSEEN,
+        "importance_P": 0,
+        "counts": 0,
+        "first_P": 1,
+    }
+    fine = {
+        **{
+            name: get[name].dtype == dtype and get[name].shape == shape
+            for name, dtype in _PLAN_ARRAYS.items()
+        },
+        "counts": get["counts"].dtype == np.int64 and get["counts"].shape == (4,),
+        "shadow_P": shadow_P.shape == (0,) or (shadow_P.shape == shape and shadow_P.dtype == np.int64),
+        "weight_P": weight_P.shape in ((0,), shape)
+        and weight_P.dtype == np.float64
+        and bool(np.isfinite(weight_P).all()),
+        "mass_B": mass_B.shape in ((0,), (num_bins,))
+        and mass_B.dtype == np.float64
+        and bool(((mass_B >= 0) & (mass_B <= 1 + 1e-9)).all()),
+    }
+    fine |= {name: fine[name] and bool((get[name] >= low).all()) for name, low in least.items()}
+    fine["prompt_P"] = (
+        fine["prompt_P"] and len(shape) == 1 and len(np.unique(get["prompt_P"])) == shape[0] > 0
+    )
+    if fine["first_P"] and fine["rollouts_P"]:
+        fine["first_P"] = bool((get["first_P"] <= get["rollouts_P"]).all())
+    bad = next((name for name, good in fine.items() if not good), None)
+    if bad is not None:
+        raise CheckpointError(
+            f"'pending/{ticket}/{bad}' holds {get[bad].ravel()[:4]} of shape {get[bad].shape}, which is "
+            "no part of a plan; the checkpoint is damaged, go back to an earlier one"
+        )

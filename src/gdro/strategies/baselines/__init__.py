@@ -1,0 +1,1 @@
+"""Published baselines and placebos, in the interface of gdro's own strategies."""

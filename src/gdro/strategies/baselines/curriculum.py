@@ -1,0 +1,93 @@
+"""Curriculum: easy to hard by a static difficulty column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.difficulty.belief import Belief
+from gdro.groups import Groups
+from gdro.numerics.arrays import IntArray
+from gdro.strategy import Role, Strategy, require
+from gdro.types import Request
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Plans closed so far."""
+
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Curriculum(Strategy[Steps]):
+    """Draw uniformly from the easiest share c(t) of the pool, which grows to the whole pool.
+
+    c(t) = min(1, (t (1 - start^power) / num_steps + start^power)^(1/power)), the competence of
+    Platanios et al.; power 2 is their square root, 1 is linear.
+
+    Args:
+        column: Column of the pool with a difficulty, larger is harder.
+        num_steps: Steps until the whole pool is open.
+        start: Share of the pool that is open at the first step.
+        power: Shape of the growth.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "curriculum"
+    changes: ClassVar[str] = "which prompts are drawn: easy ones first"
+    source: ClassVar[str] = "arXiv 1903.09848"
+
+    column: str = "difficulty"
+    num_steps: int = 1000
+    start: float = 0.1
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "column": (bool(self.column), self.column, "the name of a column"),
+            "num_steps": (self.num_steps >= 1, self.num_steps, "1 or more"),
+            "start": (0 < self.start <= 1, self.start, "above 0, at most 1"),
+            "power": (0 < self.power < np.inf, self.power, "above 0, finite"),
+        }
+        require(self.name, checks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The difficulty."""
+        return (self.column,)
+
+    def init(self, num_prompts: int, num_bins: int) -> Steps:
+        """No step yet."""
+        return Steps()
+
+    def open_share(self, steps: int) -> float:
+        """c(t): share of the pool, easiest first, that may be drawn."""
+        base = self.start**self.power
+        return min(1.0, (steps * (1.0 - base) / self.num_steps + base) ** (1.0 / self.power))
+
+    def select(
+        self, state: Steps, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """Uniformly from the easiest prompts; equal difficulties are ordered at random."""
+        num = belief.num_prompts
+        room = max(request.num_prompts, round(self.open_share(state.steps) * num))
+        shuffled_N = rng.permutation(num)
+        order_N = shuffled_N[np.argsort(belief.column(self.column)[shuffled_N], kind="stable")]
+        return rng.choice(order_N[:room], request.num_prompts, replace=False)
+
+    def update(self, state: Steps, belief: Belief, groups: Groups) -> Steps:
+        """One step further."""
+        return Steps(state.steps + 1)
+
+    def metrics(self, state: Steps) -> dict[str, float]:
+        """The open share of the pool."""
+        return {"curriculum_open": self.open_share(state.steps)}

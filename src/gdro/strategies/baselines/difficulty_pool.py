@@ -1,0 +1,95 @@
+"""Difficulty pools: easy, normal and hard prompts in fixed shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.checkpoint.codec import within
+from gdro.difficulty.belief import Belief
+from gdro.groups import Groups
+from gdro.numerics.arrays import IntArray
+from gdro.numerics.sampling import draw_by_bin
+from gdro.strategy import Role, Strategy, require
+from gdro.types import Request
+
+_HARD, _NORMAL, _EASY = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The pool that each prompt is in (0 hard, 1 normal, 2 easy), shape (N,)."""
+
+    pool_N: IntArray = field(metadata=within(_HARD, _EASY))
+
+
+@dataclass(frozen=True)
+class DifficultyPool(Strategy[Pools]):
+    """Draw each prompt from the easy, hard or normal pool with fixed probabilities.
+
+    After a visit a prompt of mean pass rate above `easy_border` is easy, below `hard_border` hard,
+    else normal; prompts start as normal. A pool that runs out passes its draws to the others.
+
+    Args:
+        easy_border: Pass rate above which a prompt is easy.
+        hard_border: Pass rate below which a prompt is hard.
+        easy: Share of draws from the easy pool.
+        hard: Share of draws from the hard pool.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "difficulty-pool"
+    changes: ClassVar[str] = "which prompts are drawn: few that are solved or never solved"
+    source: ClassVar[str] = "prime-rl, its difficulty pools"
+
+    easy_border: float = 0.8
+    hard_border: float = 0.2
+    easy: float = 0.1
+    hard: float = 0.1
+
+    def __post_init__(self) -> None:
+        room = 1.0 - self.hard
+        checks = {
+            "easy_border": (
+                self.hard_border <= self.easy_border <= 1,
+                self.easy_border,
+                f"hard_border={self.hard_border} to 1",
+            ),
+            "hard_border": (self.hard_border >= 0, self.hard_border, "0 or more"),
+            "hard": (0 <= self.hard <= 1, self.hard, "0 to 1"),
+            "easy": (0 <= self.easy <= room, self.easy, f"0 to 1 - hard = {room:g}"),
+        }
+        require(self.name, checks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
+
+    def init(self, num_prompts: int, num_bins: int) -> Pools:
+        """All normal."""
+        return Pools(np.full(num_prompts, _NORMAL))
+
+    def select(
+        self, state: Pools, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """A pool by its share, then a prompt inside it uniformly."""
+        mass_C = np.array([0.0, self.hard, 1.0 - self.hard - self.easy, self.easy])
+        return draw_by_bin(state.pool_N, mass_C, request.num_prompts, rng)
+
+    def update(self, state: Pools, belief: Belief, groups: Groups) -> Pools:
+        """Move the visited prompts."""
+        scored_P = groups.scored_P
+        rate_P = groups.successes_P[scored_P] / groups.trials_P[scored_P]
+        moved_P = np.where(rate_P > self.easy_border, _EASY, _NORMAL)
+        pool_N = state.pool_N.copy()
+        pool_N[groups.plan.prompt_P[scored_P]] = np.where(rate_P < self.hard_border, _HARD, moved_P)
+        return Pools(pool_N)
+
+    def metrics(self, state: Pools) -> dict[str, float]:
+        """Share of the pool that is easy and hard."""
+        share = np.bincount(state.pool_N, minlength=3) / len(state.pool_N)
+        return {"pool_hard": float(share[_HARD]), "pool_easy": float(share[_EASY])}

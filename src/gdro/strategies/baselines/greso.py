@@ -1,0 +1,118 @@
+"""GRESO: skip prompts that gave no gradient at their last visits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.difficulty.belief import Belief
+from gdro.groups import Groups
+from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.strategy import Role, Strategy, require
+from gdro.types import Request
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of zero-variance visits, and the exploration probabilities.
+
+    Attributes:
+        run_N: Latest visits in a row whose rewards agreed, shape (N,).
+        easy_N: 1 where the latest was all right, shape (N,).
+        explore_easy: Of prompts that are all right.
+        explore_hard: Of prompts that are all wrong.
+    """
+
+    run_N: IntArray
+    easy_N: IntArray
+    explore_easy: float
+    explore_hard: float
+
+
+@dataclass(frozen=True)
+class Greso(Strategy[Runs]):
+    """Selective rollouts: a prompt after z zero-variance visits is skipped with probability 1 - p^z.
+
+    Zero variance is one of rewards. p is `explore_easy` if the latest visit was all right, else
+    `explore_hard`. After a step each moves by
+    `step`: down when the share of its kind among the groups is at or above its target, else up.
+
+    Args:
+        explore: First value of both probabilities.
+        target_easy: Share of all-right groups to aim at.
+        target_hard: Share of all-wrong groups to aim at.
+        step: How far the probabilities move.
+        least: Least exploration, so that no prompt is lost for good.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "greso"
+    changes: ClassVar[str] = "which prompts are drawn: fewer that gave no gradient lately"
+    source: ClassVar[str] = "arXiv 2506.02177"
+
+    explore: float = 0.5
+    target_easy: float = 0.25 / 3
+    target_hard: float = 0.5 / 3
+    step: float = 0.01
+    least: float = 0.05
+
+    def __post_init__(self) -> None:
+        checks = {
+            "least": (0 < self.least <= 1, self.least, "above 0, at most 1"),
+            "explore": (self.least <= self.explore <= 1, self.explore, f"least={self.least} to 1"),
+            "target_easy": (0 <= self.target_easy <= 1, self.target_easy, "0 to 1"),
+            "target_hard": (0 <= self.target_hard <= 1, self.target_hard, "0 to 1"),
+            "step": (0 <= self.step <= 1, self.step, "0 to 1"),
+        }
+        require(self.name, checks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("select",)
+
+    def init(self, num_prompts: int, num_bins: int) -> Runs:
+        """No visit yet."""
+        zeros = np.zeros(num_prompts, np.int64)
+        return Runs(zeros, zeros, float(self.explore), float(self.explore))
+
+    def chance(self, state: Runs) -> FloatArray:
+        """Probability that each prompt is not skipped, p^z, shape (N,)."""
+        explore_N = np.where(state.easy_N > 0, state.explore_easy, state.explore_hard)
+        return np.power(explore_N, state.run_N.astype(np.float64))
+
+    def select(
+        self, state: Runs, belief: Belief, request: Request, rng: np.random.Generator
+    ) -> IntArray:
+        """Go through the pool in random order, skipping; skipped prompts serve if too few are left."""
+        shuffled_N = rng.permutation(belief.num_prompts)
+        skipped_N = rng.random(len(shuffled_N)) >= self.chance(state)[shuffled_N]
+        return shuffled_N[np.argsort(skipped_N, kind="stable")[: request.num_prompts]]
+
+    def update(self, state: Runs, belief: Belief, groups: Groups) -> Runs:
+        """Lengthen or end the runs, and move the probabilities."""
+        rewarded_P = groups.rewarded_P
+        if not rewarded_P.any():
+            return state
+        prompt_P = groups.plan.prompt_P[rewarded_P]
+        flat_P = ~groups.has_gradient_P[rewarded_P]
+        solved_P = groups.scored_P & (groups.successes_P == groups.trials_P)
+        right_P = flat_P & solved_P[rewarded_P]
+        wrong_P = flat_P & ~right_P
+        run_N, easy_N = state.run_N.copy(), state.easy_N.copy()
+        run_N[prompt_P] = np.where(flat_P, run_N[prompt_P] + 1, 0)
+        easy_N[prompt_P] = right_P
+        easy = self._moved(state.explore_easy, float(right_P.mean()), self.target_easy)
+        hard = self._moved(state.explore_hard, float(wrong_P.mean()), self.target_hard)
+        return Runs(run_N, easy_N, easy, hard)
+
+    def metrics(self, state: Runs) -> dict[str, float]:
+        """Both exploration probabilities."""
+        return {"explore_easy": state.explore_easy, "explore_hard": state.explore_hard}
+
+    def _moved(self, explore: float, share: float, target: float) -> float:
+        moved = explore - self.step if share >= target else explore + self.step
+        return min(max(moved, self.least), 1.0)

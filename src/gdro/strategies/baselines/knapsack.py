@@ -1,0 +1,87 @@
+"""Knapsack RL: rollouts by the chance of a mixed group times the value of learning from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from gdro.difficulty.belief import Belief
+from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.budget import check_feasible, even_split, greedy
+from gdro.strategy import Bounds, Draft, NoState, Role, Strategy, require_counts
+
+
+def value(rate_P: FloatArray, arm_A: IntArray) -> FloatArray:
+    """(1 - p^n - (1-p)^n) p (1-p)^2: a mixed group, times the gain of one gradient step.
+
+    Args:
+        rate_P: Pass rates, shape (P,).
+        arm_A: Rollout counts, shape (A,).
+
+    Returns:
+        Shape (P, A).
+
+    >>> value(np.array([0.5]), np.array([2])).tolist()
+    [[0.0625]]
+    """
+    miss_P = 1.0 - rate_P
+    mixed_PA = 1.0 - rate_P[:, None] ** arm_A - miss_P[:, None] ** arm_A
+    return mixed_PA * (rate_P * miss_P**2)[:, None]
+
+
+@dataclass(frozen=True)
+class Knapsack(Strategy[NoState]):
+    """Maximise sum_i value(p_i, n_i) with sum_i n_i = total and n_min <= n_i <= n_max.
+
+    The value is concave in n, so taking the best next rollout is exact. Prompts at p = 0 and p = 1
+    have no value and get n_min, unless budget is left when all others have n_max. The paper takes p
+    from the prompt's last visit; here it is the posterior mean. Unseen prompts get the mean.
+
+    Args:
+        n_min: Fewest rollouts of a prompt.
+        n_max: Most rollouts of a prompt.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "knapsack"
+    changes: ClassVar[str] = "rollouts of each prompt, total constant"
+    source: ClassVar[str] = "arXiv 2509.25849"
+
+    n_min: int = 2
+    n_max: int = 128
+
+    def __post_init__(self) -> None:
+        require_counts(self.name, self.n_min, self.n_max)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("allocate",)
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.name, self.n_min, self.n_max)
+
+    @property
+    def waits_for(self) -> Literal["bin"]:
+        """A bin: prompts without one get what all get."""
+        return "bin"
+
+    def allocate(
+        self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator
+    ) -> IntArray:
+        """The exact optimum over the prompts that were seen."""
+        check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
+        rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
+        seen_P = np.flatnonzero(draft.bin_P >= 0)
+        if len(seen_P):
+            total = int(rollouts_P[seen_P].sum())
+            # No prompt can get more than what the others leave.
+            most = min(self.n_max, total - self.n_min * (len(seen_P) - 1))
+            rate_P = belief.pass_rate(draft.prompt_P[seen_P])
+            value_PA = value(rate_P, np.arange(self.n_min, most + 1))
+            rollouts_P[seen_P] = greedy(value_PA, total, self.n_min)
+        return rollouts_P

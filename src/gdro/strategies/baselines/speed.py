@@ -1,0 +1,114 @@
+"""SPEED: screen prompts with a few rollouts, continue where they disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gdro.difficulty.belief import Belief
+from gdro.groups import Groups
+from gdro.numerics.arrays import BoolArray, IntArray
+from gdro.numerics.sampling import draw_outside
+from gdro.strategy import More, NoState, Role, Strategy, require
+from gdro.types import Plan, Weights
+
+
+@dataclass(frozen=True)
+class Speed(Strategy[NoState]):
+    """Continue only prompts whose screening pass rate lies strictly between `low` and `high`.
+
+    At 0 and 1, the defaults, that is every group whose rewards differ, which with partial credit may be
+    one that is all wrong. Bounds inside of these ask for the pass rate too.
+
+    The plan's own rollouts are the screening (n_init, the trainer's group size). Prompts that pass
+    get n_cont further rollouts, as many prompts as the loss has room for; while too few passed, fresh
+    prompts are screened. The paper carries spare prompts over to the next step; here they are
+    dropped, and counted as spent.
+
+    Args:
+        continuation: n_cont over n_init.
+        low: Pass rate that screening must exceed.
+        high: Pass rate that screening must stay below.
+        max_screens: Batches screened at most, the first included.
+
+    Raises:
+        StrategyError: An option is out of range.
+    """
+
+    name: ClassVar[str] = "speed"
+    changes: ClassVar[str] = "rollouts go on only for prompts that a screening finds undecided"
+    source: ClassVar[str] = "arXiv 2506.09016"
+    cost: ClassVar[str] = "further generations"
+
+    continuation: float = 2.0
+    low: float = 0.0
+    high: float = 1.0
+    max_screens: int = 2
+
+    def __post_init__(self) -> None:
+        checks = {
+            "continuation": (0 < self.continuation < np.inf, self.continuation, "above 0, finite"),
+            "low": (0 <= self.low < self.high, self.low, f"0 to below high={self.high}"),
+            "high": (self.high <= 1, self.high, "at most 1"),
+            "max_screens": (self.max_screens >= 1, self.max_screens, "1 or more"),
+        }
+        require(self.name, checks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("extend",)
+
+    @property
+    def needs_even(self) -> bool:
+        """True: n is the same for every prompt."""
+        return True
+
+    def extend(
+        self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
+    ) -> More | None:
+        """Screen fresh prompts while too few passed, then continue those that did."""
+        plan = groups.plan
+        each = max(1, plan.num_rollouts // plan.num_prompts)
+        further = max(1, round_half_up(self.continuation * each))
+        if _continued(plan).any():
+            return None
+        passed_P = self._passed(groups)
+        room = max(1, plan.num_rollouts // (each + further))
+        if len(passed_P) < room and round + 1 < self.max_screens:
+            fresh_P = draw_outside(belief.num_prompts, plan.prompt_P, plan.num_prompts, rng)
+            if len(fresh_P):
+                return More(fresh_P, np.full(len(fresh_P), each))
+        # Spare rollouts of an uneven split count: what does not fit in the loss is not continued.
+        size_K = plan.rollouts_P[passed_P] + further
+        fits = int(np.count_nonzero(np.cumsum(size_K) <= plan.num_rollouts))
+        chosen_P = plan.prompt_P[passed_P[: max(1, fits)]]
+        return More(chosen_P, np.full(len(chosen_P), further)) if len(chosen_P) else None
+
+    def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
+        """Keep the prompts that were continued."""
+        plan = groups.plan
+        if not plan.extended:
+            return groups.expand(np.ones(len(groups.received_P)))
+        return groups.keep_first(_continued(plan))
+
+    def _passed(self, groups: Groups) -> IntArray:
+        rate_P = 1.0 - groups.failure_P  # not a number where nothing was judged: no bound is met
+        above_P = (rate_P > self.low) | (self.low == 0)
+        below_P = (rate_P < self.high) | (self.high == 1)
+        return np.flatnonzero(groups.has_gradient_P & above_P & below_P)
+
+
+def _continued(plan: Plan) -> BoolArray:
+    """Prompts that got rollouts beyond their screening, shape (P,)."""
+    return plan.rollouts_P > plan.first_P
+
+
+def round_half_up(value: float) -> int:
+    """The nearest integer, halves up.
+
+    >>> round_half_up(2.5)
+    3
+    """
+    return int(np.floor(value + 0.5))

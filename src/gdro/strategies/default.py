@@ -1,0 +1,65 @@
+"""The strategy for those who name none, and the conditions of strategies with a name of their own."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+from gdro.errors import StrategyError
+from gdro.strategies.presets import PRESETS
+from gdro.strategies.registry import named
+from gdro.strategy import Strategy
+
+
+def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
+    """The preset `gdro`: Rollout-GDRO with a memory of successes (studies/grading.yaml).
+
+    It neither selects prompts nor adds weights that a lucky success could profit from, so that it holds
+    where only the final answer is graded. Where the whole work is checked, the preset `gdro-tail` gains
+    more.
+
+    Args:
+        mean_rollouts: Rollouts a prompt has on average (n_bar, TRL's `num_generations`).
+
+    Returns:
+        The strategy, a `joint`.
+
+    Raises:
+        StrategyError: `mean_rollouts` is no whole number, or below 2.
+
+    >>> default_strategy(4).allocator.n_max, default_strategy(16).allocator.n_max
+    (12, 32)
+    """
+    if not isinstance(mean_rollouts, Integral) or mean_rollouts < 2:
+        raise StrategyError(
+            f"mean_rollouts is {mean_rollouts!r}; it must be a whole number of at least 2 (one rollout "
+            "has no advantage)"
+        )
+    return named("gdro", {}, mean_rollouts)
+
+
+def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
+    """The condition of the preset that a strategy is or extends, however it was written; or nothing.
+
+    Its memory and what selects and weighs make the condition: other bounds on rollouts, other options of
+    what selects, or further rounds change nothing in it.
+
+    >>> condition_of(default_strategy(4), 4)
+    ''
+    >>> condition_of(named("gdro-tail + dapo", {}, 4), 8)[:39]
+    'only where the whole work is checked, a'
+    """
+    for name, preset in PRESETS.items():
+        if preset.condition and mean_rollouts > 1:
+            made: Any = named(name, {}, mean_rollouts)
+            if strategy.name == made.name and _like(strategy, made):
+                return preset.condition
+    return ""
+
+
+def _like(strategy: Any, preset: Any) -> bool:
+    """Whether the parts of a composition that select and weigh have a preset's names, and its memory."""
+    same = all(
+        getattr(strategy, part).name == getattr(preset, part).name for part in ("selector", "weigher")
+    )
+    return same and strategy.rememberer == preset.rememberer

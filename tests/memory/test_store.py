@@ -1,0 +1,205 @@
+"""The store of remembered rollouts: bounded, saved whole, keyed by prompt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gdro import CheckpointError, Problem
+from gdro.checkpoint import archive
+from gdro.memory.store import RolloutStore, StoredRollout
+
+KEYS = [f"k{i}" for i in range(6)]
+
+
+def rollout(length, seed=0):
+    rng = np.random.default_rng([seed, length])
+    prompt, answer = rng.integers(0, 99, 2, np.int32), rng.integers(0, 99, length, np.int32)
+    return StoredRollout(prompt, answer, np.array([1.0, 0.5], np.float32))
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in vars(a))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 50)), max_size=40), st.integers(20, 600))
+def test_latest_rollouts_within_the_bytes(puts, limit):
+    store, kept = RolloutStore(Problem(KEYS), limit), {}
+    for prompt, length in puts:
+        store.put(prompt, rollout(length))
+        kept.pop(prompt, None)
+        kept[prompt] = rollout(length)
+        while sum(r.nbytes for r in kept.values()) > limit:
+            del kept[next(iter(kept))]
+    assert store.nbytes == sum(r.nbytes for r in kept.values()) <= limit
+    assert {p for p in range(6) if p in store} == set(kept)
+    assert all(same(store[p], r) for p, r in kept.items())
+
+
+def test_saved_and_loaded_in_the_same_order(tmp_path):
+    store = RolloutStore(Problem(KEYS), 10_000)
+    for prompt, length in ((3, 5), (0, 2), (5, 9), (3, 4)):
+        store.put(prompt, rollout(length))
+    store.save(tmp_path / "s.npz")
+    again = RolloutStore(Problem(KEYS), 10_000)
+    again.put(1, rollout(7))
+    again.load(tmp_path / "s.npz")
+    assert list(again._rollouts) == list(store._rollouts) == [0, 5, 3]
+    assert all(same(again[p], store[p]) for p in (0, 5, 3))
+    assert again.nbytes == store.nbytes
+    assert 1 not in again
+
+
+def test_empty_store(tmp_path):
+    RolloutStore(Problem(KEYS), 10).save(tmp_path / "s.npz")
+    store = RolloutStore(Problem(KEYS), 10)
+    store.load(tmp_path / "s.npz")
+    assert len(store) == store.nbytes == 0
+
+
+def test_rollouts_follow_their_keys(tmp_path):
+    store = RolloutStore(Problem(KEYS), 10_000)
+    store.put(0, rollout(2))
+    store.put(4, rollout(6))
+    store.save(tmp_path / "s.npz")
+    moved = RolloutStore(Problem(["new", "k4", "k3"]), 10_000)
+    moved.load(tmp_path / "s.npz")
+    assert len(moved) == 1
+    assert same(moved[1], rollout(6))
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "lengths", "kind"])
+def test_damage_is_found(tmp_path, damage, monkeypatch):
+    path = tmp_path / "s.npz"
+    store = RolloutStore(Problem(KEYS), 10_000)
+    store.put(0, rollout(8))
+    if damage == "lengths":
+        long = StoredRollout(np.zeros(1, np.int32), np.zeros(3, np.int32), np.ones(1, np.float32))
+        write = RolloutStore.save.__globals__["archive"].write
+        monkeypatch.setattr(
+            "gdro.checkpoint.archive.write",
+            lambda p, h, a: write(p, h, a | {"completion_ids": long.completion_ids}),
+        )
+    if damage == "kind":
+        write = RolloutStore.save.__globals__["archive"].write
+        monkeypatch.setattr("gdro.checkpoint.archive.write", lambda p, h, a: write(p, {"schema": 9}, a))
+    store.save(path)
+    if damage == "missing":
+        path.unlink()
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    fresh = RolloutStore(Problem(KEYS), 10_000)
+    fresh.put(1, rollout(3))
+    with pytest.raises(CheckpointError):
+        fresh.load(path)
+    assert same(fresh[1], rollout(3))
+
+
+def edited(path, **arrays):
+    """A store of two rollouts, with some arrays of its file replaced."""
+    store = RolloutStore(Problem(KEYS), 10_000)
+    store.put(0, rollout(3))
+    store.put(4, rollout(2))
+    store.save(path)
+    with np.load(path) as file:
+        given = dict(file)
+    found = given | {name: change(given[name]) for name, change in arrays.items()}
+    np.savez(path, **{name: array for name, array in found.items() if array is not None})
+
+
+def put(place, value):
+    def change(array):
+        array[place] = value
+        return array
+
+    return change
+
+
+STRANGE = {
+    "negative token": {"completion_ids": put(1, -1)},
+    "token beyond the vocabulary": {"prompt_ids": put(2, 99)},
+    "largest token": {"completion_ids": put(0, 2**31 - 1)},
+    "tokens of floats": {"completion_ids": lambda a: a.astype(float)},
+    "tokens of 64 bits": {"completion_ids": lambda a: a.astype(np.int64)},
+    "tokens of text": {"prompt_ids": lambda a: a.astype("U4")},
+    "tokens in two axes": {"prompt_ids": lambda a: a[:, None]},
+    "one token": {"completion_ids": lambda a: a[0]},
+    "no reward": {"rewards_MK": put(0, np.nan)},
+    "infinite reward": {"rewards_MK": put((1, 0), np.inf)},
+    "huge reward": {"rewards_MK": put((1, 1), -1e30)},
+    "rewards of text": {"rewards_MK": lambda a: a.astype("U4")},
+    "rewards of doubles": {"rewards_MK": lambda a: a.astype(float)},
+    "K of none": {"rewards_MK": lambda a: a[:, :0]},
+    "rewards in one axis": {"rewards_MK": lambda a: a[:, 0]},
+    "too few rewards": {"rewards_MK": lambda a: a[:1]},
+    "keys of text": {"key_hash_M": lambda a: a.astype("U20")},
+    "keys in two axes": {"key_hash_M": lambda a: a[:, None]},
+    "keys of signed numbers": {"key_hash_M": lambda a: a.astype(np.int64)},
+    "no keys": {"key_hash_M": lambda a: None},
+    "a key twice": {"key_hash_M": lambda a: a[[0, 0]]},
+    "an empty answer": {"completion_length_M": lambda a: np.array([0, a.sum()])},
+    "a negative length": {"completion_length_M": lambda a: np.array([-1, a.sum() + 1])},
+    "lengths that overflow": {"prompt_length_M": lambda a: np.array([2**63 - 1, 2**63 - 1])},
+    "lengths of floats": {"prompt_length_M": lambda a: a.astype(float)},
+    "lengths of text": {"prompt_length_M": lambda a: a.astype("U4")},
+    "lengths in two axes": {"prompt_length_M": lambda a: a[:, None]},
+    "one length": {"prompt_length_M": lambda a: a[0]},
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_what_no_run_stores_is_refused(tmp_path, case):
+    edited(tmp_path / "s.npz", **STRANGE[case])
+    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
+    store.put(1, rollout(3))
+    with pytest.raises(CheckpointError, match=r"damaged: .* go back|lacks|never writes.*go back"):
+        store.load(tmp_path / "s.npz")
+    assert list(store._rollouts) == [1]
+    assert same(store[1], rollout(3))
+
+
+def test_a_reward_function_that_gave_none_is_no_damage(tmp_path):
+    edited(tmp_path / "s.npz", rewards_MK=put((0, 1), np.nan))
+    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
+    store.load(tmp_path / "s.npz")
+    assert np.isnan(store[0].rewards_K).tolist() == [False, True]
+    assert store[0].prompt_ids.base is None, "a view would keep the tokens of the whole file"
+
+
+@pytest.mark.parametrize(
+    ("saved", "own", "kept"),
+    [
+        (None, ["a"], None),  # earlier versions kept no names: the number must do
+        (["a", "b"], ["a", "c"], None),
+        (["a", "a"], ["a"], None),
+        (["a", "b"], ["b", "a"], [1, 0]),
+        (["a", "b"], ["b"], [1]),
+    ],
+)
+def test_rewards_follow_the_names_of_their_functions(tmp_path, saved, own, kept):
+    path = tmp_path / "s.npz"
+    store = RolloutStore(Problem(KEYS), 10_000, rewards=saved)
+    store.put(1, rollout(3))
+    store.save(path)
+    again = RolloutStore(Problem(KEYS), 10_000, rewards=own)
+    if kept is None:
+        with pytest.warns(UserWarning, match="they cannot be scored, so the memory starts empty"):
+            again.load(path)
+        assert not len(again)
+        return
+    again.load(path)
+    assert again[1].rewards_K.tolist() == rollout(3).rewards_K[kept].tolist()
+
+
+@pytest.mark.parametrize("names", ["ab", ["a", 1], ["a", "b", "c"]])
+def test_names_that_do_not_fit_are_damage(tmp_path, names):
+    path = tmp_path / "s.npz"
+    store = RolloutStore(Problem(KEYS), 10_000, rewards=["a", "b"])
+    store.put(1, rollout(3))
+    store.save(path)
+    header, arrays = archive.read(path)
+    archive.write(path, {**header, "rewards": names}, arrays)
+    with pytest.raises(CheckpointError, match=r"damaged: .* called"):
+        store.read(path)
