@@ -177,6 +177,13 @@ def test_a_fault_is_named_with_file_and_line(tmp_path, runs, fault):
     assert status == 2 and f"line 3 of {path} " in err and said in err, err
 
 
+def test_a_header_without_its_strategy_is_drawn(tmp_path, runs):
+    shutil.copytree(runs / "uniform", tmp_path / "run")
+    path = tmp_path / "run/gdro/run.json"
+    path.write_text(json.dumps({"applied": True, "selects": False}))
+    assert told(["report", tmp_path / "run"]) == (0, "")
+
+
 ROOM = 2**29
 """Bytes beyond what the libraries have taken that a child may have: absurd counts stay far below."""
 CHILD = f"""

@@ -14,7 +14,11 @@ def identical_to_grpo(run: Run) -> Verdict | None:
     """Equal rollouts and weight one in every step, offered prompts, nothing dropped or recalled."""
     header = run.header
     planned = header.get("applied") is True and header.get("selects") is False
-    if not planned or header.get("strategy") == "uniform" or not set(_WHOLE) <= set(run.metrics):
+    if (
+        not planned
+        or header.get("strategy", "uniform") == "uniform"
+        or not set(_WHOLE) <= set(run.metrics)
+    ):
         return None
     low_S, high_S, mean_S, most_S = (run.metrics[name] for name in _WHOLE)
     moved = any(run.ledger.get(name, np.zeros(1))[-1] for name in ("discarded", "recalled"))
