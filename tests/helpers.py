@@ -26,8 +26,8 @@ COMPOSITIONS = (
     "sec + hora + daro",
     "difficulty-pool + random-rollouts + dapo(refill=missing)",
     "failure-sampling + memory",
-    "learning-progress + rollout-gdro + passk-advantages",
-    "frontier-sampling + rollout-gdro(n_max=8) + memory(max_misses=4, anchors=3, candidates=9)",
+    "sec + rollout-gdro + passk-advantages",
+    "mopps + rollout-gdro(n_max=8) + memory(max_misses=4, anchors=3, candidates=9)",
 )
 
 

@@ -53,29 +53,6 @@ def test_failure_sampling_law():
     assert (np.abs(share - want) < 4 * np.sqrt(want * (1 - want) / 6000)).all()
 
 
-def test_frontier_sampling_fills_the_batch_near_the_target_but_for_its_floor():
-    """A hundred prompts known to be right a tenth of the time, others always or never."""
-    for floor, near in ((0.0, 40), (0.25, 30), (1.0, 0)):
-        c = made("frontier-sampling", num=400, floor=floor)
-        kind = np.arange(400) // 100  # right never, a tenth of the time, always, always
-        sums = np.array([[0, 500], [50, 450], [500, 0], [500, 0]])
-        c._tracker.counts._sum_N4[:, :2] = sums[kind]
-        draws = [c.strategy.select(c._state, c.belief, Request(40, 160), np.random.default_rng(i))
-                 for i in range(50)]  # fmt: skip
-        assert all(len(np.unique(chosen)) == 40 for chosen in draws)
-        found = np.array([[(kind[chosen] == k).sum() for k in range(4)] for chosen in draws]).mean(0)
-        uniform = 40 - near
-        share = (100 - near) / (400 - near)
-        assert found[1] == pytest.approx(near + uniform * share, abs=1.0)
-        assert found[[0, 2, 3]] == pytest.approx([uniform * 100 / (400 - near)] * 3, abs=1.5)
-
-
-def test_frontier_sampling_looks_at_its_candidates_only():
-    c = made("frontier-sampling", num=4000, candidates=2, floor=0.0)
-    plan = c.plan(Request(1000, 4000))
-    assert len(np.unique(plan.prompt_P)) == 1000
-
-
 def test_knapsack_against_brute_force():
     c = made("knapsack", num=4, n_min=2, n_max=7)
     step(c, {0: 4, 1: 1, 2: 0, 3: 2}, num=4)

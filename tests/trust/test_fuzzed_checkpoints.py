@@ -23,7 +23,7 @@ from gdro.checkpoint import archive
 from gdro.memory.store import RolloutStore, StoredRollout
 
 DEFAULT = "rollout-gdro + memory"
-PASSK = "learning-progress + rollout-gdro + passk-advantages"
+PASSK = "sec + rollout-gdro + passk-advantages"
 # Strategy, and tracker of difficulty.
 CASES = (
     *((name, "decayed") for name in ("joint", "memory", "sec", "greso", "rollout-exp3p-True", "mopps")),

@@ -1,4 +1,4 @@
-"""Learning progress: draw prompts whose pass rate is moving."""
+"""Learning progress: draw prompts whose pass rate changes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from gdro import Groups, Request, Strategy
 from gdro.difficulty.belief import Belief
-from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.sampling import draw_weighted
-from gdro.strategy import Role, Strategy, require
-from gdro.types import Request
+from gdro.strategy import Role, require
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,28 @@ class Progress:
 class LearningProgress(Strategy[Progress]):
     """Draw without replacement with Pr(u) = floor/N + (1 - floor) |fast_u - slow_u| / sum.
 
-    Fast and slow are exponential means of the pass rate over a prompt's own visits; their distance is
-    large while it is being learned, or forgotten, and small when it is solved or hopeless. The paper
-    scores tasks by the slope of their learning curve; here the task is a prompt, after the
-    two-timescale form of arXiv 2106.14876. Unseen prompts count as much as the fastest.
+    Fast and slow are exponential means of the pass rate over a prompt's own visits. Their distance is
+    large while the prompt is being learned, or forgotten, and small when it is solved or hopeless. The
+    first paper scores tasks by the slope of their learning curve; here the task is a prompt, after the
+    two-timescale form of the second. Unseen prompts count as much as the fastest.
 
     Args:
-        fast: Weight of the newest visit in the fast mean.
-        slow: The same in the slow mean.
-        floor: Share of the draws that stays uniform.
+        fast: Weight of the newest visit in the fast mean, above 0, at most 1.
+        slow: Weight of the newest visit in the slow mean, above 0, at most `fast`.
+        floor: Share of the draws that stays uniform, above 0, at most 1.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Matiisen et al., 2017, "Teacher-Student Curriculum Learning", arXiv 1707.00183.
+        Kanitscheider et al., 2021, "Multi-task curriculum learning in a complex, visual,
+        hard-exploration domain: Minecraft", arXiv 2106.14876.
+
+    >>> from gdro import Controller, Problem
+    >>> controller = Controller(LearningProgress(), Problem(["a", "b", "c", "d"]), seed=0)
+    >>> len(controller.plan(Request(num_prompts=2, num_rollouts=8)).prompt_P)
+    2
     """
 
     name: ClassVar[str] = "learning-progress"
@@ -62,18 +71,17 @@ class LearningProgress(Strategy[Progress]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Progress:
-        """Nothing seen."""
         return Progress(np.full(num_prompts, -1.0), np.full(num_prompts, -1.0))
 
     def select(
         self, state: Progress, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """Moving prompts more often, every prompt sometimes."""
-        moved_N = np.abs(state.fast_N - state.slow_N)
+        """Prompts that change more often, every prompt sometimes."""
+        change_N = np.abs(state.fast_N - state.slow_N)
         unseen_N = state.fast_N < 0
-        most = np.max(moved_N, where=~unseen_N, initial=0.0)
-        # With nothing moving at all every prompt is as good as any other.
-        weight_N = np.where(unseen_N, most, moved_N) if most > 0 else np.ones(len(moved_N))
+        most = np.max(change_N, where=~unseen_N, initial=0.0)
+        # Where nothing changes every prompt is as good as any other.
+        weight_N = np.where(unseen_N, most, change_N) if most > 0 else np.ones(len(change_N))
         share_N = (1.0 - self.floor) * weight_N / weight_N.sum() + self.floor / len(weight_N)
         return draw_weighted(share_N, request.num_prompts, rng)
 
@@ -81,14 +89,14 @@ class LearningProgress(Strategy[Progress]):
         """Move both means towards the visit's pass rate; the first visit sets them."""
         prompt_P = groups.plan.prompt_P[groups.scored_P]
         rate_P = 1.0 - groups.failure_P[groups.scored_P]
-        return Progress(*(
-            _moved(mean_N, prompt_P, rate_P, share)
-            for mean_N, share in ((state.fast_N, self.fast), (state.slow_N, self.slow))
-        ))  # fmt: skip
+        return Progress(
+            _mean_after(state.fast_N, prompt_P, rate_P, self.fast),
+            _mean_after(state.slow_N, prompt_P, rate_P, self.slow),
+        )
 
 
-def _moved(mean_N: FloatArray, prompt_P: IntArray, rate_P: FloatArray, share: float) -> FloatArray:
+def _mean_after(mean_N: FloatArray, prompt_P: IntArray, rate_P: FloatArray, share: float) -> FloatArray:
     old_P = mean_N[prompt_P]
-    moved_N = mean_N.copy()
-    moved_N[prompt_P] = np.where(old_P < 0, rate_P, old_P + share * (rate_P - old_P))
-    return moved_N
+    next_N = mean_N.copy()
+    next_N[prompt_P] = np.where(old_P < 0, rate_P, old_P + share * (rate_P - old_P))
+    return next_N

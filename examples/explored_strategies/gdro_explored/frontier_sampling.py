@@ -7,34 +7,43 @@ from typing import ClassVar
 
 import numpy as np
 
+from gdro import Request, Strategy
 from gdro.difficulty.belief import Belief
 from gdro.numerics.arrays import IntArray
-from gdro.strategy import NoState, Role, Strategy, require
-from gdro.types import Request
+from gdro.strategy import NoState, Role, require
 
 
 @dataclass(frozen=True)
 class FrontierSampling(Strategy[NoState]):
     """Draw prompts that are hard but not hopeless, and a share of the batch uniformly.
 
-    A pass rate is drawn from every candidate's posterior (Thompson 1933), and those whose draw is
-    nearest to `target` fill the batch but for a share `floor`, which is drawn uniformly from the
-    rest: what is solved is seen often enough to stay solved. MoPPS (arXiv 2507.04632) selects so
-    too, near one half and without the uniform share.
+    A pass rate is drawn from every candidate's posterior (Thompson sampling), and the candidates whose
+    draw is nearest to `target` fill the batch except for a share `floor`. That share is drawn uniformly
+    from the other candidates, so that solved prompts are seen often enough to stay solved. MoPPS selects
+    in the same way, near one half and without the uniform share.
 
     Args:
-        target: Pass rate to be near to.
-        floor: Share of the batch that is drawn uniformly.
-        candidates: Candidates drawn uniformly for each prompt that is needed, which bounds the cost
-            where the pool is larger.
+        target: Pass rate to draw near to, 0 to 1.
+        floor: Share of the batch that is drawn uniformly, 0 to 1.
+        candidates: Candidates drawn uniformly for each prompt of the batch, which bounds the cost
+            where the dataset is larger.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Qu et al., 2025, "Can Prompt Difficulty be Online Predicted for Accelerating RL Finetuning of
+        Reasoning Models?", arXiv 2507.04632 (MoPPS).
+
+    >>> from gdro import Controller, Problem
+    >>> controller = Controller(FrontierSampling(floor=0.5), Problem(["a", "b", "c", "d"]), seed=0)
+    >>> len(controller.plan(Request(num_prompts=2, num_rollouts=8)).prompt_P)
+    2
     """
 
     name: ClassVar[str] = "frontier-sampling"
     changes: ClassVar[str] = "which prompts are drawn: hard ones that may be solved, and some of all"
-    source: ClassVar[str] = "gdro, docs/strategies.md"
+    source: ClassVar[str] = "gdro, docs/log.md"
     cost: ClassVar[str] = "a Beta draw for every candidate, each step"
 
     target: float = 0.1
@@ -56,7 +65,7 @@ class FrontierSampling(Strategy[NoState]):
     def select(
         self, state: NoState, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """The nearest to the target by one posterior draw each, then uniform ones."""
+        """The candidates nearest to the target by one posterior draw each, then uniform ones."""
         num, wanted = belief.num_prompts, request.num_prompts
         pool_C = rng.choice(num, min(num, self.candidates * wanted), replace=False)
         rate_C = rng.beta(*belief.posterior(pool_C))

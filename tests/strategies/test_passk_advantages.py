@@ -1,4 +1,4 @@
-"""Learning progress and pass@k advantages on cases worked out by hand, and by enumeration."""
+"""Pass@k advantages on cases worked out by hand, and by enumeration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from by_hand import made, outcome, step
-from gdro import Request, make_strategy
+from by_hand import made, outcome
+from gdro import Request
 
 
 def enumerated(right: int, num: int, k: int) -> list[float]:
@@ -50,35 +50,3 @@ def test_passk_advantages_at_the_edges() -> None:
     small = made("passk-advantages", num=2, k=9, least=0.2)
     plan = small.plan(Request(2, 4, np.arange(2)))
     assert small.weigh(outcome(plan, {0: 1, 1: 1})).weight_R == pytest.approx(np.full(4, 0.2))
-
-
-def test_learning_progress_means() -> None:
-    c = made("learning-progress", fast=0.5, slow=0.1)
-    state = step(c, {0: 2, 1: 0, 2: 4})
-    assert state.fast_N[:3].tolist() == state.slow_N[:3].tolist() == [0.5, 0.0, 1.0]
-    assert (state.fast_N[3:] == -1).all()
-    state = step(c, {0: 4, 1: 0, 2: 4})
-    assert state.fast_N[:3] == pytest.approx([0.75, 0.0, 1.0])
-    assert state.slow_N[:3] == pytest.approx([0.55, 0.0, 1.0])
-
-
-def test_learning_progress_law() -> None:
-    """Single draws have the stated probabilities: unseen prompts count as the one that moved most."""
-    c = made("learning-progress", num=4, floor=0.2)
-    for right in ({0: 2, 1: 2, 2: 4}, {0: 4, 1: 3, 2: 4}):
-        step(c, right)
-    moved = np.array([0.2, 0.1, 0.0, 0.2])
-    want = 0.2 / 4 + 0.8 * moved / moved.sum()
-    rng, strategy = np.random.default_rng(0), c.strategy
-    drawn = [int(strategy.select(c._state, c.belief, Request(1, 4), rng)[0]) for _ in range(6000)]
-    share = np.bincount(drawn, minlength=4) / 6000
-    assert (np.abs(share - want) < 4 * np.sqrt(want * (1 - want) / 6000)).all()
-
-
-def test_learning_progress_is_uniform_while_nothing_moves() -> None:
-    c = made("learning-progress", num=4)
-    step(c, {0: 2, 1: 2, 2: 4})
-    rng = np.random.default_rng(0)
-    select = make_strategy("learning-progress").select
-    drawn = [int(select(c._state, c.belief, Request(1, 4), rng)[0]) for _ in range(4000)]
-    assert np.bincount(drawn, minlength=4) / 4000 == pytest.approx(np.full(4, 0.25), abs=0.03)

@@ -1,0 +1,1 @@
+"""Strategies that were explored and lost, published as a package of their own."""
