@@ -38,7 +38,7 @@ def test_bad_outcome_leaves_the_plan_open(variant, fault):
     else:
         outcome, error = h.score(plan).outcome, gdro.TicketError
         object.__setattr__(outcome, "ticket", 99)
-        words = ["ticket 99", "never given out", str(plan.ticket)]
+        words = ["ticket 99", "never issued", str(plan.ticket)]
     if not np.array_equal(prompt_R, plan.prompt_R):
         outcome = h.score(plan, prompt_R=prompt_R).outcome
     before = c.digest()

@@ -160,7 +160,7 @@ def test_rounds_are_bounded():
     c = scripted(*({3: 1} for _ in range(1001)))
     plan = c.plan(Request(2, 8))
     outcome = rows(plan.ticket, plan.prompt_R)
-    with pytest.raises(StrategyError, match="bound its rounds"):
+    with pytest.raises(StrategyError, match="bound the rounds"):
         while (extension := c.extend(outcome)) is not None:
             outcome = outcome.joined(rows(plan.ticket, extension.prompt_R))
 

@@ -17,7 +17,7 @@ def test_ticket_closed_twice_or_abandoned_twice():
             act(h.score(plan).outcome)
     with raises(gdro.TicketError, "ticket 0", "closed already"):
         c.abandon(0)
-    with raises(gdro.TicketError, "ticket -1", "never given out"):
+    with raises(gdro.TicketError, "ticket -1", "never issued"):
         c.abandon(-1)
     assert c.digest() == before
 

@@ -1,3 +1,3 @@
-"""How difficult prompts are believed to be: the online tracker, its bins, what strategies may ask."""
+"""Estimated difficulty of prompts: the online tracker, its bins, and the view that strategies get."""
 
 from gdro.difficulty.tracker import Difficulty as Difficulty

@@ -1,4 +1,4 @@
-"""What strategies may know of the pool."""
+"""What strategies may read about the dataset."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gdro.numerics.arrays import FloatArray, IntArray
 
 
 class Belief:
-    """Read-only view of a tracker, handed to strategies."""
+    """Read-only view of the difficulty tracker, passed to strategies."""
 
     def __init__(self, tracker: DifficultyTracker) -> None:
         self._tracker = tracker
 
     @property
     def num_prompts(self) -> int:
-        """N."""
+        """Number of prompts in the dataset, N."""
         return len(self._tracker.bin_N)
 
     @property
     def num_bins(self) -> int:
-        """B."""
+        """Number of bins, B."""
         return self._tracker.binning.num_bins
 
     @property
@@ -35,35 +35,35 @@ class Belief:
 
     @property
     def size_C(self) -> IntArray:
-        """Prompts that are unseen (first) and in each bin, shape (1 + B,), read-only."""
+        """Number of unseen prompts, then of prompts in each bin, shape (1 + B,), read-only."""
         view = self._tracker.size_C.view()
         view.flags.writeable = False
         return view
 
     @property
     def visits_N(self) -> IntArray:
-        """Visits of every prompt, shape (N,), read-only."""
+        """Number of visits to every prompt, shape (N,), read-only."""
         view = self._tracker.visits_N.view()
         view.flags.writeable = False
         return view  # pyright: ignore[reportReturnType]  # int32, smaller than declared
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """What the pool knows of each prompt under that name, shape (N,), read-only."""
+        """The dataset column of that name, shape (N,), read-only."""
         return self._tracker.problem.columns[name]
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Beta posterior of the pass rate of some prompts: (alpha, beta), each shape (P,)."""
+        """Beta posterior of the pass rates of the given prompts: (alpha, beta), each shape (P,)."""
         return self._tracker.posterior(prompt_P)
 
     def counts(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Successes and failures counted, without the prior, each shape (P,)."""
+        """Successes and failures of the given prompts, without the prior, each shape (P,)."""
         return self._tracker.counts.totals(prompt_P)
 
     def pass_rate(self, prompt_P: IntArray) -> FloatArray:
-        """Posterior mean pass rate of some prompts, shape (P,)."""
+        """Posterior mean pass rates of the given prompts, shape (P,)."""
         alpha_P, beta_P = self._tracker.posterior(prompt_P)
         return alpha_P / (alpha_P + beta_P)
 
     def passk(self, prompt_P: IntArray) -> FloatArray:
-        """Estimated pass@k of some prompts, shape (P,)."""
+        """Estimated pass@k of the given prompts, shape (P,)."""
         return self._tracker.passk(prompt_P)

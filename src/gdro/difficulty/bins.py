@@ -1,4 +1,4 @@
-"""Bins: of difficulty, of a column of the pool, or of both."""
+"""Bins by difficulty, by a column of the dataset, or by both."""
 
 from __future__ import annotations
 
@@ -18,27 +18,17 @@ _MOST_BINS = 512
 
 
 def rebin(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> IntArray:
-    """Bins with hysteresis: a rising estimate must pass an edge by delta, so must a falling one.
+    """Bins of estimates, shape (P,): an estimate must pass an edge by delta before its bin changes.
 
-    Args:
-        value: Estimates, shape (P,).
-        old: Bins so far (-1: none yet), shape (P,).
-        edges: Increasing, shape (B-1,).
-        delta: Hysteresis.
-
-    Returns:
-        Bins 0..B-1, shape (P,). Several bins may be crossed at once.
+    `old` holds the bins so far (-1: none yet), shape (P,); `edges` increase, shape (B-1,). Several bins
+    may be crossed at once.
     """
-    if not (old == UNSEEN).any():
-        return _moved(value, old, edges, delta)
-    fresh = np.searchsorted(edges, value, side="right")
-    return np.where(old == UNSEEN, fresh, _moved(value, old, edges, delta))
-
-
-def _moved(value: FloatArray, old: IntArray, edges: FloatArray, delta: float) -> IntArray:
     risen = (edges + delta).searchsorted(value, side="right")
     fallen = (edges - delta).searchsorted(value, side="left")
-    return np.minimum(np.maximum(old, risen), np.maximum(fallen, risen))
+    followed = np.minimum(np.maximum(old, risen), np.maximum(fallen, risen))
+    if not (old == UNSEEN).any():
+        return followed
+    return np.where(old == UNSEEN, np.searchsorted(edges, value, side="right"), followed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +36,10 @@ class Binning:
     """How a prompt's bin follows from its category and its difficulty.
 
     Attributes:
-        kind: `difficulty` bins alone, the `column`'s categories alone, or their `product`.
-        edges: Increasing bin edges of difficulty.
-        delta: Hysteresis.
-        code_N: Category of each prompt, None without a column, shape (N,).
+        kind: Bins of `difficulty` alone, the categories of a `column` alone, or their `product`.
+        edges: Increasing edges of the difficulty bins, in pass@k.
+        delta: Hysteresis, in pass@k.
+        code_N: Index of each prompt's category, None without a column, shape (N,).
         categories: Names of the categories, sorted.
     """
 
@@ -61,22 +51,22 @@ class Binning:
 
     @property
     def levels(self) -> int:
-        """Difficulty bins of a category."""
+        """Number of difficulty bins in each category."""
         return 1 if self.kind == "column" else len(self.edges) + 1
 
     @property
     def num_categories(self) -> int:
-        """G; 1 without a column."""
+        """Number of categories, G; 1 without a column."""
         return max(1, len(self.categories))
 
     @property
     def num_bins(self) -> int:
-        """B."""
+        """Number of bins, B."""
         return self.num_categories * self.levels
 
     @property
     def labels(self) -> list[str]:
-        """Names of the bins; those of difficulty say the range of pass@k."""
+        """Names of the bins; a difficulty bin is named by its range of pass@k."""
         bounds = [0.0, *self.edges.tolist(), 1.0]
         ranges = [f"{low:g} to {high:g}" for low, high in pairwise(bounds)]
         if self.code_N is None:
@@ -86,22 +76,13 @@ class Binning:
         return [f"{category}, {r}" for category in self.categories for r in ranges]
 
     def start(self, num_prompts: int) -> IntArray:
-        """Bins before any visit: unseen, unless categories are all there is, shape (N,)."""
+        """Bins before any visit, shape (N,): unseen, unless the category alone is the bin."""
         if self.kind == "column" and self.code_N is not None:
             return self.code_N
         return np.full(num_prompts, UNSEEN, np.int64)
 
-    def moved(self, prompt_P: IntArray, value_P: FloatArray, old_P: IntArray) -> IntArray:
-        """Bins of visited prompts.
-
-        Args:
-            prompt_P: Prompts, shape (P,).
-            value_P: Their estimates of pass@k, shape (P,).
-            old_P: Their bins so far, shape (P,).
-
-        Returns:
-            Shape (P,).
-        """
+    def bins(self, prompt_P: IntArray, value_P: FloatArray, old_P: IntArray) -> IntArray:
+        """New bins of prompts from their estimated pass@k and their old bins, each shape (P,)."""
         if self.code_N is None:
             return rebin(value_P, old_P, self.edges, self.delta)
         if self.kind == "column":
@@ -113,29 +94,19 @@ class Binning:
 def binning(
     kind: Bins, column: str, edges: tuple[float, ...], delta: float, problem: Problem
 ) -> Binning:
-    """The binning of a pool.
-
-    Args:
-        kind: Which bins.
-        column: Column of categories, empty without one.
-        edges: Of difficulty.
-        delta: Hysteresis.
-        problem: The pool.
-
-    Returns:
-        The binning.
+    """The binning of a dataset.
 
     Raises:
-        ProblemError: The pool has no such column.
-        StrategyError: There would be too many bins.
+        ProblemError: The dataset has no such column.
+        StrategyError: There would be more than 512 bins.
     """
     if kind == "difficulty":
         return Binning(kind, np.array(edges), delta, None, ())
     names, code_N = np.unique(problem.column(column, f"bins={kind!r}"), return_inverse=True)
-    made = Binning(kind, np.array(edges), delta, code_N, tuple(str(name) for name in names))
-    if made.num_bins > _MOST_BINS:
+    result = Binning(kind, np.array(edges), delta, code_N, tuple(str(name) for name in names))
+    if result.num_bins > _MOST_BINS:
         raise StrategyError(
-            f"column {column!r} has {len(names)} values, which makes {made.num_bins} bins; at most "
-            f"{_MOST_BINS} are allowed, so group the values"
+            f"column {column!r} has {len(names)} values, which gives {result.num_bins} bins; at most "
+            f"{_MOST_BINS} are allowed: merge some of the values"
         )
-    return made
+    return result

@@ -1,4 +1,4 @@
-"""Following the bins of a column from a checkpoint's categories to those of today."""
+"""Translate the bins of a column from a checkpoint's categories to the current ones."""
 
 from __future__ import annotations
 
@@ -18,69 +18,56 @@ _SHOWN = 6
 
 @dataclass(frozen=True, eq=False)
 class Categories:
-    """The categories of a checkpoint beside those of the pool.
+    """The categories of a checkpoint and those of the current dataset.
 
-    A bin's number counts from the sorted names, so that it means another bin where a name came or went.
+    Bins are numbered by the sorted names, so numbers shift where a category was added or removed.
 
     Attributes:
-        binning: Today's.
-        saved: Names of the checkpoint, sorted; None if it was written before they were kept.
-        keys: `exact` refuses what differs; `match` follows the names.
+        binning: The current binning.
+        saved: Names of the checkpoint's categories, sorted; empty without a column.
+        keys: `exact` refuses differences; `match` follows the names.
     """
 
     binning: Binning
-    saved: tuple[str, ...] | None
+    saved: tuple[str, ...]
     keys: Literal["exact", "match"]
 
     @property
     def changed(self) -> bool:
-        """Whether bins of the checkpoint have other numbers today."""
-        return self.saved is not None and self.saved != self.binning.categories
+        """Whether the checkpoint's bins are numbered otherwise than the current ones."""
+        return self.saved != self.binning.categories
 
     @property
     def num_bins(self) -> int:
-        """B of the checkpoint."""
-        names = self.binning.categories if self.saved is None else self.saved
-        return max(1, len(names)) * self.binning.levels
+        """Number of bins in the checkpoint."""
+        return max(1, len(self.saved)) * self.binning.levels
 
     def bins(self, old_N: IntArray) -> IntArray:
-        """Bins under today's categories; levels of difficulty stay, shape (N,).
-
-        Args:
-            old_N: The checkpoint's, at their places in today's pool.
+        """Bins under the current categories, from the checkpoint's in the current order, shape (N,).
 
         Raises:
-            CheckpointError: Prompts are in other categories than in the checkpoint, and nothing says
-                how to follow them.
+            KeysError: Prompts changed their category and `keys` is `exact`.
         """
         code_N, levels = self.binning.code_N, self.binning.levels
         if code_N is None:
             return old_N
         new_N = np.where(old_N == UNSEEN, UNSEEN, code_N * levels + old_N % levels)
-        moved = int(np.count_nonzero(new_N != old_N))
-        if moved and (self.keys == "exact" or self.saved is None):
-            found = f"{moved} prompts are in another category than in the checkpoint"
-            if self.saved is not None:
-                raise KeysError(found, "move them", "load the column that it was written with")
+        changes = int(np.count_nonzero(new_N != old_N))
+        if changes and self.keys == "exact":
             raise KeysError(
-                found, "",
-                "load the column that it was written with, or start without it: it was written before "
-                "names of categories were kept, so that they cannot be followed",
-            )  # fmt: skip
+                f"{changes} prompts are in another category than in the checkpoint",
+                "move them",
+                "load the column that it was written with",
+            )
         return new_N
 
     def rows(self, saved: npt.NDArray[Any], fresh: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Rows of `saved` at the places of their categories, rows of `fresh` for new ones.
+        """Rows of `saved` at the places of their categories, rows of `fresh` for new categories.
 
-        Args:
-            saved: Any number of rows for each category of the checkpoint, one after the other.
-            fresh: As many for each of today's.
-
-        Returns:
-            As `fresh`; `saved` itself where the categories are the same or the shapes do not fit,
-            which whoever uses it checks.
+        Both hold the same number of rows for each category, one category after the other. Returns
+        `saved` itself where the categories are unchanged or its shape is wrong; callers check shapes.
         """
-        if self.saved is None or not self.changed:
+        if not self.changed:
             return saved
         own = self.binning.categories
         each = len(fresh) // len(own)
@@ -88,24 +75,20 @@ class Categories:
             return saved
         _, saved_K, own_K = np.intersect1d(self.saved, own, return_indices=True)
         rest = fresh.shape[1:]
-        moved = fresh.astype(saved.dtype).reshape(len(own), each, *rest)
-        moved[own_K] = saved.reshape(len(self.saved), each, *rest)[saved_K]
-        return moved.reshape(fresh.shape)
+        rows = fresh.astype(saved.dtype).reshape(len(own), each, *rest)
+        rows[own_K] = saved.reshape(len(self.saved), each, *rest)[saved_K]
+        return rows.reshape(fresh.shape)
 
 
 def categories(saved: Any, binning: Binning, keys: Literal["exact", "match"]) -> Categories:
-    """Compare a checkpoint's categories with today's.
-
-    Args:
-        saved: Names in its header; None if it has none.
-        binning: Today's.
-        keys: `exact` refuses other names.
+    """Compare the category names in a checkpoint's header with the current ones.
 
     Raises:
-        CheckpointError: The names are no names, or differ and `keys` is `exact`.
+        CheckpointError: They are not a list of distinct names.
+        KeysError: They differ and `keys` is `exact`.
     """
-    if saved is None or binning.code_N is None:
-        return Categories(binning, None, keys)
+    if binning.code_N is None:
+        return Categories(binning, (), keys)
     given = cast("list[Any]", saved) if isinstance(saved, list) else []
     names = [name for name in given if isinstance(name, str)]
     if not names or len(set(names)) < len(given):
@@ -113,16 +96,16 @@ def categories(saved: Any, binning: Binning, keys: Literal["exact", "match"]) ->
             f"the checkpoint's header has categories {saved!s:.60}; it is damaged, go back to an "
             "earlier one"
         )
-    found = Categories(binning, tuple(names), keys)
-    if found.changed and keys == "exact":
+    result = Categories(binning, tuple(names), keys)
+    if result.changed and keys == "exact":
         own = list(binning.categories)
         raise KeysError(
-            f"the checkpoint's bins are of {len(names)} categories ({_shown(names)}), the pool's of "
+            f"the checkpoint has {len(names)} categories ({_shown(names)}), the dataset "
             f"{len(own)} ({_shown(own)})",
-            "keep what was learned of those that both have (new ones start fresh)",
+            "keep what was learned about those that both have (new ones start fresh)",
             "load the column of the checkpoint",
         )
-    return found
+    return result
 
 
 def _shown(names: list[str]) -> str:

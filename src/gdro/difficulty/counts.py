@@ -1,4 +1,4 @@
-"""Stores of what was seen of each prompt: decayed sums, or a window of visits."""
+"""Counts of the outcomes of each prompt: decayed sums, or a window of visits."""
 
 from __future__ import annotations
 
@@ -15,48 +15,44 @@ _MOST_TRIALS = np.iinfo(np.uint8).max
 
 
 class Counts(Protocol):
-    """What a store offers; arrays are by prompt."""
+    """Interface of both kinds of counts."""
 
     def totals(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Successes and failures counted, each shape (P,)."""
+        """Successes and failures, each shape (P,)."""
         ...
 
     def hits(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Visits with any success, and visits, each shape (P,)."""
+        """Visits with at least one success, and visits, each shape (P,)."""
         ...
 
     def record(
         self, prompt_P: IntArray, visit_P: IntArray, successes_P: IntArray, trials_P: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Add one visit, `visit_P` counts those before it; the totals after it."""
+        """Add a visit, the `visit_P`-th (from zero) of each prompt; returns the totals after it."""
         ...
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The store's arrays, one row a prompt."""
+        """The counts as named arrays, one row per prompt."""
         ...
 
     def adopt(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Keep arrays of the names, shapes and types of `arrays()`, without copying them."""
+        """Replace the counts by arrays as `arrays()` returns them, without copying."""
         ...
 
 
 class DecayedCounts:
-    """Sums over visits, multiplied by a factor at each visit. 16 bytes a prompt.
+    """Sums over visits, multiplied by `decay` at each visit. 16 bytes per prompt.
 
-    A prompt's four sums lie side by side: successes, failures, visits with a success, visits.
-
-    Args:
-        num_prompts: N.
-        decay: Factor in [0, 1].
+    A prompt's four sums are adjacent: successes, failures, visits with a success, visits.
     """
 
     def __init__(self, num_prompts: int, decay: float) -> None:
         self._decay = np.float32(decay)
-        self._keep(np.zeros((num_prompts, 4), np.float32))
+        self._set(np.zeros((num_prompts, 4), np.float32))
 
-    def _keep(self, sum_N4: npt.NDArray[np.float32]) -> None:
+    def _set(self, sum_N4: npt.NDArray[np.float32]) -> None:
         self._sum_N4 = sum_N4
-        # A row is moved as one item of 16 bytes, many times faster than as four of 4.
+        # Indexing rows as one 16-byte item each is many times faster than as four of 4 bytes.
         self._row_N = sum_N4.view(np.complex128)[:, 0]
 
     def _sums(self, prompt_P: IntArray) -> npt.NDArray[np.float32]:
@@ -75,7 +71,7 @@ class DecayedCounts:
     def record(
         self, prompt_P: IntArray, visit_P: IntArray, successes_P: IntArray, trials_P: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Decay the sums of these prompts and add one visit; the totals after it."""
+        """Decay the sums of these prompts and add one visit; returns the totals after it."""
         added_P4 = np.empty((len(prompt_P), 4), np.float32)
         added_P4[:, 0] = successes_P
         added_P4[:, 1] = trials_P - successes_P
@@ -90,17 +86,12 @@ class DecayedCounts:
         return {"sum_N4": self._sum_N4}
 
     def adopt(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Keep the four sums of a checkpoint, without copying them."""
-        self._keep(np.ascontiguousarray(arrays["sum_N4"]))
+        """Replace the four sums, without copying."""
+        self._set(np.ascontiguousarray(arrays["sum_N4"]))
 
 
 class WindowedCounts:
-    """The last H visits, each with its successes and trials. 2 H bytes a prompt.
-
-    Args:
-        num_prompts: N.
-        window: H.
-    """
+    """Successes and trials of the last `window` (H) visits. 2 H bytes per prompt."""
 
     def __init__(self, num_prompts: int, window: int) -> None:
         self._window = window
@@ -110,9 +101,8 @@ class WindowedCounts:
     def totals(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Successes and failures in the window, each shape (P,)."""
         success_P = self._success_NH.take(prompt_P, axis=0).sum(axis=1, dtype=np.float64)
-        return success_P, self._trials_NH.take(prompt_P, axis=0).sum(
-            axis=1, dtype=np.float64
-        ) - success_P
+        trials_P = self._trials_NH.take(prompt_P, axis=0).sum(axis=1, dtype=np.float64)
+        return success_P, trials_P - success_P
 
     def hits(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Visits in the window with a success, and visits in the window, each shape (P,)."""
@@ -122,15 +112,15 @@ class WindowedCounts:
     def record(
         self, prompt_P: IntArray, visit_P: IntArray, successes_P: IntArray, trials_P: IntArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Overwrite the oldest visit; the totals after it.
+        """Overwrite the oldest visit; returns the totals after it.
 
         Raises:
-            OutcomeError: More trials in a visit than a byte holds.
+            OutcomeError: A prompt has more than 255 trials in the visit.
         """
         if int(trials_P.max(initial=0)) > _MOST_TRIALS:
             raise OutcomeError(
-                f"a prompt came back with {trials_P.max()} rollouts; the windowed tracker holds at "
-                f"most {_MOST_TRIALS} a visit, use tracker='decayed'"
+                f"a prompt came back with {trials_P.max()} rollouts; the windowed tracker counts at "
+                f"most {_MOST_TRIALS} per visit: use tracker='decayed'"
             )
         slot_P = visit_P % self._window
         self._success_NH[prompt_P, slot_P] = successes_P
@@ -142,5 +132,5 @@ class WindowedCounts:
         return {"success_NH": self._success_NH, "trials_NH": self._trials_NH}
 
     def adopt(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Keep both windows of a checkpoint, without copying them."""
+        """Replace both windows, without copying."""
         self._success_NH, self._trials_NH = arrays["success_NH"], arrays["trials_NH"]

@@ -1,4 +1,4 @@
-"""The prior mean pass rate: a running mean of the pool, or of each of its categories."""
+"""The prior mean pass rate: a running mean over the dataset, or over each category."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import numpy as np
 from gdro.difficulty.bins import Binning
 from gdro.numerics.arrays import FloatArray, IntArray
 
-# A prior of exactly zero or one could never be moved by its own strength.
+# A prior mean of exactly zero or one would put no pseudo-count on one of the two outcomes.
 _LEAST, _MOST = 0.05, 0.95
 
 
 class Prior:
-    """Running mean pass rate of each category; of the pool where bins have no column.
+    """Running mean pass rate of each category, multiplied by `decay` per visit.
 
-    With a column, a prompt that was never visited borrows from others of its category.
-
-    Args:
-        binning: The categories.
-        decay: Factor a visit on the running mean.
+    Without a column the whole dataset is one category. A prompt that was never visited borrows its
+    mean from the others of its category.
     """
 
     def __init__(self, binning: Binning, decay: float) -> None:
@@ -28,13 +25,13 @@ class Prior:
         self._visits_G = np.zeros(binning.num_categories)
 
     def mean(self, prompt_P: IntArray) -> FloatArray | float:
-        """Prior mean of some prompts, inside (0, 1)."""
+        """Prior mean pass rate of the given prompts, inside (0, 1): shape (P,), or one for all."""
         if self._code_N is None:
             return min(max(float(self._mean_G[0]), _LEAST), _MOST)
         return np.clip(self._mean_G, _LEAST, _MOST)[self._code_N[prompt_P]]
 
     def observe(self, prompt_P: IntArray, rate_P: FloatArray) -> None:
-        """Move the means by one visit of each prompt with its pass rate, shape (P,)."""
+        """Update the means with one visit to each prompt and its pass rate, shape (P,)."""
         if self._code_N is None:  # the common case, without arrays of one element
             keep = self._decay ** len(prompt_P) if self._visits_G[0] else 0.0
             newest = float(rate_P.sum()) / len(prompt_P)
@@ -50,9 +47,9 @@ class Prior:
         self._visits_G = self._visits_G + num_G
 
     def array(self) -> FloatArray:
-        """Means, then visits, shape (2 G,)."""
+        """Mean pass rates, then visits, shape (2 G,)."""
         return np.concatenate([self._mean_G, self._visits_G])
 
     def load(self, array: FloatArray) -> None:
-        """Take over an array of `array()`."""
+        """Replace the state by an array as `array()` returns it."""
         self._mean_G, self._visits_G = np.split(np.array(array, np.float64), 2)

@@ -1,4 +1,4 @@
-"""Online difficulty: what is known of each prompt, and the bin it falls in (eq. 10-11)."""
+"""Online difficulty: the estimated pass rate of each prompt and its bin (eq. 10-11 of the paper)."""
 
 from __future__ import annotations
 
@@ -31,20 +31,23 @@ class Difficulty:
     """How difficulty is estimated and binned.
 
     Args:
-        tracker: `decayed` Beta counts (a few bytes a prompt) or a `windowed` record of visits.
-        estimator: pass@k by `bayes` (posterior mean at a fixed k), `unbiased` (the same where fewer
-            than k trials are known), or `any` (share of visits with a success, the paper's, which
-            moves with the number of rollouts).
-        k: Rollouts of the pass@k that is binned.
-        bins: Bins of `difficulty`, of the categories of a `column` (topic, source, level), or of the
-            `product` of both.
-        column: The column of categories.
-        edges: Increasing bin edges in (0, 1); B = len(edges) + 1 bins, bin 0 the hardest.
-        hysteresis: delta; an estimate must pass an edge by it before the bin changes.
-        decay: Factor on the counts at each visit (`decayed`).
-        window: H, visits remembered (`windowed`).
-        prior_strength: Pseudo-rollouts of the prior.
-        prior_decay: Factor a visit on the pool's running mean pass rate, the prior mean.
+        tracker: `decayed` success and failure counts (16 bytes per prompt), or `windowed`: the counts
+            of the last visits.
+        estimator: How pass@k is estimated: `bayes` (posterior mean), `unbiased` (the unbiased
+            estimator, `bayes` where a prompt has fewer than k trials), or `any` (share of visits with
+            a success, as in the paper; it depends on the number of rollouts).
+        k: k of the pass@k by which prompts are binned.
+        bins: What a bin is: a range of `difficulty`, a category of the `column` (topic, source,
+            level), or a pair of both (`product`).
+        column: Name of the dataset column with the categories; empty with `bins="difficulty"`.
+        edges: Increasing bin edges in pass@k, inside (0, 1); they make B = len(edges) + 1 bins, bin 0
+            the hardest.
+        hysteresis: Distance in pass@k by which an estimate must pass an edge before the bin changes.
+        decay: Factor in [0, 1] on a prompt's counts at each of its visits (tracker `decayed`).
+        window: Number of visits that are counted, H (tracker `windowed`).
+        prior_strength: Weight of the prior, in rollouts.
+        prior_decay: Factor in [0, 1) per visit on the dataset's running mean pass rate, which is the
+            prior mean.
 
     Raises:
         StrategyError: An option is out of range.
@@ -93,23 +96,23 @@ class Difficulty:
 
     @property
     def num_bins(self) -> int:
-        """Bins of difficulty, len(edges) + 1; a column multiplies or replaces them."""
+        """Number of difficulty bins, len(edges) + 1; a column multiplies or replaces them."""
         return len(self.edges) + 1
 
 
 def _numbers(edges: Any) -> tuple[float, ...]:
     many = isinstance(edges, Iterable) and not isinstance(edges, str)
-    found: list[Any] = list(cast("Iterable[Any]", edges)) if many else [None]
-    if not all(isinstance(edge, Real) for edge in found):
+    numbers: list[Any] = list(cast("Iterable[Any]", edges)) if many else [None]
+    if not all(isinstance(edge, Real) for edge in numbers):
         raise StrategyError(f"edges are {edges!r}; they must be numbers that increase inside (0, 1)")
-    return tuple(float(edge) for edge in found)
+    return tuple(float(edge) for edge in numbers)
 
 
 def difficulty_of(options: Mapping[str, Any]) -> Difficulty:
-    """Difficulty from its options by name, as files and command lines give them.
+    """Difficulty from options by name, as configuration files and command lines give them.
 
     Raises:
-        StrategyError: An option is unknown, of another type, or out of range.
+        StrategyError: An option is unknown, of the wrong type, or out of range.
 
     >>> difficulty_of({"k": 4}).k
     4
@@ -122,12 +125,7 @@ def difficulty_of(options: Mapping[str, Any]) -> Difficulty:
 
 
 class DifficultyTracker:
-    """Counts, prior and bins of every prompt. Owned and mutated by the controller alone.
-
-    Args:
-        config: Options.
-        problem: The pool.
-    """
+    """Counts, prior and bins of every prompt; only the controller changes them."""
 
     def __init__(self, config: Difficulty, problem: Problem) -> None:
         self.config = config
@@ -148,7 +146,7 @@ class DifficultyTracker:
         if self._prior_N is not None:
             known_P = np.flatnonzero(~np.isnan(self._prior_N))
             old_P = self.bin_N[known_P].astype(np.int64)
-            self.bin_N[known_P] = self.binning.moved(known_P, self.passk(known_P), old_P)
+            self.bin_N[known_P] = self.binning.bins(known_P, self.passk(known_P), old_P)
         self._count_sizes()
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -184,7 +182,7 @@ class DifficultyTracker:
         return np.where(enough_P, passk_unbiased(success_P, safe_P, k), posterior_P)
 
     def record(self, prompt_P: IntArray, successes_P: IntArray, trials_P: IntArray) -> None:
-        """Add one visit of distinct prompts with at least one trial each, and move their bins."""
+        """Add one visit to distinct prompts with at least one trial each, and update their bins."""
         if not len(prompt_P):
             return
         visit_P = self.visits_N[prompt_P].astype(np.int64)
@@ -192,9 +190,9 @@ class DifficultyTracker:
         self.visits_N[prompt_P] = visit_P + 1
         self.prior.observe(prompt_P, successes_P / trials_P)
         old_P = self.bin_N[prompt_P].astype(np.int64)
-        new_P = self.binning.moved(prompt_P, self._passk(prompt_P, *totals), old_P)
+        new_P = self.binning.bins(prompt_P, self._passk(prompt_P, *totals), old_P)
         self.bin_N[prompt_P] = new_P
-        # Kept up to date: counting the pool at each step would cost in proportion to N.
+        # Updated, not recounted: a count over the dataset at each step would cost O(N).
         self.size_C += np.bincount(new_P + 1, minlength=len(self.size_C))
         self.size_C -= np.bincount(old_P + 1, minlength=len(self.size_C))
 
@@ -202,7 +200,7 @@ class DifficultyTracker:
         self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.binning.num_bins)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """State as named arrays; names that end in _N or _NH have one row a prompt."""
+        """State as named arrays; those named `..._N` or `..._NH` have one row per prompt."""
         return {
             "visits_N": self.visits_N,
             "bin_N": self.bin_N,
@@ -211,7 +209,7 @@ class DifficultyTracker:
         }
 
     def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take over arrays of the shapes and types that `arrays()` gives; they are not copied."""
+        """Replace the state by arrays as `arrays()` returns them, without copying."""
         self.prior.load(arrays["prior"])
         self.visits_N, self.bin_N = arrays["visits_N"], arrays["bin_N"]
         self.counts.adopt(arrays)
@@ -225,20 +223,13 @@ def restored_tracker(
     remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
     categories: Categories,
 ) -> DifficultyTracker:
-    """A tracker from the arrays of a checkpoint.
+    """A tracker with the state of a checkpoint, whose arrays are named `difficulty/...`.
 
-    Args:
-        config: Options.
-        problem: Today's pool.
-        arrays: The checkpoint's arrays; ours are named `difficulty/...`.
-        remap: (saved, fresh) -> rows of `saved` at their places in today's pool.
-        categories: The checkpoint's beside today's.
-
-    Returns:
-        The tracker.
+    `remap` moves rows of a saved array to their prompts' places in the current dataset.
 
     Raises:
-        CheckpointError: An array is missing or has another shape or type, or a prompt another category.
+        CheckpointError: An array is missing, or has a wrong shape, type or value.
+        KeysError: Prompts changed their category and `categories` are exact.
     """
     tracker = DifficultyTracker(config, problem)
     values: dict[str, npt.NDArray[Any]] = {}
@@ -261,7 +252,7 @@ def restored_tracker(
 def _recoded(
     name: str, saved: npt.NDArray[Any], own: npt.NDArray[Any], categories: Categories
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """An array of other categories and its like of today: means of the prior by name, bins as wide."""
+    """A saved array and the current one, made comparable where the categories differ."""
     if name == "prior" and saved.ndim == 1 and not len(saved) % 2:
         halves = zip(np.split(saved, 2), np.split(own, 2), strict=True)
         return np.concatenate([categories.rows(*half) for half in halves]), own
@@ -271,7 +262,7 @@ def _recoded(
 
 
 def _check_values(values: Mapping[str, npt.NDArray[Any]], num_bins: int) -> None:
-    """Raise for values that no run gives: they would be indices out of range, or spoil every weight."""
+    """Raise for values that no run produces, such as indices out of range."""
     ranges = {"visits_N": (0, 2**31), "bin_N": (UNSEEN, num_bins - 1)}
     for name, value in values.items():
         low, high = ranges.get(name, (0, np.finfo(np.float32).max))

@@ -1,4 +1,4 @@
-"""Checks at the controller's boundary."""
+"""Checks of what trainers and strategies pass to the controller."""
 
 from __future__ import annotations
 
@@ -18,45 +18,20 @@ _MOST_ROUNDS = 1000  # of extensions of one plan
 
 
 def check_options(seed: int, max_pending: int) -> None:
-    """Raise for options of a controller that are out of range.
-
-    Args:
-        seed: Seed of all randomness.
-        max_pending: Most plans in flight.
-
-    Raises:
-        GdroError: Not a whole number, or too small.
-    """
+    """Raise GdroError for an option of the controller that is out of range."""
     for name, value, least in (("seed", seed, 0), ("max_pending", max_pending, 1)):
         if not isinstance(value, Integral) or value < least:
             raise GdroError(f"{name} is {value!r}; allowed: a whole number, {least} or more")
 
 
 def check_seed(seed: int, option: str, error: type[GdroError] = GdroError) -> None:
-    """Raise unless a seed is one that every generator of random numbers takes.
-
-    Args:
-        seed: The seed.
-        option: What the caller calls it.
-        error: Raised.
-
-    Raises:
-        GdroError: Of the class `error`: negative, or above 2**32 - 1.
-    """
+    """Raise `error` unless every random number generator accepts the seed given as `option`."""
     if not 0 <= seed < 2**32:
         raise error(f"{option} is {seed}; it must be at least 0 and at most {2**32 - 1}")
 
 
 def check_parts(strategy: object, difficulty: object) -> None:
-    """Raise unless a controller's parts are what they should be, e.g. for a strategy's bare name.
-
-    Args:
-        strategy: Should be a strategy.
-        difficulty: Should be a `Difficulty` or None.
-
-    Raises:
-        StrategyError: Not a strategy, or not a `Difficulty`.
-    """
+    """Raise StrategyError unless these are a strategy, and a `Difficulty` or None."""
     if not isinstance(strategy, Strategy):
         fix = f"make_strategy({strategy!r})" if isinstance(strategy, str) else "make_strategy(NAME)"
         raise StrategyError(f"strategy is {strategy!r}; it must be a strategy object: pass {fix}")
@@ -69,33 +44,17 @@ def check_parts(strategy: object, difficulty: object) -> None:
 
 
 def check_columns(strategy: Strategy[Any], problem: Problem) -> None:
-    """Raise unless a pool has the columns that a strategy reads.
-
-    Args:
-        strategy: The strategy.
-        problem: The pool.
-
-    Raises:
-        ProblemError: A column is missing, or holds text where numbers are needed.
-    """
+    """Raise ProblemError if the dataset lacks a column that the strategy reads, or it is text."""
     for name in strategy.columns:
         if problem.column(name, f"strategy {strategy.name!r}").dtype.kind == "U":
             raise ProblemError(
-                f"strategy {strategy.name!r} needs numbers in the column {name!r}, it holds text; map "
-                "it to numbers first"
+                f"strategy {strategy.name!r} needs numbers in the column {name!r}, which holds text; "
+                "convert it to numbers first"
             )
 
 
 def check_pool(request: Request, num_prompts: int) -> None:
-    """Raise unless a pool of N prompts can serve a request.
-
-    Args:
-        request: The request.
-        num_prompts: N.
-
-    Raises:
-        RequestError: More prompts than the pool has, or an index outside it.
-    """
+    """Raise RequestError if a request exceeds a dataset of N prompts."""
     if request.num_prompts > num_prompts:
         raise RequestError(
             f"num_prompts is {request.num_prompts}, the pool has {num_prompts}; ask for at most "
@@ -109,19 +68,10 @@ def check_pool(request: Request, num_prompts: int) -> None:
 
 
 def check_selected(strategy: str, selected: Any, request: Request, num_prompts: int) -> IntArray:
-    """What a strategy selected, as strictly checked as what a trainer offers.
-
-    Args:
-        strategy: Name of the strategy that selected.
-        selected: What its `select` returned.
-        request: The request.
-        num_prompts: N.
-
-    Returns:
-        Dataset indices, shape (P,).
+    """Dataset indices that `select` of the named strategy returned, checked, shape (P,).
 
     Raises:
-        StrategyError: They are not `request.num_prompts` distinct indices of the pool.
+        StrategyError: They are not `request.num_prompts` distinct indices below N.
     """
     prompt_P = _whole(strategy, "select()", selected, "dataset indices")
     outside = prompt_P[(prompt_P < 0) | (prompt_P >= num_prompts)]
@@ -141,7 +91,7 @@ def check_selected(strategy: str, selected: Any, request: Request, num_prompts: 
 
 
 def _whole(strategy: str, hook: str, values: Any, what: str) -> IntArray:
-    """A 1-D integer array that a strategy returned; fractions would be cut off without a word."""
+    """A 1-D integer array that a strategy returned; fractions are refused, not cut off."""
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise StrategyError(
@@ -152,19 +102,11 @@ def _whole(strategy: str, hook: str, values: Any, what: str) -> IntArray:
 
 
 def check_rollouts(strategy: str, allocated: Any, request: Request) -> IntArray:
-    """An allocation that spends exactly what was asked for.
-
-    Args:
-        strategy: Name of the strategy that allocated.
-        allocated: What its `allocate` returned.
-        request: The request.
-
-    Returns:
-        Rollouts of each prompt, shape (P,).
+    """Rollouts per prompt that `allocate` of the named strategy returned, checked, shape (P,).
 
     Raises:
         StrategyError: They are not whole numbers.
-        BudgetError: Another total, another number of prompts, or a prompt without rollouts.
+        BudgetError: The total or the number of prompts is wrong, or a prompt has no rollout.
     """
     rollouts_P = _whole(strategy, "allocate()", allocated, "rollouts of each prompt")
     spent = int(rollouts_P.sum())
@@ -179,23 +121,13 @@ def check_rollouts(strategy: str, allocated: Any, request: Request) -> IntArray:
 
 
 def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
-    """Raise unless an extension is well formed.
-
-    Args:
-        strategy: Name of the strategy that asked for it.
-        more: The further rollouts.
-        num_prompts: N.
-        round: Extensions of the plan so far.
-
-    Raises:
-        StrategyError: A prompt twice or outside the pool, no rollouts, or rounds without end.
-    """
+    """Raise StrategyError unless what `extend` returned is valid, after `round` earlier extensions."""
     prompt_P = _whole(strategy, "extend()", more.prompt_P, "dataset indices in More.prompt_P")
     rollouts_P = _whole(strategy, "extend()", more.rollouts_P, "rollouts in More.rollouts_P")
     if round >= _MOST_ROUNDS:
         raise StrategyError(
-            f"{strategy} asked for a {round + 1}th extension of one plan; bound its rounds, at most "
-            f"{_MOST_ROUNDS}"
+            f"{strategy} asked for {round + 1} extensions of one plan; at most {_MOST_ROUNDS} are "
+            "allowed: bound the rounds in its extend()"
         )
     if not len(prompt_P) or len(np.unique(prompt_P)) < len(prompt_P):
         raise StrategyError(f"{strategy} extends by no prompt, or by one twice: {prompt_P.tolist()[:8]}")
@@ -209,26 +141,16 @@ def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
 
 
 def check_weights(strategy: str, weights: Weights, outcome: Outcome, plan: Plan) -> None:
-    """Raise unless weights are finite, fit the rows, and keep no more of them than the loss takes.
-
-    Args:
-        strategy: Name of the strategy that weighed.
-        weights: Its weights.
-        outcome: The rows that it weighed.
-        plan: The plan.
-
-    Raises:
-        StrategyError: Another shape, a weight that is not finite, or too many rows.
-    """
+    """Raise StrategyError unless weights are finite, one per row, and keep at most the plan's rows."""
     weight_R, keep_R, shape = weights.weight_R, weights.keep_R, outcome.prompt_R.shape
     if weight_R.shape != shape or keep_R.shape != shape or not bool(np.isfinite(weight_R).all()):
         raise StrategyError(
             f"{strategy} gave ticket {plan.ticket} weights of shape {weight_R.shape}, or some that are "
             f"not finite; its weigh() must give one finite weight to each of {shape[0]} rows"
         )
-    kept = int(np.count_nonzero(keep_R)) if len(keep_R) > plan.num_rollouts else 0
-    if kept > plan.num_rollouts:
+    rows = int(np.count_nonzero(keep_R))
+    if rows > plan.num_rollouts:
         raise StrategyError(
-            f"{strategy} keeps {kept} rows of ticket {plan.ticket}, the loss takes {plan.num_rollouts}; "
+            f"{strategy} keeps {rows} rows of ticket {plan.ticket}, the loss takes {plan.num_rollouts}; "
             "its weigh() must drop the others"
         )

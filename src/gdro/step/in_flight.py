@@ -1,4 +1,4 @@
-"""Plans in flight, and how they are saved."""
+"""Plans in flight, and how they are saved in checkpoints."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Pending:
 
     Attributes:
         plan: The plan.
-        shadow_P: What the strategy would have allocated, in shadow mode, shape (P,).
+        shadow_P: Rollouts that the strategy would have allocated, in shadow mode, shape (P,).
         weighed_P: Mean weight that `weigh` gave each prompt, shape (P,).
-        discarded: Rollouts that `weigh` dropped.
-        round: Extensions given out so far.
-        groups: What `weigh` saw, so that `observe` need not assign the same rows again. Not saved.
-        weights: What `weigh` answered, until `weighed_P` is computed from it. Not saved.
+        discarded: Number of rollouts that `weigh` dropped.
+        round: Number of extensions so far.
+        groups: Groups given to `weigh`, so that `observe` need not build them again. Not saved.
+        weights: Weights from `weigh`, until `weighed_P` is computed from them. Not saved.
     """
 
     plan: Plan
@@ -39,21 +39,19 @@ class Pending:
     weights: Weights | None = None
 
     def weigh(self, groups: Groups, weights: Weights, applied: Weights) -> None:
-        """Keep what `weigh` saw and answered; dropped are the rows that the trainer was told to drop."""
+        """Keep the groups and weights of `weigh`; `applied` are the weights that the trainer gets."""
         self.groups, self.weights, self.weighed_P = groups, weights, None
         self.discarded = len(applied.keep_R) - int(np.count_nonzero(applied.keep_R))
 
     def extend(self, more: More, bin_N: npt.NDArray[Any]) -> Extension:
-        """Add further rollouts to the plan; fresh prompts get the bins that they are in now."""
+        """Add rollouts to the plan; prompts that are new to it get their current bins."""
         self.round += 1
         self.plan = grown(self.plan, more, bin_N)
         self.groups = self.weights = self.weighed_P = None
         place = {prompt: p for p, prompt in enumerate(self.plan.prompt_P.tolist())}
         bin_P = self.plan.bin_P[[place[prompt] for prompt in more.prompt_P.tolist()]]
-        return Extension(
-            self.plan.ticket, self.round, frozen(more.prompt_P, np.int64),
-            frozen(more.rollouts_P, np.int64), frozen(bin_P, np.int64),
-        )  # fmt: skip
+        columns = (frozen(column, np.int64) for column in (more.prompt_P, more.rollouts_P, bin_P))
+        return Extension(self.plan.ticket, self.round, *columns)
 
     @property
     def weight_P(self) -> FloatArray | None:
@@ -64,7 +62,7 @@ class Pending:
 
 
 def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
-    """A plan with further rollouts; fresh prompts follow those that it has."""
+    """A plan with more rollouts; prompts that are new to it are appended."""
     fresh_P = more.prompt_P[~np.isin(more.prompt_P, plan.prompt_P)]
     prompt_P = np.concatenate([plan.prompt_P, fresh_P])
     order = np.argsort(prompt_P, kind="stable")
@@ -84,18 +82,20 @@ def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
     )
 
 
-_PLAN_ARRAYS = {
-    "prompt_P": np.int64, "rollouts_P": np.int64, "bin_P": np.int64, "importance_P": np.float64,
-    "first_P": np.int64,
-}  # fmt: skip
+_MOST = float(np.finfo(np.float64).max)
+_OPTIONAL = ("shadow_P", "weight_P", "mass_B")
+# Type and least value of a plan's arrays with one entry per prompt.
+_COLUMNS = {
+    "prompt_P": (np.int64, 0),
+    "rollouts_P": (np.int64, 1),
+    "bin_P": (np.int64, UNSEEN),
+    "importance_P": (np.float64, 0),
+    "first_P": (np.int64, 1),
+}
 
 
 class InFlight:
-    """Plans that were given out and are not closed yet, by ticket.
-
-    Args:
-        limit: Most plans in flight.
-    """
+    """Plans that are not closed yet, by ticket; at most `limit` at a time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -108,7 +108,7 @@ class InFlight:
         return sorted(self._open)
 
     def check_room(self) -> None:
-        """Raise TicketError if no further plan may be given out."""
+        """Raise TicketError if the limit of open plans is reached."""
         if len(self._open) >= self.limit:
             raise TicketError(
                 f"{len(self._open)} plans are in flight, max_pending is {self.limit}; close them with "
@@ -116,7 +116,7 @@ class InFlight:
             )
 
     def add(self, pending: Pending) -> None:
-        """Give out a plan."""
+        """Add an open plan."""
         self._open[pending.plan.ticket] = pending
         self.next_ticket = pending.plan.ticket + 1
 
@@ -128,7 +128,7 @@ class InFlight:
         """
         pending = self._open.get(ticket)
         if pending is None:
-            why = "was closed already" if 0 <= ticket < self.next_ticket else "was never given out"
+            why = "is closed already" if 0 <= ticket < self.next_ticket else "was never issued"
             raise TicketError(
                 f"ticket {ticket} {why}; open tickets: {self.tickets[:8]}. Pass the ticket of the plan "
                 "that the rollouts were generated for, once"
@@ -140,15 +140,15 @@ class InFlight:
         del self._open[ticket]
 
     def was_closed(self, ticket: int) -> bool:
-        """Whether a ticket was given out and is not open."""
+        """Whether a ticket was issued and is not open."""
         return ticket < self.next_ticket and ticket not in self._open
 
     def header(self) -> dict[str, Any]:
-        """The part of the state that is JSON."""
+        """The part of the saved state that is JSON."""
         return {"next_ticket": self.next_ticket, "pending": self.tickets}
 
     def arrays(self) -> Arrays:
-        """The part of the state that is arrays, named `pending/<ticket>/...`."""
+        """The part of the saved state that is arrays, named `pending/<ticket>/...`."""
         arrays: Arrays = {}
         for ticket in self.tickets:
             arrays |= _encode(ticket, self._open[ticket])
@@ -157,16 +157,10 @@ class InFlight:
     def restored(
         self, header: dict[str, Any], arrays: Arrays, num_prompts: int, num_bins: int
     ) -> InFlight:
-        """A new one with the plans of a saved state.
-
-        Args:
-            header: JSON data of the checkpoint.
-            arrays: Its arrays.
-            num_prompts: Prompts of its pool.
-            num_bins: B of the checkpoint.
+        """The plans of a checkpoint, whose dataset has `num_prompts` prompts in `num_bins` bins.
 
         Raises:
-            CheckpointError: An array is missing, or holds what no plan holds.
+            CheckpointError: An array is missing, or its values are not those of a plan.
         """
         plans = InFlight(self.limit)
         plans._open = {ticket: _decode(ticket, arrays, num_bins) for ticket in header["pending"]}
@@ -183,11 +177,9 @@ class InFlight:
 
 def _encode(ticket: int, pending: Pending) -> Arrays:
     plan = pending.plan
-    optional = {
-        "shadow_P": pending.shadow_P, "weight_P": pending.weight_P, "mass_B": plan.mass_B,
-    }  # fmt: skip
-    arrays: Arrays = {name: getattr(plan, name) for name in _PLAN_ARRAYS}
-    arrays |= {name: np.zeros(0) if v is None else v for name, v in optional.items()}
+    optional = zip(_OPTIONAL, (pending.shadow_P, pending.weight_P, plan.mass_B), strict=True)
+    arrays: Arrays = {name: getattr(plan, name) for name in _COLUMNS}
+    arrays |= {name: np.zeros(0) if value is None else value for name, value in optional}
     arrays["counts"] = np.array(
         [plan.num_prompts, plan.num_rollouts, pending.discarded, pending.round], np.int64
     )
@@ -196,55 +188,41 @@ def _encode(ticket: int, pending: Pending) -> Arrays:
 
 def _decode(ticket: int, arrays: Arrays, num_bins: int) -> Pending:
     prefix = f"pending/{ticket}/"
-    names = (*_PLAN_ARRAYS, "shadow_P", "weight_P", "mass_B", "counts")
-    get = {name: required(arrays, prefix + name) for name in names}
+    get = {name: required(arrays, prefix + name) for name in (*_COLUMNS, *_OPTIONAL, "counts")}
     _check(ticket, get, num_bins)
     num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
-    columns = {name: frozen(get[name], dtype) for name, dtype in _PLAN_ARRAYS.items()}
-    plan = Plan(
-        ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts,
-        mass_B=frozen(get["mass_B"], np.float64),
-    )  # fmt: skip
+    columns = {name: frozen(get[name], dtype) for name, (dtype, _) in _COLUMNS.items()}
+    columns["mass_B"] = frozen(get["mass_B"], np.float64)
+    plan = Plan(ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts)
     shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
     weight_P = get["weight_P"] if len(get["weight_P"]) else None
     return Pending(plan, shadow_P, weight_P, discarded, extensions)
 
 
 def _check(ticket: int, get: Arrays, num_bins: int) -> None:
-    """Raise unless the arrays of a plan fit each other and hold what a plan holds."""
-    shape, shadow_P, weight_P = get["prompt_P"].shape, get["shadow_P"], get["weight_P"]
-    mass_B = get["mass_B"]
-    least = {
-        "prompt_P": 0,
-        "rollouts_P": 1,
-        "bin_P": UNSEEN,
-        "importance_P": 0,
-        "counts": 0,
-        "first_P": 1,
+    """Raise CheckpointError unless the arrays of a plan agree with each other and are in range."""
+    prompt_P, shape = get["prompt_P"], get["prompt_P"].shape
+    # Shapes, type, least and largest value.
+    allowed: dict[str, tuple[tuple[Any, ...], Any, float, float]] = {
+        name: ((shape,), dtype, least, np.inf) for name, (dtype, least) in _COLUMNS.items()
     }
-    fine = {
-        **{
-            name: get[name].dtype == dtype and get[name].shape == shape
-            for name, dtype in _PLAN_ARRAYS.items()
-        },
-        "counts": get["counts"].dtype == np.int64 and get["counts"].shape == (4,),
-        "shadow_P": shadow_P.shape == (0,) or (shadow_P.shape == shape and shadow_P.dtype == np.int64),
-        "weight_P": weight_P.shape in ((0,), shape)
-        and weight_P.dtype == np.float64
-        and bool(np.isfinite(weight_P).all()),
-        "mass_B": mass_B.shape in ((0,), (num_bins,))
-        and mass_B.dtype == np.float64
-        and bool(((mass_B >= 0) & (mass_B <= 1 + 1e-9)).all()),
+    allowed |= {
+        "shadow_P": (((0,), shape), np.int64 if get["shadow_P"].size else np.float64, -np.inf, np.inf),
+        "weight_P": (((0,), shape), np.float64, -_MOST, _MOST),
+        "mass_B": (((0,), (num_bins,)), np.float64, 0, 1 + 1e-9),
+        "counts": (((4,),), np.int64, 0, np.inf),
     }
-    fine |= {name: fine[name] and bool((get[name] >= low).all()) for name, low in least.items()}
-    fine["prompt_P"] = (
-        fine["prompt_P"] and len(shape) == 1 and len(np.unique(get["prompt_P"])) == shape[0] > 0
-    )
+    fine: dict[str, bool] = {}
+    for name, (shapes, dtype, low, high) in allowed.items():
+        array = get[name]
+        fits = array.shape in shapes and array.dtype == dtype
+        fine[name] = fits and bool(((array >= low) & (array <= high)).all())
+    fine["prompt_P"] &= len(shape) == 1 and len(np.unique(prompt_P)) == len(prompt_P) > 0
     if fine["first_P"] and fine["rollouts_P"]:
         fine["first_P"] = bool((get["first_P"] <= get["rollouts_P"]).all())
     bad = next((name for name, good in fine.items() if not good), None)
     if bad is not None:
         raise CheckpointError(
-            f"'pending/{ticket}/{bad}' holds {get[bad].ravel()[:4]} of shape {get[bad].shape}, which is "
-            "no part of a plan; the checkpoint is damaged, go back to an earlier one"
+            f"'pending/{ticket}/{bad}' holds {get[bad].ravel()[:4]} of shape {get[bad].shape}, which no "
+            "plan has; the checkpoint is damaged, go back to an earlier one"
         )

@@ -1,4 +1,4 @@
-"""The budget ledger: everything that was planned, generated and thrown away."""
+"""The budget ledger: how many rollouts and tokens were planned, generated and dropped."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Ledger:
 
     Attributes:
         plans: Plans made.
-        closed: Plans closed by an outcome.
-        abandoned: Plans closed without one.
+        closed: Plans closed with an outcome.
+        abandoned: Plans closed without an outcome.
         planned: Rollouts planned.
-        rollouts: Rollouts that came back.
-        missing: Rollouts planned that did not come back.
+        rollouts: Rollouts returned by the trainer.
+        missing: Rollouts planned but not returned.
         unscored: Rollouts without a reward.
         discarded: Rollouts dropped from the loss.
-        recalled: Remembered rows that joined the loss in the place of discarded ones.
-        recalled_tokens: Their tokens: trained on, not generated again.
-        tokens: Tokens generated, discarded ones too (0 where the trainer does not count).
+        recalled: Stored rollouts that joined the loss in place of dropped ones.
+        recalled_tokens: Tokens of the recalled rollouts, which were not generated again.
+        tokens: Tokens generated, dropped rollouts included (0 if the trainer does not count them).
     """
 
     plans: int = 0
@@ -43,33 +43,28 @@ class Ledger:
 
     @classmethod
     def of(cls, counts: Any) -> Ledger:
-        """The ledger of a checkpoint; counts that an older release did not keep are zero.
-
-        Args:
-            counts: From `as_dict`.
+        """The ledger of a checkpoint.
 
         Raises:
-            CheckpointError: They are not counts, or have names that this release does not know.
+            CheckpointError: The names are not those of `as_dict`, or a value is not a count.
         """
-        if not isinstance(counts, dict):
-            raise CheckpointError(f"the checkpoint's ledger is {counts!r:.60}; it is damaged")
-        given = cast("dict[str, Any]", counts)
-        known = {field.name for field in fields(cls)}
-        bad = next(((k, v) for k, v in given.items() if k not in known or not _is_count(v)), None)
-        if bad is not None:
+        given = cast("dict[str, Any]", counts) if isinstance(counts, dict) else {}
+        if set(given) != {field.name for field in fields(cls)} or not all(
+            map(_is_count, given.values())
+        ):
             raise CheckpointError(
-                f"the checkpoint's ledger counts {bad[0]!r:.60} as {bad[1]!r:.60}; it is damaged, or of "
-                "a newer release"
+                f"the checkpoint's ledger is {counts!r:.300}; it is damaged, or of another release: go "
+                "back to an earlier checkpoint"
             )
         return cls(**given)
 
     def close(self, groups: Groups, discarded: int, recalled: tuple[int, int] = (0, 0)) -> None:
-        """Count what came back for a plan.
+        """Count the outcome of a plan.
 
         Args:
             groups: The plan's groups.
             discarded: Rollouts that `weigh` dropped from the loss.
-            recalled: Remembered rows that took the place of others, and their tokens.
+            recalled: Number of stored rollouts that replaced others, and of their tokens.
         """
         rows = len(groups.outcome.prompt_R)
         self.closed += 1
@@ -88,5 +83,5 @@ class Ledger:
 
 
 def _is_count(value: Any) -> bool:
-    # `missing` falls below zero where more came back than was planned.
+    # `missing` is negative where more rollouts came back than were planned.
     return type(value) is int and -(2**62) < value < 2**62

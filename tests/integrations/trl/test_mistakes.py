@@ -47,11 +47,11 @@ def test_bounds_that_leave_no_choice_are_told_once() -> None:
         ("rollout-gdro(n_max=4)", 4, r"write 'rollout-gdro\(n_max=12\)'"),
         ("rollout-gdro(n_min=4)", 4, r"write 'rollout-gdro\(n_min=2\)'"),
     ):
-        with pytest.warns(UserWarning, match=f"nothing can move; {fix}") as told:
+        with pytest.warns(UserWarning, match=f"nothing can be reallocated; {fix}") as told:
             make(strategy=strategy, num_generations=n)
-        assert len([w for w in told if "nothing can move" in str(w.message)]) == 1
+        assert len([w for w in told if "nothing can be reallocated" in str(w.message)]) == 1
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*nothing can move")
+        warnings.filterwarnings("error", message=".*nothing can be reallocated")
         make(strategy="rollout-gdro(n_max=48)", num_generations=16)
         make(num_generations=16)
 
