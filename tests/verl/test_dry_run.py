@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gdro.cli import main
 from gdro.data.verl_schema import write_parquet
-from gdro.dry_run.rows import few_rows
+from gdro.dry_run.sample_rows import few_rows
 from gdro.dry_run.verl.tiny import composed, tiny
 from gdro.dry_run.verl.watch import remark
 from gdro.errors import DryRunError, GdroError

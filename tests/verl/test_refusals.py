@@ -22,7 +22,7 @@ from gdro.errors import OutcomeError, ProblemError, StrategyError, UnsupportedEr
 from gdro.integrations.verl import GDROTrainer, queue
 from gdro.integrations.verl.options import ESTIMATORS, check_config
 from gdro.integrations.verl.prompts import prompts_of, table_of
-from gdro.integrations.verl.step import Judged, Step, outcome_of, rows_of, scale
+from gdro.integrations.verl.step import RowScores, VerlStep, outcome_of, rows_of, scale
 
 CONFIGS = Path(verl.__file__).parent / "trainer/config"
 
@@ -133,9 +133,9 @@ def test_allowed_estimators_centre_groups_of_any_size(name: str) -> None:
     assert advantages[:3].sum().abs() < 1e-4 and advantages[3:].sum().abs() < 1e-4
 
 
-def judged(*reward: float) -> Judged:
+def judged(*reward: float) -> RowScores:
     reward_B = np.array(reward)
-    return Judged(reward_B, reward_B > 2.5, 2 ** np.arange(len(reward)), ~np.isnan(reward_B))
+    return RowScores(reward_B, reward_B > 2.5, 2 ** np.arange(len(reward)), ~np.isnan(reward_B))
 
 
 def test_rows_are_matched_by_key_whatever_their_order() -> None:
@@ -152,8 +152,8 @@ def test_rows_are_matched_by_key_whatever_their_order() -> None:
     assert rows_of(shuffled, ["a", "b"], [10, 11]).prompt_S.tolist() == rows.prompt_S.tolist()
 
 
-def opened(controller: Controller, prompts: list[int], rollouts: int, uids: str) -> Step:
-    step = Step(controller.plan(Request(len(prompts), rollouts, np.array(prompts))))
+def opened(controller: Controller, prompts: list[int], rollouts: int, uids: str) -> VerlStep:
+    step = VerlStep(controller.plan(Request(len(prompts), rollouts, np.array(prompts))))
     step.submit(list(uids), prompts, step.plan.rollouts_P.tolist())
     return step
 
@@ -194,7 +194,7 @@ def test_a_rollout_without_a_verdict_trains_and_moves_no_belief(monkeypatch) -> 
     rewards = np.array([0.2, 0.7, 1.0, 0.0])
     controller = Controller(make_strategy("uniform"), Problem(list("abc")))
     step = opened(controller, [0, 1], 4, "ab")
-    outcome = step.read(keys, Judged(rewards, acc_B > 0.5, np.ones(4, int), ~np.isnan(acc_B)))
+    outcome = step.read(keys, RowScores(rewards, acc_B > 0.5, np.ones(4, int), ~np.isnan(acc_B)))
     step.weigh(controller.weigh(outcome))
     assert step.factors(keys).tolist() == [1.0] * 4
     controller.observe(outcome)

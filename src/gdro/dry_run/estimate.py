@@ -15,8 +15,8 @@ _ACTIVATIONS = 34
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Sizes of a model.
+class ModelSizes:
+    """ModelSizes of a model.
 
     Attributes:
         parameters: In all; tied ones once.
@@ -35,8 +35,8 @@ class Sizes:
     kind: str
 
 
-def sizes_of(config: Any) -> Sizes:
-    """Sizes of the model of a configuration; no weights are made."""
+def sizes_of(config: Any) -> ModelSizes:
+    """ModelSizes of the model of a configuration; no weights are made."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -45,23 +45,14 @@ def sizes_of(config: Any) -> Sizes:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = config.num_hidden_layers
-    return Sizes(
+    return ModelSizes(
         parameters=sum(p.numel() for p in model.parameters()), layers=layers, width=config.hidden_size,
         vocabulary=config.vocab_size, cache=2 * layers * heads * size * _HALF, kind=type(model).__name__,
     )  # fmt: skip
 
 
-def estimate(recipe: Recipe, args: Any, sizes: Sizes) -> list[tuple[str, str]]:
-    """Estimate a recipe's run.
-
-    Args:
-        recipe: The job.
-        args: Its `GRPOConfig`.
-        sizes: Of its model.
-
-    Returns:
-        Lines of a table: what, and how much.
-    """
+def estimate(recipe: Recipe, args: Any, sizes: ModelSizes) -> list[tuple[str, str]]:
+    """Estimate a recipe's run."""
     return [
         ("model", f"{sizes.kind}, {sizes.parameters:,} parameters"),
         *_generated(recipe, args),
@@ -93,7 +84,7 @@ def _generated(recipe: Recipe, args: Any) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _memory(recipe: Recipe, args: Any, sizes: Sizes) -> list[tuple[str, str]]:
+def _memory(recipe: Recipe, args: Any, sizes: ModelSizes) -> list[tuple[str, str]]:
     size = _HALF if "16" in str(recipe.task_options.get("dtype", "float32")) else _FLOAT32
     state = {"weights": size, "gradients": size, "AdamW": 2 * size}
     if args.beta:

@@ -45,14 +45,6 @@ def dry_run(recipe: Recipe, folder: Path, steps: int = STEPS) -> DryRun:
     The recipe's own values stay, but for the model's widths and layers, the number of rows and prompts a
     step, and what only an accelerator can do.
 
-    Args:
-        recipe: The job.
-        folder: For all that is written; it must not hold a run.
-        steps: Batches of rollouts an arm.
-
-    Returns:
-        What was replaced, what came out, and what the real run will cost.
-
     Raises:
         GdroError: Whatever is wrong with the recipe, as in the real run.
     """
@@ -70,16 +62,7 @@ def _args(recipe: Recipe) -> Any:
 
 
 def tiny_recipe(recipe: Recipe, args: Any, steps: int) -> Recipe:
-    """The recipe with few prompts a step, few steps, and a CPU's hardware.
-
-    Args:
-        recipe: The job.
-        args: Its GRPOConfig.
-        steps: Batches of rollouts.
-
-    Returns:
-        Another recipe; as many optimiser steps a batch as the real one, up to the prompts.
-    """
+    """The recipe with few prompts a step, few steps, and a CPU's hardware."""
     prompts = min(PROMPTS, args.generation_batch_size // args.num_generations)
     rows = prompts * args.num_generations
     updates = min(args.steps_per_generation // args.gradient_accumulation_steps, prompts)

@@ -94,12 +94,7 @@ class DatasetPool:
         return [self.index[k] for k in keys]
 
     def apart(self, index_R: Sequence[int], group: int) -> list[int]:
-        """Prompt index of each row of all ranks, each group of rows another one of its copies.
-
-        Args:
-            index_R: From `indices`, of all ranks.
-            group: Rows of a group, one after the other.
-        """
+        """Prompt index of each row of all ranks, each group of rows another one of its copies."""
         if not self.copies:
             return list(index_R)
         used: dict[int, int] = {}
@@ -119,13 +114,7 @@ class DatasetPool:
     def rows(
         self, prompt_R: IntArray, offered: dict[int, list[dict[str, Any]]], dataset: Any
     ) -> list[dict[str, Any]]:
-        """Dataset rows of some rollouts: those that the trainer read, and copies beyond them.
-
-        Args:
-            prompt_R: Prompt of each rollout, shape (R,).
-            offered: Rows that were read, by prompt; those read here are added.
-            dataset: Where to read others.
-        """
+        """Dataset rows of some rollouts: those that the trainer read, and copies beyond them."""
         rows: list[dict[str, Any]] = []
         used: dict[int, int] = {}
         for index in prompt_R.tolist():

@@ -16,8 +16,8 @@ from trl import GRPOTrainer
 from gdro import CheckpointError, OutcomeError
 from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROTrainer
+from gdro.integrations.trl.columns import columns_read
 from gdro.integrations.trl.correct import Scores, check_correct, read_correct
-from gdro.integrations.trl.reads import columns_read
 from gdro.integrations.trl.rule import RULE_FILE, Upper, rule
 from gdro.log.run_log import read_jsonl
 from gdro.rewards import combined, exact_match, first_line, format_reward, math_reward

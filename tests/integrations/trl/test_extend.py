@@ -12,7 +12,7 @@ from peft import LoraConfig
 
 from gdro import Difficulty
 from gdro.integrations.trl import GDROTrainer
-from gdro.integrations.trl.rows import chosen_rows, select_rows
+from gdro.integrations.trl.batches import chosen_rows, select_rows
 
 
 def make(strategy, rewards=tiny.lucky, options=None, **kw):

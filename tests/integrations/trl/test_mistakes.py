@@ -14,8 +14,8 @@ import tiny
 from gdro import Controller, GdroError, Problem, StrategyError, make_strategy
 from gdro.integrations.dataset import dataset_pool
 from gdro.integrations.trl import GDROMixin, GDROTrainer
-from gdro.integrations.trl.correct import Judged, Named
-from gdro.integrations.trl.verdicts import PLANS, Watch
+from gdro.integrations.trl.correct import Named, Verdicts
+from gdro.integrations.trl.judging import PLANS, VerdictWatch
 from gdro.log.run_log import read_jsonl
 from gdro.report.load import load_runs
 from gdro.report.page import write_report
@@ -82,15 +82,15 @@ def test_a_threshold_that_no_reward_passes_is_told_once() -> None:
 )
 def test_a_threshold_is_doubted_where_groups_differ(main: bool, judged: list[float], told: int) -> None:
     accelerator = SimpleNamespace(is_main_process=main)
-    watch = Watch(SimpleNamespace(accelerator=accelerator), Named(("mine",), (1,), (0.5,)))
+    watch = VerdictWatch(SimpleNamespace(accelerator=accelerator), Named(("mine",), (1,), (0.5,)))
     value = np.array(judged, np.float32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(2 * PLANS):  # the second half is of the same tickets: further rounds
-            watch.see(step % PLANS, np.array([0, 0, 1, 1]), Judged(value > 0.5, value == value, value))
+            watch.see(step % PLANS, np.array([0, 0, 1, 1]), Verdicts(value > 0.5, value == value, value))
         assert not caught
         for ticket in range(PLANS, PLANS + 2):
-            watch.see(ticket, np.array([0, 0, 1, 1]), Judged(value > 0.5, value == value, value))
+            watch.see(ticket, np.array([0, 0, 1, 1]), Verdicts(value > 0.5, value == value, value))
     assert len(caught) == told
 
 

@@ -10,9 +10,7 @@ import torch
 from trl.trainer.utils import pad
 
 from gdro.errors import UnsupportedError
-from gdro.integrations.trl.padding import PADDINGS
-from gdro.integrations.trl.recalls import replaced, tensors
-from gdro.integrations.trl.rows import select_rows
+from gdro.integrations.trl.batches import PADDINGS, padded_tensors, replace_rows, select_rows
 from gdro.memory.store import StoredRollout
 
 PAD = 7
@@ -58,11 +56,11 @@ def test_a_tensor_that_trl_does_not_pad_is_refused_by_name() -> None:
 @pytest.mark.parametrize(("multiple", "width"), [(None, 5), (4, 8)])
 def test_recalled_rows_keep_to_the_multiple_of_the_config(multiple: int | None, width: int) -> None:
     stored = StoredRollout(np.full(5, 3, np.int32), np.full(5, 3, np.int32), np.ones(1, np.float32))
-    recalled = tensors([stored], PAD, multiple, torch.device("cpu"))
+    recalled = padded_tensors([stored], PAD, multiple, torch.device("cpu"))
     names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
     assert list(recalled) == list(names)
     batch = {name: padded(name, 2, 4, multiple=multiple) for name in names}
-    got = replaced(batch, {n: 3 * v if n.endswith("mask") else v for n, v in recalled.items()},
+    got = replace_rows(batch, {n: 3 * v if n.endswith("mask") else v for n, v in recalled.items()},
                    np.array([0]), PAD)  # fmt: skip
     for name in names:
         assert got[name].shape == (2, width)

@@ -18,7 +18,7 @@ from trl import GRPOTrainer
 
 from gdro import StrategyError, default_strategy, make_strategy
 from gdro.errors import UnsupportedError
-from gdro.integrations.trl import GDROTrainer, support
+from gdro.integrations.trl import GDROTrainer, checks
 from gdro.integrations.trl.advantages import Ragged, advantages
 from gdro.log.run_log import read_jsonl
 
@@ -122,7 +122,7 @@ def test_surrogate_is_refused_where_losses_cannot_be_seen(monkeypatch: pytest.Mo
     surrogate = make_strategy("prompt-gdro", signal="surrogate")
     monkeypatch.setattr(GRPOTrainer, "compute_liger_loss", None, raising=False)
     with monkeypatch.context() as patched:
-        patched.setattr(support, "check_config", lambda args: setattr(args, "use_liger_kernel", True))
+        patched.setattr(checks, "check_config", lambda args: setattr(args, "use_liger_kernel", True))
         with pytest.raises(UnsupportedError, match=r"signal='surrogate'.*use_liger_kernel=False"):
             make(surrogate)
         make("prompt-gdro")

@@ -17,14 +17,7 @@ _LATE = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": 
 
 
 def cpu_overrides(ranks: int) -> list[str]:
-    """What every run on a CPU needs, whatever it trains.
-
-    Args:
-        ranks: Logical accelerators: processes that hold the model.
-
-    Returns:
-        Hydra overrides of `verl.trainer.main_ppo`.
-    """
+    """What every run on a CPU needs, whatever it trains."""
     model, rollout = "actor_rollout_ref.model", "actor_rollout_ref.rollout"
     actor = "actor_rollout_ref.actor"
     return [
@@ -59,20 +52,7 @@ def start(
     metrics: Path | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `main_ppo`.
-
-    Args:
-        overrides: Its Hydra overrides.
-        folder: Where Hydra writes. The working directory stays the caller's: relative paths and modules
-            beside the caller mean what they mean in a run without gdro.
-        log: File of what it prints.
-        plugins: Modules that verl imports first.
-        metrics: File of verl's `file` logger, one line of JSON a step.
-        variables: Further environment variables.
-
-    Returns:
-        The process, the leader of a group of its own.
-    """
+    """Start `main_ppo`."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,

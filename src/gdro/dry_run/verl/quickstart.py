@@ -20,16 +20,7 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: A
 
 
 def prepare(folder: Path, train_size: int = 256, seed: int = 0) -> list[str]:
-    """Write model, tokenizer and data.
-
-    Args:
-        folder: Where to.
-        train_size: Training prompts.
-        seed: Of the prompts.
-
-    Returns:
-        Hydra overrides that train this model on these data.
-    """
+    """Write model, tokenizer and data."""
     data = load(seed, train_size, 64)
     data.tokenizer.chat_template = TEMPLATE
     data.model.save_pretrained(folder / "model")

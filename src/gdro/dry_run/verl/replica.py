@@ -41,14 +41,7 @@ class _Batch:
 
 @ray.remote(num_cpus=0)
 class CpuServer:
-    """Holds a model, gathers requests into batches and answers them.
-
-    Args:
-        path: Of the model.
-        seed: Of the sampling.
-        response_length: Most tokens of an answer where a request sets no limit.
-        rank: Of the replica; the first one numbers the draws of all.
-    """
+    """Holds a model, gathers requests into batches and answers them."""
 
     def __init__(self, path: str, seed: int, response_length: int, rank: int) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gdro.dry_run.rows import few_rows
+from gdro.dry_run.sample_rows import few_rows
 from gdro.dry_run.verl.launch import cpu_overrides
 from gdro.errors import DryRunError
 from gdro.tasks.tiny_model import save_tiny
@@ -61,16 +61,6 @@ def composed(overrides: Sequence[str]) -> Any:
 
 def tiny(given: Sequence[str], folder: Path, stub: str | None, steps: int, answer: int) -> Tiny:
     """Shrink a user's run.
-
-    Args:
-        given: The user's overrides of `main_ppo`.
-        folder: For the model, the rows and what the run writes.
-        stub: See `save_tiny`.
-        steps: Steps to take.
-        answer: Most tokens of an answer.
-
-    Returns:
-        What to run.
 
     Raises:
         DryRunError: The configuration cannot be run so.

@@ -27,9 +27,6 @@ def written(folder: Path) -> Iterator[None]:
     torch says RuntimeError where the disk is full, and leaves an archive without an end; any other
     RuntimeError (of a collective, say) stays what it is. safetensors has an error of its own.
 
-    Args:
-        folder: The checkpoint's.
-
     Raises:
         CheckpointError: A file cannot be written; names it, and the last whole checkpoint.
     """
@@ -70,11 +67,7 @@ def begin(folder: Path) -> None:
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
-    """The newest whole checkpoint of a run, None if there is none.
-
-    Args:
-        output_dir: The trainer's folder.
-    """
+    """The newest whole checkpoint of a run, None if there is none."""
     return _newest(output_dir)[0]
 
 
@@ -105,11 +98,6 @@ def resolved(
     resume: str | bool | None, output_dir: str | Path, say: Callable[[str], None] = print
 ) -> str | bool | None:
     """What to resume from: True becomes the newest whole checkpoint, not one that a crash cut off.
-
-    Args:
-        resume: The trainer's argument.
-        output_dir: Its folder.
-        say: Gets a line for each newer checkpoint that is not whole.
 
     Raises:
         CheckpointError: True, and there is no whole checkpoint.

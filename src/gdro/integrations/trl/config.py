@@ -168,10 +168,6 @@ class Settings:
 def settled(config: Any, **given: Any) -> Settings:
     """Arguments of the trainer, filled in from its config.
 
-    Args:
-        config: A GDROConfig, or any other config, or None.
-        given: Arguments by name; None or left out is not given.
-
     Raises:
         UnsupportedError: An argument and a field of the config were given and differ.
     """

@@ -25,11 +25,7 @@ def check_console(gdro_log: str) -> None:
 
 
 def shorten(handler: Any) -> None:
-    """Let a trainer's console print short lines; callbacks of other classes stay as they are.
-
-    Args:
-        handler: The trainer's callback handler.
-    """
+    """Let a trainer's console print short lines; callbacks of other classes stay as they are."""
     for place, callback in enumerate(handler.callbacks):
         if type(callback) is ProgressCallback:
             handler.callbacks[place] = BriefProgress(callback.max_str_len)
@@ -38,12 +34,7 @@ def shorten(handler: Any) -> None:
 
 
 def shortened(logs: dict[str, Any], state: Any) -> dict[str, Any]:
-    """What the console shows of a log line; a line that is not of a step, without our counters.
-
-    Args:
-        logs: All of the line.
-        state: The trainer's.
-    """
+    """What the console shows of a log line; a line that is not of a step, without our counters."""
     prefix = next((p for p in ("", "eval_") if f"{p}reward" in logs), None)
     if prefix is None:
         return {name: value for name, value in logs.items() if not name.startswith("gdro/")}

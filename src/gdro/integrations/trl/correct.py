@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gdro.common.hints import did_you_mean
 from gdro.errors import OutcomeError, UnsupportedError
-from gdro.integrations.trl.reads import NOT_COLUMNS
+from gdro.integrations.trl.columns import NOT_COLUMNS
 from gdro.numerics.arrays import BoolArray
 
 Rewards = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Verdicts:
     """Which rows are right.
 
     Attributes:
@@ -74,7 +74,7 @@ class Judge:
     def see(self, scores: Scores) -> None:
         """Learn from rows of the training what the functions give; most judges know."""
 
-    def judge(self, scores: Scores) -> Judged:
+    def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class Named(Judge):
         pairs = zip(self.names, self.thresholds, strict=True)
         return "reward " + ", else ".join(f"{name!r} above {least:g}" for name, least in pairs)
 
-    def judge(self, scores: Scores) -> Judged:
+    def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         num = len(scores.each_RK)
         value_R = np.full(num, np.nan, np.float32)
@@ -119,7 +119,7 @@ class Named(Judge):
             mine_R = np.isnan(value_R) & ~np.isnan(reward_R)
             value_R[mine_R] = reward_R[mine_R]
             correct_R[mine_R] = reward_R[mine_R] > least
-        return Judged(correct_R, ~np.isnan(value_R), value_R)
+        return Verdicts(correct_R, ~np.isnan(value_R), value_R)
 
     def hint(self, middle: float) -> str:
         """The same function and another threshold."""
@@ -140,10 +140,10 @@ class Total(Judge):
         """What is right, in words."""
         return f"a total reward above {self.threshold:g}"
 
-    def judge(self, scores: Scores) -> Judged:
+    def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         known_R = ~np.isnan(scores.total_R)
-        return Judged(known_R & (scores.total_R > self.threshold), known_R, scores.total_R)
+        return Verdicts(known_R & (scores.total_R > self.threshold), known_R, scores.total_R)
 
     def hint(self, middle: float) -> str:
         """Another threshold."""
@@ -166,11 +166,11 @@ class Called(Judge):
         """What is right, in words."""
         return f"what {self.name}() says"
 
-    def judge(self, scores: Scores) -> Judged:
+    def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         assert scores.called_R is not None
         known_R = ~np.isnan(scores.called_R)
-        return Judged(known_R & (scores.called_R > 0), known_R, scores.called_R)
+        return Verdicts(known_R & (scores.called_R > 0), known_R, scores.called_R)
 
     def hint(self, middle: float) -> str:
         """Nothing but the function itself can know."""
@@ -185,13 +185,6 @@ class Called(Judge):
         state: Any,
     ) -> Rewards:
         """Verdicts of this rank's rows: 1, 0 or NaN, shape (R,).
-
-        Args:
-            inputs: Rows of the dataset.
-            prompts: Their prompts.
-            completions: What was generated for them.
-            completion_ids: Its tokens.
-            state: The trainer's.
 
         Raises:
             OutcomeError: The function returned something else.
@@ -216,9 +209,6 @@ class Called(Judge):
     def check(self, columns: Sequence[str]) -> None:
         """Refuse a function that cannot be called as reward functions are, before anything is generated.
 
-        Args:
-            columns: Columns of the dataset.
-
         Raises:
             UnsupportedError: It lacks `**kwargs`, or wants what no column gives.
         """
@@ -240,9 +230,6 @@ class Called(Judge):
 def check_correct(correct: Any) -> None:
     """Refuse what cannot be `correct=`, before a model is loaded.
 
-    Args:
-        correct: The argument.
-
     Raises:
         UnsupportedError: It is nothing that could be read.
     """
@@ -259,14 +246,6 @@ def check_correct(correct: Any) -> None:
 
 def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -> Judge | None:
     """The judge that `correct=` asks for.
-
-    Args:
-        correct: The argument, as `check_correct` lets through.
-        names: Names of the trainer's reward functions, K.
-        functions: The functions, K.
-
-    Returns:
-        The judge; None where `correct` says nothing.
 
     Raises:
         UnsupportedError: A name is unknown, or two functions have it.

@@ -51,9 +51,6 @@ def check_dataset(train_dataset: Any) -> None:
 def check_options(config: Any) -> None:
     """Refuse options that the trainer would fail on later.
 
-    Args:
-        config: A GRPOConfig, or None.
-
     Raises:
         UnsupportedError: The seed is negative or too large, or `output_dir` is a file or inside one.
     """
@@ -73,10 +70,6 @@ def check_options(config: Any) -> None:
 
 def check_names(names: Sequence[str], correct: Any) -> None:
     """Refuse a verdict by a name that two reward functions have; otherwise only their logs mix.
-
-    Args:
-        names: Of the reward functions.
-        correct: The trainer's argument.
 
     Raises:
         UnsupportedError: `correct` names one of them.
@@ -104,12 +97,6 @@ def check_names(names: Sequence[str], correct: Any) -> None:
 def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> None:
     """Refuse a data set that has fewer prompts than one step takes: the trainer would train none.
 
-    Args:
-        num_rows: Rows of the data set.
-        num_prompts: N, distinct prompts.
-        args: The GRPOConfig.
-        selects: Whether the strategy draws the prompts of a step, each once.
-
     Raises:
         ProblemError: There are too few.
     """
@@ -128,11 +115,6 @@ def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> Non
 
 def check_copies(count_N: IntArray, strategy: Strategy[Any], args: Any) -> None:
     """Refuse data whose copies could leave a step with fewer prompts than its rollouts need.
-
-    Args:
-        count_N: Rows of each prompt, shape (N,); more than one are exact copies.
-        strategy: The strategy, whose bounds count.
-        args: The GRPOConfig.
 
     Raises:
         ProblemError: A step may take so many copies that its prompts cannot have all its rollouts.

@@ -17,10 +17,6 @@ class LossCollector:
 
     A micro-batch holds a few rows of a prompt, so losses mean nothing until all have come. With
     several iterations the last pass counts.
-
-    Args:
-        base_R: Advantages of all ranks' rows without weights, shape (R,).
-        mine_R: The rows of this rank's batch, shape (rows,).
     """
 
     def __init__(self, base_R: torch.Tensor, mine_R: IntArray) -> None:
@@ -35,11 +31,6 @@ class LossCollector:
 
     def add(self, logps: torch.Tensor | None, inputs: dict[str, Any], args: Any) -> None:
         """Record the rows of one micro-batch.
-
-        Args:
-            logps: Log-probabilities of completion tokens, shape (rows, T); None: the loss took none.
-            inputs: TRL's batch, with the rows' places (-1: recalled) and unweighted advantages.
-            args: The GRPOConfig (clipping range, beta).
 
         Raises:
             UnsupportedError: The loss took no log-probabilities.
@@ -58,9 +49,6 @@ class LossCollector:
         """Note rows that recalled ones replaced: on policy, their loss is minus their advantage.
 
         Those of other ranks are left to these, since losses are summed over ranks.
-
-        Args:
-            row_M: The rows of all ranks, shape (M,).
         """
         rows = torch.as_tensor(row_M, device=self._base_R.device)
         rows = rows[torch.isin(rows, self._mine_R)]
@@ -81,18 +69,7 @@ def surrogate(
     epsilon_high: float | None,
     beta: float,
 ) -> torch.Tensor:
-    """Token mean of the clipped surrogate plus beta times the KL estimate (eq. 6-7).
-
-    Args:
-        logps: Log-probabilities of completion tokens, shape (rows, T).
-        inputs: Masks, advantages, and old and reference log-probabilities where TRL has them.
-        epsilon: Lower clipping range.
-        epsilon_high: Upper clipping range; None: as the lower.
-        beta: Weight of the KL term.
-
-    Returns:
-        Shape (rows,).
-    """
+    """Token mean of the clipped surrogate plus beta times the KL estimate (eq. 6-7)."""
     mask = inputs["completion_mask"]
     old = inputs.get("old_per_token_logps")
     ratio = torch.exp(logps - (logps if old is None else old))

@@ -13,11 +13,10 @@ from accelerate.utils import gather_object
 
 from gdro.errors import UnsupportedError
 from gdro.groups import differing_rows
+from gdro.integrations.trl.batches import LOGPS, padded_tensors, replace_rows
 from gdro.integrations.trl.checkpoints import STORE_FILE
 from gdro.integrations.trl.losses import ADVANTAGE, ROW
-from gdro.integrations.trl.recalls import LOGPS, replaced, tensors
-from gdro.integrations.trl.score import Replays, Scored
-from gdro.integrations.trl.step import Step
+from gdro.integrations.trl.step import Replays, Scored, TrlStep
 from gdro.memory.placing import Placed, place
 from gdro.memory.store import RolloutStore, StoredRollout
 from gdro.numerics.arrays import IntArray
@@ -28,9 +27,6 @@ _ROUNDING = 0.01  # advantages of equal rewards that trainers made out of roundi
 
 def check_memory(trainer: Any) -> None:
     """Refuse trainer options that recalled rows would break.
-
-    Args:
-        trainer: The trainer.
 
     Raises:
         UnsupportedError: With the reason.
@@ -94,11 +90,6 @@ class Joining:
 class TrlMemory:
     """Keeps successes, and puts recalled ones in the place of rows without gradient.
 
-    Args:
-        trainer: The trainer, for its model, its options and its ranks.
-        problem: The pool.
-        max_bytes: Most bytes of tokens kept.
-
     Raises:
         UnsupportedError: An option of the trainer cannot work with recalled rows.
     """
@@ -135,17 +126,8 @@ class TrlMemory:
             "memory_bytes": float(self.store.nbytes),
         }
 
-    def recall(self, step: Step, fresh: Scored, chosen_R: IntArray) -> tuple[Scored, Joining | None]:
-        """What joins this step, and the advantages of all rows then; stores the step's successes.
-
-        Args:
-            step: The step.
-            fresh: Advantages without recalled rows.
-            chosen_R: Rows of all ranks that the loss takes, shape (rows,).
-
-        Returns:
-            `fresh` itself and None, if nothing joins.
-        """
+    def recall(self, step: TrlStep, fresh: Scored, chosen_R: IntArray) -> tuple[Scored, Joining | None]:
+        """What joins this step, and the advantages of all rows then; stores the step's successes."""
         self._rows = len(chosen_R)
         advantage_R = fresh.advantage_R.double().cpu().numpy()
         # The mean of equal rewards may differ from them by rounding, which scaling makes larger.
@@ -161,41 +143,31 @@ class TrlMemory:
     def join(
         self, batch: dict[str, Any], joining: Joining, scored: Scored, chosen_R: IntArray
     ) -> dict[str, Any]:
-        """This rank's batch with its share of the recalled rows.
-
-        Args:
-            batch: This rank's rows.
-            joining: What joins, all ranks together.
-            scored: Advantages with replays.
-            chosen_R: Rows of all ranks that the loss takes, increasing, shape (rows,).
-
-        Returns:
-            A batch of as many rows.
-        """
+        """This rank's batch with its share of the recalled rows."""
         local, rank = len(batch["advantages"]), self._trainer.accelerator.process_index
         place_M = np.searchsorted(chosen_R, joining.placed.row_M)
         mine = np.flatnonzero(place_M // local == rank)
         rows = self._values(batch, joining, scored)
         taken = torch.as_tensor(mine, device=batch["completion_ids"].device)
         rows = {name: value[taken] for name, value in rows.items()}
-        made = replaced(batch, rows, place_M[mine] - rank * local, self._pad_id)
+        result = replace_rows(batch, rows, place_M[mine] - rank * local, self._pad_id)
         gather = self._trainer.accelerator.gather
-        made["num_items_in_batch"] = gather(made["completion_mask"].sum()).sum()
-        return made
+        result["num_items_in_batch"] = gather(result["completion_mask"].sum()).sum()
+        return result
 
     def save(self, folder: Path) -> None:
         """Write the store beside a checkpoint's other files."""
         self.store.save(folder / STORE_FILE)
 
-    def _remember(self, step: Step) -> None:
+    def _remember(self, step: TrlStep) -> None:
         """Store the latest success of each prompt, on every rank alike."""
         if step.weights.remember_R is None:
             return
         rows = np.flatnonzero(step.weights.remember_R)
         latest = {int(step.outcome.prompt_R[r]): int(r) for r in rows}
-        found = _found(sorted(latest.values()), step.batches, self._trainer.accelerator)
+        tokens = _tokens_of(sorted(latest.values()), step.batches, self._trainer.accelerator)
         for prompt, row in latest.items():
-            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in found[row])
+            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in tokens[row])
             if len(completion_ids):  # a truncated answer may be masked out whole
                 rewards_K = step.rewards_RK[row].float().cpu().numpy()
                 self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K))
@@ -207,7 +179,7 @@ class TrlMemory:
     def _tensors(
         self, rollouts: Sequence[StoredRollout], device: torch.device
     ) -> dict[str, torch.Tensor]:
-        return tensors(rollouts, self._pad_id, self._trainer.args.pad_to_multiple_of, device)
+        return padded_tensors(rollouts, self._pad_id, self._trainer.args.pad_to_multiple_of, device)
 
     def _values(
         self, batch: dict[str, Any], joining: Joining, scored: Scored
@@ -253,20 +225,20 @@ class TrlMemory:
         return gather_object([order])[0]
 
 
-def _found(
+def _tokens_of(
     rows: list[int], batches: Sequence[dict[str, Any]], accelerator: Any
 ) -> dict[int, tuple[list[int], list[int]]]:
     """Tokens of prompt and answer of some rows of all ranks, by row."""
-    found: dict[int, tuple[list[int], list[int]]] = {}
+    own: dict[int, tuple[list[int], list[int]]] = {}
     start = 0
     for batch in batches:
         local = len(batch["completion_ids"])
         first = start + accelerator.process_index * local
         for row in rows:
             if first <= row < first + local:
-                found[row] = _tokens(batch, row - first)
+                own[row] = _tokens(batch, row - first)
         start += local * accelerator.num_processes
-    parts = gather_object([found])
+    parts = gather_object([own])
     return {row: tokens for part in parts for row, tokens in part.items()}
 
 

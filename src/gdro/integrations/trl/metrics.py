@@ -52,8 +52,8 @@ class Unjudged:
         if name.startswith("rewards/") and kind in ("timeouts", "crashes"):
             self._counts[kind] = self._counts.get(kind, 0.0) + value
 
-    def taken(self, accelerator: Any) -> dict[str, float]:
-        """Scalars of the plan for the run log, summed over ranks; none if no function logs them."""
+    def pop(self, accelerator: Any) -> dict[str, float]:
+        """Counts of all ranks since the last call, for the run log; empty if no function logs them."""
         counts, self._counts = self._counts, {}
         here = [counts.get("timeouts", 0.0), counts.get("crashes", 0.0), float(bool(counts))]
         rows = accelerator.gather(torch.tensor([here], device=accelerator.device))
@@ -65,10 +65,6 @@ def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:
     """Add the values of one plan to what the trainer averages at its next log.
 
     The trainer logs the mean of each list, so that a list of one value is logged as it is.
-
-    Args:
-        window: Values of the plans since the last log, by name.
-        values: The plan's.
     """
     for name, value in values.items():
         if name.startswith(_TOTAL):
@@ -85,23 +81,12 @@ def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:
 
 
 def record_held_out(trainer: Any, right_R: torch.Tensor) -> None:
-    """Add the verdicts of one batch of an evaluation to `eval_gdro/pass_rate`.
-
-    Args:
-        trainer: The trainer; it logs the mean over all of an evaluation's values.
-        right_R: Whether each rollout is right (1 or 0), of all ranks, those with a verdict.
-    """
+    """Add the verdicts of one batch of an evaluation to `eval_gdro/pass_rate`."""
     trainer._metrics["eval"][HELD_OUT].extend(right_R.tolist())
 
 
 def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:
-    """Replace what TRL logged from groups of one.
-
-    Args:
-        trainer: The trainer.
-        advantage_R: Advantages of all generated rows, shape (R,).
-        zero_R: Whether the row's group agrees, shape (R,).
-    """
+    """Replace what TRL logged from groups of one."""
     trainer._metrics["train"]["frac_reward_zero_std"][-1] = zero_R.float().mean().item()
     logged = trainer._logs["advantages"]
     for _ in range(min(len(advantage_R), len(logged))):
@@ -111,9 +96,6 @@ def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) ->
 
 def compare_ranks(trainer: Any) -> None:
     """Stop if controllers differ between ranks.
-
-    Args:
-        trainer: The trainer.
 
     Raises:
         DivergenceError: They differ.

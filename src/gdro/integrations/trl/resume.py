@@ -25,13 +25,7 @@ def check_resume_keys(resume_keys: str) -> None:
 
 
 def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
-    """Say that a resumed training goes on without an earlier controller, and why.
-
-    Args:
-        trainer: The trainer.
-        folder: The checkpoint.
-        resume_keys: The trainer's argument.
-    """
+    """Say that a resumed training goes on without an earlier controller, and why."""
     if not trainer.accelerator.is_main_process:
         return
     asked = resume_keys == "fresh"
@@ -58,11 +52,6 @@ def read_memory(store: RolloutStore, folder: Path) -> list[tuple[int, StoredRoll
 
 def follow(trainer: Any, folder: Path, resume_keys: Literal["exact", "match"]) -> None:
     """Load the controller of a checkpoint, and say what of its pool is still there.
-
-    Args:
-        trainer: The trainer, whose controller has its log.
-        folder: The checkpoint.
-        resume_keys: Whether the data set must be the same.
 
     Raises:
         CheckpointError: The file is missing or damaged, or of another strategy or data set.

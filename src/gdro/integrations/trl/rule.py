@@ -12,8 +12,8 @@ import numpy as np
 
 from gdro.common.files import parsed, write_json
 from gdro.errors import CheckpointError
-from gdro.integrations.trl.correct import Judge, Judged, Named, Rewards, Scores
-from gdro.integrations.trl.reads import columns_read
+from gdro.integrations.trl.columns import columns_read
+from gdro.integrations.trl.correct import Judge, Named, Rewards, Scores, Verdicts
 
 RULE_FILE = "gdro_correct.json"
 _PARTIAL = 3  # this many values of a function are partial credit
@@ -37,12 +37,12 @@ class Largest(Judge):
         """What is right, in words."""
         return f"the largest total reward ({float(self.largest_K.sum()):g} of all functions together)"
 
-    def judge(self, scores: Scores) -> Judged:
+    def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         known_R = ~np.isnan(scores.total_R)
         most_R = np.where(np.isnan(scores.each_RK), 0.0, self.largest_K).sum(axis=1)
         reached_R = scores.total_R >= most_R - 1e-5 * np.maximum(1.0, np.abs(most_R))
-        return Judged(known_R & reached_R, known_R, scores.total_R)
+        return Verdicts(known_R & reached_R, known_R, scores.total_R)
 
     def hint(self, middle: float) -> str:
         """Another threshold, or a function."""
@@ -56,11 +56,6 @@ class Upper(Judge):
     no function reads a column all of them count. A function that gives more than two values (partial
     credit) in its first 64 rewards is left out once that is seen. If that leaves none, the functions'
     sum is right above the middle of its range in that step.
-
-    Args:
-        names: Names of the trainer's reward functions, K.
-        weights: Their weights, K.
-        reads: Columns that each reads, K.
     """
 
     def __init__(
@@ -88,17 +83,17 @@ class Upper(Judge):
         why = f", which {'read' if len(used) > 1 else 'reads'} {columns}" if columns else ""
         return f"reward{'s' * (len(used) > 1)} {' and '.join(map(repr, used))}{why}, {each}"
 
-    def judge(self, scores: Scores) -> Judged:
+    def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         mine_RK = scores.each_RK[:, self.columns]
         if self._middle is not None:
             value_R, known_R = self._sum(mine_RK), np.any(~np.isnan(mine_RK), axis=1)
-            return Judged(known_R & (value_R > self._middle), known_R, value_R)
+            return Verdicts(known_R & (value_R > self._middle), known_R, value_R)
         least_K = np.array([self._least(k) for k in self.columns], np.float32)
         known_RK = ~np.isnan(mine_RK) & ~np.isnan(least_K)
         known_R = np.any(known_RK, axis=1)
         correct_R = known_R & np.all((mine_RK > least_K) | ~known_RK, axis=1)
-        return Judged(correct_R, known_R, self._sum(np.where(known_RK, mine_RK, np.nan)))
+        return Verdicts(correct_R, known_R, self._sum(np.where(known_RK, mine_RK, np.nan)))
 
     def hint(self, middle: float) -> str:
         """A function, or the total."""
@@ -178,18 +173,7 @@ def _state(path: Path) -> tuple[list[str], list[list[float] | None], list[int], 
 def rule(
     names: Sequence[str], functions: Sequence[Any], weights: Sequence[float], columns: Sequence[str]
 ) -> Judge:
-    """The judge of a trainer that was given no `correct=`.
-
-    Args:
-        names: Names of the reward functions, K.
-        functions: The functions, K; `function.largest` is the most that one gives, where it says so.
-        weights: Their weights, K.
-        columns: Columns of the dataset.
-
-    Returns:
-        The only function, above .5; else the largest total, where every function says what it can give;
-        else `Upper`.
-    """
+    """The judge of a trainer that was given no `correct=`."""
     if len(names) == 1:
         return Named((names[0],), (0,), (0.5,))
     largest = [getattr(function, "largest", None) for function in functions]

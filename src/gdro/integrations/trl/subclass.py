@@ -18,11 +18,6 @@ _OURS = (_GENERATE, "_compute_loss", "_get_per_token_logps_and_entropies", "_sav
 def check_order(trainer: type, mixin: type, base: type) -> None:
     """Refuse a class whose methods would hide gdro's, or whose work gdro would overwrite.
 
-    Args:
-        trainer: The trainer's class.
-        mixin: GDROMixin.
-        base: GRPOTrainer.
-
     Raises:
         UnsupportedError: With the order or the hook that works.
     """
@@ -52,10 +47,6 @@ def check_planned(planned: bool, trainer: type) -> None:
 
     A method may call that of another class by name, and step over gdro's.
 
-    Args:
-        planned: Whether a plan was made.
-        trainer: The trainer's class.
-
     Raises:
         UnsupportedError: None was.
     """
@@ -81,15 +72,7 @@ def _names(code: CodeType) -> set[str]:
 
 @contextmanager
 def recorded_rewards(trainer: Any, ask: Callable[..., Any]) -> Iterator[list[tuple[Any, Any]]]:
-    """Record what `_calculate_rewards` returns, with the changes that subclasses make on either side.
-
-    Args:
-        trainer: The trainer.
-        ask: Called with the same arguments.
-
-    Yields:
-        A list; each call adds its rewards, shape (R, K), and what `ask` answered.
-    """
+    """Record what `_calculate_rewards` returns, with the changes that subclasses make on either side."""
     calculate = trainer._calculate_rewards
     before = vars(trainer).get("_calculate_rewards")
     seen: list[tuple[Any, Any]] = []

@@ -20,10 +20,10 @@ from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUs
 from gdro.controller import Controller
 from gdro.difficulty.tracker import Difficulty
 from gdro.integrations.dataset import DatasetPool, dataset_pool, prompt_text, wanted_columns
-from gdro.integrations.trl import support
+from gdro.integrations.trl import checks
 from gdro.integrations.trl.card import Card
 from gdro.integrations.trl.checkpoints import STATE_FILE, begin, of_grpo, resolved, written
-from gdro.integrations.trl.config import GDROConfig, settled
+from gdro.integrations.trl.config import OWN, GDROConfig, settled
 from gdro.integrations.trl.console import Console, shorten
 from gdro.integrations.trl.correct import Correct
 from gdro.integrations.trl.data import check_copies, check_names, check_options, check_size
@@ -39,9 +39,9 @@ from gdro.integrations.trl.metrics import (
     record_held_out,
 )
 from gdro.integrations.trl.resume import ResumeKeys, follow, read_memory, warn_fresh
-from gdro.integrations.trl.score import AdvantageOptions, outcome_of
 from gdro.integrations.trl.start import say, start_line
-from gdro.integrations.trl.step import Step
+from gdro.integrations.trl.static_decode import StaticDecoder
+from gdro.integrations.trl.step import TrlStep, outcome_of
 from gdro.integrations.trl.subclass import check_order, check_planned, recorded_rewards
 from gdro.integrations.trl.visits import expected_visits, warn_of_idle
 from gdro.log.run_log import RunLog
@@ -88,7 +88,7 @@ class GDROMixin(Logs, Card, _Trainer):
         gdro_log: `brief` (default) shows six numbers a line on the console, `full` all of them; trackers
             and `state.log_history` get all either way.
         resume_keys: When training is resumed: `exact` (default) demands the data set of the checkpoint,
-            `match` follows the rows that both have, `fresh` takes the weights and starts a new
+            `match` follows the rows that both have, `fresh` loads the weights and starts a new
             controller.
         generation: `trl` (default) generates as the trainer's options say. `static` puts a
             `StaticDecoder` in the place of `model.generate`: the same distribution, without waiting for
@@ -105,6 +105,14 @@ class GDROMixin(Logs, Card, _Trainer):
     args: Any
     model: Any
     _tokenizer: Any
+    decoder: StaticDecoder | None
+    last_plan: Plan | None = None
+    _pool: DatasetPool
+    _gdro_resume_keys: ResumeKeys
+    _gdro_planning = False
+    _gdro_losses: tuple[Outcome, LossCollector] | None = None
+    _gdro_logps: torch.Tensor | None = None
+    _gdro_memory: TrlMemory | None = None
 
     def __init__(
         self,
@@ -124,76 +132,54 @@ class GDROMixin(Logs, Card, _Trainer):
         generation: str | None = None,
         **kwargs: Any,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name in OWN}
         config: Any = kwargs.get("args", args[2] if len(args) > 2 else None)
-        own = settled(
-            config,
-            strategy=strategy,
-            strategy_options=strategy_options,
-            difficulty=difficulty,
-            apply=apply,
-            id_column=id_column,
-            prior_column=prior_column,
-            correct=correct,
-            prompt_equal=prompt_equal,
-            memory_bytes=memory_bytes,
-            gdro_log=gdro_log,
-            resume_keys=resume_keys,
-            generation=generation,
-        )
         dataset: Any = kwargs.get("train_dataset", args[3] if len(args) > 3 else None)
-        check_order(type(self), GDROMixin, GRPOTrainer)
-        support.check_arguments(dataset, kwargs, type(self))
-        check_options(config)
-        made, columns = None, ()
         mean: Any = (config or GRPOConfig).num_generations
+        own = settled(config, **given)
+        check_order(type(self), GDROMixin, GRPOTrainer)
+        checks.check_arguments(dataset, kwargs, type(self))
+        check_options(config)
         if controller is None:
-            made = support.resolve_strategy(own.strategy, own.strategy_options, mean)
-            columns = wanted_columns(made, own.difficulty)
-            apart = (
-                not own.apply or not made.roles
-            )  # as in GRPOTrainer, every row is a prompt of its own
+            part = checks.resolve_strategy(own.strategy, own.strategy_options, mean)
+            columns, separate = wanted_columns(part, own.difficulty), not (own.apply and part.roles)
         else:
-            apart = controller.problem.num_prompts == len(dataset)
-        self._pool: DatasetPool = dataset_pool(dataset, own.id_column, own.prior_column, columns, apart)
+            part, columns = controller.strategy, ()
+            separate = controller.problem.num_prompts == len(dataset)
+        self._pool = dataset_pool(dataset, own.id_column, own.prior_column, columns, separate)
+        problem = self._pool.problem
         if controller is not None:
-            support.check_controller(controller, self._pool.problem, own.of_controllers, mean)
-        self._gdro_own = own
-        self._gdro_planning, self._gdro_unjudged = False, Unjudged()
-        self._gdro_losses: tuple[Outcome, LossCollector] | None = None
-        self._gdro_logps: torch.Tensor | None = None
-        self.prompt_equal = own.prompt_equal
-        self.last_plan: Plan | None = None
+            checks.check_controller(controller, problem, own.of_controllers, mean)
+        self.prompt_equal, self._gdro_resume_keys = own.prompt_equal, own.resume_keys
+        self._gdro_unjudged = Unjudged()
         super().__init__(*args, **kwargs)
-        support.check_config(self.args)
+        checks.check_config(self.args)
         check_names(self.reward_func_names, own.correct)
         if own.gdro_log == "brief":
             shorten(self.callback_handler)
-        self.decoder = support.resolve_generation(own.generation, self)
+        self.decoder = checks.resolve_generation(own.generation, self)
         self._gdro_judging = Judging(self, own.correct, dataset.column_names)
-        if made is not None:
-            seed, problem = self.args.seed, self._pool.problem
-            controller = Controller(made, problem, seed=seed, difficulty=own.difficulty, apply=own.apply)
-        assert controller is not None
-        support.check_losses(self, controller.strategy)
-        self.controller = controller
-        self._gdro_memory: TrlMemory | None = None
-        if controller.strategy.remembers:
-            self._gdro_memory = TrlMemory(self, self._pool.problem, own.memory_bytes)
+        self.controller = controller or Controller(
+            part, problem, seed=self.args.seed, difficulty=own.difficulty, apply=own.apply
+        )
+        checks.check_losses(self, part)
+        if part.remembers:
+            self._gdro_memory = TrlMemory(self, problem, own.memory_bytes)
         self._gdro_announce(len(dataset))
 
     def _gdro_announce(self, num_rows: int) -> None:
-        """Refuse a run in which no step could be planned, and say what is about to run."""
-        controller, pool = self.controller, self.controller.problem.num_prompts
-        check_size(num_rows, pool, self.args, controller.selects)
+        """Refuse a run in which no step could be planned, and print what is about to run."""
+        controller, num_prompts = self.controller, self.controller.problem.num_prompts
+        check_size(num_rows, num_prompts, self.args, controller.selects)
         if not controller.selects:
             check_copies(self._pool.count_N, controller.strategy, self.args)
-        visits = expected_visits(self.args, num_rows, pool)
+        visits = expected_visits(self.args, num_rows, num_prompts)
         if controller.apply and self.accelerator.is_main_process:
             warn_of_idle(controller, self.args, visits)
         prompts = self.args.generation_batch_size // self.num_generations
         condition = condition_of(controller.strategy, self.num_generations)
-        taken = (self._gdro_judging.text, pool, prompts, visits, controller.apply, condition)
-        say(start_line(controller.strategy, *taken), self)
+        text = self._gdro_judging.judge.text
+        say(start_line(controller, text, prompts, visits, condition), self)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
@@ -219,40 +205,34 @@ class GDROMixin(Logs, Card, _Trainer):
             outcome = outcome.joined(further)
         self.last_plan = plan
         rewards_RK = torch.cat([rewards for _, (rewards, _) in rounds])
-        batches, weights = [batch for batch, _ in rounds], self.controller.weigh(outcome)
-        options = AdvantageOptions(
-            self.reward_weights, self.scale_rewards, self.multi_objective_aggregation,
-            self.prompt_equal, self.controller.strategy.extends,
-        )  # fmt: skip
-        return self._gdro_batch(
-            Step(plan, outcome, rewards_RK, batches, weights, options, self.adjust_advantages)
-        )
+        weights = self.controller.weigh(outcome)
+        batches = [batch for batch, _ in rounds]
+        return self._gdro_batch(TrlStep(plan, outcome, rewards_RK, batches, weights, self))
 
     def adjust_advantages(
         self, advantages: torch.Tensor, outcome: Outcome, weights: Weights
     ) -> torch.Tensor:
-        """Change advantages before the loss takes them; the place to override for that.
+        """Change advantages before the loss takes them; a subclass overrides this method for that.
 
-        Every rank calls it with the same values and must return the same; a step with a memory calls it
-        twice, without and with what is recalled. Rows that a strategy dropped
-        have no advantage whatever it returns, and rollouts that a memory recalls keep theirs.
+        Every rank calls it with the same values and must return the same. A step with a memory calls it
+        twice, without and with the recalled rollouts. The advantages of rows that a strategy dropped
+        stay zero, and those of recalled rollouts stay as they are, whatever it returns.
 
         Args:
-            advantages: Of every rollout of the step, weights included, shape (R,).
-            outcome: Prompt, reward, verdict and tokens of each; rows in the same order, rollouts of
-                further rounds of a strategy that samples on behind the others.
-            weights: What the strategy said of the rows.
+            advantages: Advantage of every rollout of the step, weights included, shape (R,).
+            outcome: Prompt, reward, verdict and tokens of each rollout, in the same order; rollouts of
+                further rounds follow those of the plan.
+            weights: The strategy's weights of the rollouts.
 
         Returns:
-            Advantages, shape (R,).
+            The new advantages, finite numbers, shape (R,).
         """
         return advantages
 
-    def _gdro_batch(self, step: Step) -> dict[str, Any]:
+    def _gdro_batch(self, step: TrlStep) -> dict[str, Any]:
         """This rank's rows with their advantages; the plan is closed, or waits for its losses."""
         scored = fresh = step.score()
-        pad_id = self._tokenizer.pad_token_id
-        output, chosen_R = step.rows(fresh.keep_R, self.accelerator, pad_id)
+        output, chosen_R = step.rows(fresh.keep_R)
         local, rank = len(output["advantages"]), self.accelerator.process_index
         mine_R = chosen_R[rank * local : (rank + 1) * local]
         collector = joining = None
@@ -327,7 +307,7 @@ class GDROMixin(Logs, Card, _Trainer):
                 # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
                 begin(path)
                 self.controller.save(path / STATE_FILE)
-                self._gdro_judging.save(path)
+                self._gdro_judging.judge.save(path)
                 if self._gdro_memory is not None:
                     self._gdro_memory.save(path)
             super()._save_checkpoint(model, trial)
@@ -336,15 +316,15 @@ class GDROMixin(Logs, Card, _Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        folder, keys = Path(checkpoint), self._gdro_own.resume_keys
+        folder, keys = Path(checkpoint), self._gdro_resume_keys
         if keys == "fresh" or of_grpo(folder):
             warn_fresh(self, folder, keys)
             self._gdro_open_log()
             return
         memory = self._gdro_memory
-        # Read and checked before the controller moves: a refused checkpoint changes nothing.
+        # Read and checked before the controller is loaded: a refused checkpoint changes nothing.
         remembered = [] if memory is None else read_memory(memory.store, folder)
-        self._gdro_judging.load(folder)
+        self._gdro_judging.judge.load(folder)
         self._gdro_open_log(resumed=True)
         follow(self, folder, keys)
         if memory is not None:
@@ -353,7 +333,7 @@ class GDROMixin(Logs, Card, _Trainer):
             self.controller.abandon(ticket)  # saved inside its batch, which is generated again
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As the trainer's; True resumes from the newest whole checkpoint, not from one cut off."""
+        """Train as GRPOTrainer does; True resumes from the newest checkpoint that is whole."""
         resume = resolved(resume_from_checkpoint, self.args.output_dir, lambda line: say(line, self))
         try:
             result = super().train(resume, *args, **kwargs)
@@ -388,19 +368,18 @@ class GDROMixin(Logs, Card, _Trainer):
         self, ticket: int, prompt_R: IntArray, output: dict[str, Any], seen: Seen
     ) -> Outcome:
         tokens_R: Any = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
-        judged = self._gdro_judging.verdicts(ticket, prompt_R, seen)
-        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, judged)
+        verdicts = self._gdro_judging.verdicts(ticket, prompt_R, seen)
+        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts)
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
         memory = self._gdro_memory
-        kept = {} if memory is None else memory.metrics()
+        own = {} if memory is None else memory.metrics()
         recalled = (0, 0) if memory is None else memory.recalled
-        extra |= self._gdro_unjudged.taken(self.accelerator) | kept
+        extra |= self._gdro_unjudged.pop(self.accelerator) | own
         self.controller.observe(outcome, loss_R, extra=extra, recalled=recalled)
-        kept = {f"gdro/{name}": value for name, value in kept.items()}
-        values = self.controller.metrics() | self.controller.curriculum() | kept
-        record(self._metrics["train"], values)
+        own = {f"gdro/{name}": value for name, value in own.items()}
+        record(self._metrics["train"], self.controller.metrics() | self.controller.curriculum() | own)
 
     def _gdro_close(self) -> None:
         """Close the plan whose losses were collected since the last generation."""

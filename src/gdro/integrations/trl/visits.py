@@ -15,16 +15,7 @@ FEW = 2.0
 
 
 def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
-    """Mean visits of a prompt over the whole run.
-
-    Args:
-        args: The GRPOConfig.
-        num_rows: Rows of the data set.
-        num_prompts: N, distinct prompts.
-
-    Returns:
-        Prompts of all steps over N. Strategies that select concentrate them.
-    """
+    """Mean visits of a prompt over the whole run."""
     step = args.generation_batch_size // args.num_generations
     if args.max_steps > 0:
         batches = args.max_steps * args.gradient_accumulation_steps
@@ -34,24 +25,13 @@ def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
 
 
 def warn_of_idle(controller: Controller, args: Any, visits: float) -> None:
-    """Warn once if a strategy has nothing to move, or nothing to go by.
-
-    Args:
-        controller: The trainer's.
-        args: The GRPOConfig.
-        visits: Expected visits of a prompt.
-    """
+    """Warn once if a strategy has nothing to move, or nothing to go by."""
     if not warn_of_one_prompt(controller, args):
         warn_of_few_visits(controller, visits)
 
 
 def warn_of_few_visits(controller: Controller, visits: float) -> None:
-    """Warn if the strategy acts on a prompt only from a second visit on, and there is hardly one.
-
-    Args:
-        controller: The trainer's.
-        visits: Expected visits of a prompt.
-    """
+    """Warn if the strategy acts on a prompt only from a second visit on, and there is hardly one."""
     idle = list(_idle(controller))
     if visits >= FEW or controller.strategy.selects or not idle:
         return
@@ -77,13 +57,6 @@ def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
     """Warn if a step takes one prompt, and the strategy moves rollouts or weight between prompts.
 
     GRPOConfig's own defaults (8 rows, 8 generations, no accumulation) are such steps.
-
-    Args:
-        controller: The trainer's.
-        args: The GRPOConfig.
-
-    Returns:
-        Whether it warned.
     """
     strategy = controller.strategy
     idle = [part for part in _parts(strategy) if _moves_between(part)]

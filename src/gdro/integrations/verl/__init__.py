@@ -5,7 +5,7 @@ On a CPU, for dry runs and tests: see `gdro.dry_run.verl.cpu`.
 """
 
 from gdro.integrations.verl.options import VerlOptions
-from gdro.integrations.verl.seam import forward_environment
+from gdro.integrations.verl.patches import forward_environment
 from gdro.integrations.verl.trainer import GDROTrainer
 
 __all__ = ["GDROTrainer", "VerlOptions"]

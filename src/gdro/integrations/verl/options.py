@@ -99,10 +99,6 @@ def options_of(config: DictConfig) -> VerlOptions:
 def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
     """Refuse what cannot work, before anything is loaded.
 
-    Args:
-        config: verl's configuration.
-        strategy: The strategy.
-
     Raises:
         UnsupportedError: Names the option, and what to write instead.
         StrategyError: The strategy's bounds on a prompt's rollouts exclude `rollout.n`.

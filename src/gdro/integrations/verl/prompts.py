@@ -64,15 +64,6 @@ def table_of(dataset: Any) -> Any:
 def prompts_of(table: Any, id: str, prior: str | None, columns: Sequence[str]) -> Prompts:
     """Read ids, known pass rates and further columns.
 
-    Args:
-        table: The rows, a `datasets.Dataset`.
-        id: Field of the id, e.g. `extra_info.index`.
-        prior: Field of a known pass rate in [0, 1] (null: unknown), or None.
-        columns: Fields that strategies or bins read.
-
-    Returns:
-        The prompts.
-
     Raises:
         ProblemError: A field is missing, or ids are missing or repeat.
     """

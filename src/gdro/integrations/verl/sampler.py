@@ -11,12 +11,7 @@ from gdro.numerics.arrays import IntArray
 
 
 class PlanSampler(Sampler[int]):
-    """Yields the prompts of one plan after another, without end.
-
-    Args:
-        dataset: The training data.
-        draw: Makes the next plan; called when the loader asks for its first prompt, no earlier.
-    """
+    """Yields the prompts of one plan after another, without end."""
 
     def __init__(self, dataset: Sized, draw: Callable[[], IntArray]) -> None:
         self._dataset, self._draw = dataset, draw

@@ -15,7 +15,7 @@ LEAST = 2  # rollouts of a group: of one, verl takes the raw reward as advantage
 
 
 @dataclass(frozen=True)
-class Judged:
+class RowScores:
     """Verdicts on the rows of a batch.
 
     Attributes:
@@ -32,7 +32,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowTable:
     """The rows of a batch that are rollouts of a step.
 
     Attributes:
@@ -46,19 +46,16 @@ class Rows:
     session_B: IntArray
 
 
-class Step:
+class VerlStep:
     """A plan, the prompts that were submitted for it, and what came back.
 
     A prompt that is sampled on is submitted again: verl gives it another uid, and its rollouts are
     one group all the same.
-
-    Args:
-        plan: The plan as it was given out.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.rows: Rows | None = None
+        self.rows: RowTable | None = None
         self.outcome: Outcome | None = None
         self._uids: list[str] = []
         self._prompts: list[int] = []
@@ -86,7 +83,7 @@ class Step:
         self._prompts += prompts
         self._requested += sum(rollouts)
 
-    def read(self, keys: Sequence[str], judged: Judged) -> Outcome:
+    def read(self, keys: Sequence[str], judged: RowScores) -> Outcome:
         """What the controller is told of all rows so far."""
         self._keys, self.rows = keys, rows_of(keys, self._uids, self._prompts)
         self.outcome = outcome_of(self.plan.ticket, self.rows, judged)
@@ -117,11 +114,7 @@ class Step:
         return [key for key, taken in zip(self._keys, taken_S[session_B], strict=True) if taken]
 
     def counts(self, keys: Sequence[str]) -> dict[str, int]:
-        """What to log of groups that did not come back whole.
-
-        Args:
-            keys: Rows of the loss.
-        """
+        """What to log of groups that did not come back whole."""
         assert self.rows is not None
         uids = set(self._uids)
         return {
@@ -131,17 +124,8 @@ class Step:
         }
 
 
-def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) -> Rows:
-    """Match a batch's rows with the prompts of a step by their keys, never by position.
-
-    Args:
-        keys: `{uid}_{session}_{output}` of each row; the last output of a session is its result.
-        uids: Name of each submitted prompt.
-        prompts: Dataset index of each.
-
-    Returns:
-        The rows, in an order that does not depend on when they arrived.
-    """
+def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) -> RowTable:
+    """Match a batch's rows with the prompts of a step by their keys, never by position."""
     places = {uid: place for place, uid in enumerate(uids)}
     parts = [key.rsplit("_", 2) for key in keys]
     place_B = np.array([places.get(uid, -1) for uid, _, _ in parts], np.int64)
@@ -154,17 +138,11 @@ def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) ->
     last = (np.diff(place, append=-1) != 0) | (np.diff(number, append=-1) != 0)
     session_B = np.full(len(keys), -1)
     session_B[order] = np.cumsum(first) - 1
-    return Rows(order[last], np.array(prompts, np.int64)[place[last]], session_B)
+    return RowTable(order[last], np.array(prompts, np.int64)[place[last]], session_B)
 
 
-def outcome_of(ticket: int, rows: Rows, judged: Judged) -> Outcome:
-    """What the controller is told.
-
-    Args:
-        ticket: The plan's.
-        rows: The step's rows.
-        judged: Verdicts on the batch that they are rows of.
-    """
+def outcome_of(ticket: int, rows: RowTable, judged: RowScores) -> Outcome:
+    """What the controller is told."""
     in_session = rows.session_B >= 0
     tokens_S = np.bincount(rows.session_B[in_session], judged.tokens_B[in_session], len(rows.row_S))
     reward_S = judged.reward_B[rows.row_S]
@@ -175,17 +153,11 @@ def outcome_of(ticket: int, rows: Rows, judged: Judged) -> Outcome:
     )  # fmt: skip
 
 
-def factors(rows: Rows, outcome: Outcome, weights: Weights, prompts: int) -> tuple[FloatArray, int]:
+def factors(rows: RowTable, outcome: Outcome, weights: Weights, prompts: int) -> tuple[FloatArray, int]:
     """Factor on the advantage of each row of the batch, shape (B,), and groups that were dropped.
 
     A group is dropped whole if fewer than two of its rollouts arrived, or if one has no number for a
     reward: verl's advantages of all of them are then no numbers.
-
-    Args:
-        rows: The step's rows.
-        outcome: What came back.
-        weights: The controller's, one a session.
-        prompts: Distinct prompts that were submitted.
     """
     _, place_S, size_G = np.unique(rows.prompt_S, return_inverse=True, return_counts=True)
     broken_G = np.bincount(place_S, ~outcome.valid_mask_R, len(size_G)) > 0

@@ -21,12 +21,12 @@ from gdro.controller import Controller
 from gdro.errors import CheckpointError, KeysError, UnsupportedError
 from gdro.integrations.dataset import prompt_text, wanted_columns
 from gdro.integrations.verl.options import Resume, check_config, options_of
+from gdro.integrations.verl.patches import around_advantages
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.queue import clear, reward_extra, scores
 from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
-from gdro.integrations.verl.seam import around_advantages
-from gdro.integrations.verl.step import Judged, Step, scale
+from gdro.integrations.verl.step import RowScores, VerlStep, scale
 from gdro.log.run_log import RunLog
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.types import Request
@@ -53,7 +53,7 @@ class GDROTrainer(PPOTrainerSync):
         self._gdro = options_of(config)
         self._strategy, self._difficulty = self._gdro.make(config.actor_rollout_ref.rollout.n)
         check_config(config, self._strategy)
-        self._step: Step | None = None
+        self._step: VerlStep | None = None
         with open_dict(config):
             # verl takes every other name for an asynchronous mode.
             config.trainer.v1.trainer_mode = "sync"
@@ -90,13 +90,13 @@ class GDROTrainer(PPOTrainerSync):
 
     def _draw(self) -> IntArray:
         plan = self.controller.plan(self._request(None))
-        self._step = Step(plan)
+        self._step = VerlStep(plan)
         return plan.prompt_P
 
     def _submit_batch_to_rollout(self, batch: Any) -> int:
         prompt_P = self._prompts.rows(batch)
         if not self.controller.selects:
-            self._step = Step(self.controller.plan(self._request(prompt_P)))
+            self._step = VerlStep(self.controller.plan(self._request(prompt_P)))
         plan = self._opened.plan
         rollouts = dict(zip(plan.prompt_P.tolist(), plan.rollouts_P.tolist(), strict=True))
         return self._submit(batch, prompt_P.tolist(), [rollouts[prompt] for prompt in prompt_P.tolist()])
@@ -107,7 +107,7 @@ class GDROTrainer(PPOTrainerSync):
         return super()._submit_batch_to_rollout(batch)
 
     @property
-    def _opened(self) -> Step:
+    def _opened(self) -> VerlStep:
         assert self._step is not None
         return self._step
 
@@ -132,12 +132,12 @@ class GDROTrainer(PPOTrainerSync):
         clear(sorted(set(keys) - set(kept)))
         return kept
 
-    def _judged(self, keys: list[str], scored: tuple[FloatArray, IntArray]) -> Judged:
+    def _judged(self, keys: list[str], scored: tuple[FloatArray, IntArray]) -> RowScores:
         """Verdicts on rows of which reward and number of tokens are known."""
         reward_B, tokens_B = scored
         name = self._gdro.correct
         judged_B = reward_B if name is None else reward_extra(keys, name)
-        return Judged(reward_B, judged_B > self._gdro.threshold, tokens_B, ~np.isnan(judged_B))
+        return RowScores(reward_B, judged_B > self._gdro.threshold, tokens_B, ~np.isnan(judged_B))
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         def weigh(data: Any, keys: list[str]) -> None:

@@ -29,11 +29,6 @@ _REFUSED = {
 def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: type) -> None:
     """Refuse what cannot work, with the reason.
 
-    Args:
-        train_dataset: The trainer's dataset.
-        arguments: Keyword arguments of the trainer.
-        trainer: Its class.
-
     Raises:
         UnsupportedError: A refused feature is used, or an argument is unknown.
     """
@@ -67,9 +62,6 @@ def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
 def check_config(args: Any) -> None:
     """Refuse trainer options that would silently break plans.
 
-    Args:
-        args: The GRPOConfig.
-
     Raises:
         UnsupportedError: An option cannot work.
     """
@@ -89,10 +81,6 @@ def check_config(args: Any) -> None:
 def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
     """Refuse a loss that hides what a strategy needs of it.
 
-    Args:
-        trainer: The trainer.
-        strategy: Its strategy.
-
     Raises:
         UnsupportedError: The strategy needs the loss of each rollout, and Liger's gives only their sum
             (TRL 1.12 and 1.13; later versions have a loss of their own beside Liger's kernels).
@@ -108,10 +96,6 @@ def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
 
 def resolve_generation(generation: str, trainer: Any) -> StaticDecoder | None:
     """The decoder that generates in the place of the trainer's own; None for `trl`.
-
-    Args:
-        generation: `trl` or `static`.
-        trainer: With its options and its accelerator.
 
     Raises:
         UnsupportedError: Another word, or an option of the trainer that generates elsewhere or splits
@@ -170,12 +154,6 @@ def resolve_strategy(
 
 def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...], mean: int) -> None:
     """Refuse a ready controller that does not fit.
-
-    Args:
-        controller: The controller.
-        pool: The dataset's pool.
-        given: Arguments that belong to the controller.
-        mean: Rollouts that a prompt has on average.
 
     Raises:
         StrategyError: Some of them were given too, or the strategy's bounds exclude the mean.

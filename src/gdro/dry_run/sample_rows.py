@@ -15,16 +15,6 @@ _LOOKED_AT = 512
 def few_rows(files: Sequence[str], key: str, tokenizer: Any, num: int, path: Path) -> int:
     """Write the rows with the shortest prompts among the first ones.
 
-    Args:
-        files: Parquet, JSON or JSONL files, as verl reads them; rows come from the first.
-        key: Column of the prompt: messages, or a text.
-        tokenizer: With a chat template if prompts are messages.
-        num: Rows wanted.
-        path: Parquet file to write.
-
-    Returns:
-        Tokens of the longest prompt that was written.
-
     Raises:
         DataError: The file is missing or unreadable.
         DryRunError: It lacks the column, or has too few rows.

@@ -26,10 +26,6 @@ def around_advantages(
 
     The scores, masks and advantages are in the driver's memory there. Reading and writing them through
     the transfer queue afterwards would cost two more round trips for every row.
-
-    Args:
-        first_uid: The name of the group of each uid that belongs to another one's group.
-        then: Gets verl's `DataProto` and the row keys; may change the advantages in place.
     """
     compute = getattr(verl_trainer, _NAME)
 

@@ -20,10 +20,6 @@ def columns_read(function: Any, columns: Sequence[str]) -> list[str]:
 
     By its `reads`; else by its parameters and by what it takes out of its `**kwargs` by name.
 
-    Args:
-        function: The function; a model reads none.
-        columns: Columns of the dataset.
-
     >>> def one(completions, answer, **kwargs): ...
     >>> def two(completions, **kwargs):
     ...     return [a == c for a, c in zip(kwargs["answer"], completions)]
