@@ -17,9 +17,9 @@ from gdro.study.decoder import load
 from gdro.study.engine import run
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import TAIL, Recipe, Sizes, Variant, make_world
+from gdro.study.worlds import TAIL, PoolSizes, StudyTask, Variant, make_world
 
-SIZES = Sizes(train=128, heldout=96, samples=8)
+SIZES = PoolSizes(train=128, heldout=96, samples=8)
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +32,12 @@ def one_thread():
 
 def trained(strategy="uniform", seed=0, variant=None, task="chains", controller=Controller, **training):
     made = make_strategy(strategy) if isinstance(strategy, str) else strategy
-    recipe = Recipe(load_testbed(task), variant or Variant(), SIZES)
+    study_task = StudyTask(load_testbed(task), variant or Variant(), SIZES)
     options = Training(**{"num_steps": 6, "batch": 16, "evaluate_every": 3} | training)
     start = warm_start_path({"chains": "chains-a"}.get(task, task))
-    num_train = options.num_steps * options.batch if recipe.variant.once else SIZES.train
-    return run(
-        recipe, make_world(recipe, load(start), seed, num_train), options, load(start),
-        lambda problem: controller(made, problem, seed=seed), seed,
-    )  # fmt: skip
+    num_train = options.num_steps * options.batch if study_task.variant.once else SIZES.train
+    world = make_world(study_task, load(start), seed, num_train)
+    return run(world, options, load(start), controller(made, world.problem, seed=seed), seed)
 
 
 def watching(of):
@@ -126,8 +124,8 @@ def test_losses_reach_strategies_that_need_them() -> None:
 
 
 def world(variant, seed=0):
-    recipe = Recipe(load_testbed("chains"), variant, SIZES)
-    return make_world(recipe, load(warm_start_path("chains-a")), seed, SIZES.train)
+    study_task = StudyTask(load_testbed("chains"), variant, SIZES)
+    return make_world(study_task, load(warm_start_path("chains-a")), seed, SIZES.train)
 
 
 def test_worlds_are_the_same_for_every_arm_and_disjoint() -> None:
@@ -163,12 +161,11 @@ def test_a_pool_seen_once_is_seen_once() -> None:
             seen.extend(plan.prompt_P.tolist())
             return plan
 
-    recipe = Recipe(load_testbed("chains"), Variant(once=True), SIZES)
+    study_task = StudyTask(load_testbed("chains"), Variant(once=True), SIZES)
     start = warm_start_path("chains-a")
-    run(
-        recipe, make_world(recipe, load(start), 0, 80), Training(num_steps=5, batch=16), load(start),
-        lambda problem: Spy(make_strategy("failure-sampling"), problem), 0,
-    )  # fmt: skip
+    once = make_world(study_task, load(start), 0, 80)
+    controller = Spy(make_strategy("failure-sampling"), once.problem)
+    run(once, Training(num_steps=5, batch=16), load(start), controller, 0)
     assert len(seen) == len(set(seen)) == 80
 
 

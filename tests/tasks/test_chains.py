@@ -14,6 +14,7 @@ from gdro import ProblemError
 from gdro.recipes.heldout import count_successes
 from gdro.tasks import chains
 
+ROOT = Path(__file__).parents[2]
 EXPRESSIONS = {
     "+": "(x+y)%10", "-": "(x-y)%10", "*": "(x*y)%10",
     "a": "(2*x+3*y+1)%10", "b": "(x*y+x+y)%10", "c": "(x*x+7*y)%10",
@@ -75,7 +76,7 @@ def test_warm_start_is_small_and_heavy_tailed() -> None:
 
 
 def test_warm_start_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gdro.tasks.make_warm_start", "--steps", "3", "--out"]
+    command = [sys.executable, str(ROOT / "studies/make_chains_model.py"), "--steps", "3", "--out"]
     for name in ("a", "b"):
         subprocess.run([*command, str(tmp_path / name)], check=True, capture_output=True)
     a, b = (AutoModelForCausalLM.from_pretrained(tmp_path / n).state_dict() for n in "ab")

@@ -98,7 +98,7 @@ def test_the_base_is_taught_outside_the_reserved_problems_and_made_once(folder: 
     task = gsm8k.load(**options(folder))
     assert (len(task.train), len(task.heldout)) == (20, 8)
     _, tokenizer = gsm8k.start(str(folder / "model"))
-    sizes = gsm8k.Sizes(**options(folder)["sizes"])
+    sizes = gsm8k.SplitSizes(**options(folder)["sizes"])
     parts = gsm8k.split(gsm8k._rows(options(folder)["files"]), tokenizer, sizes)
     assert len(parts.taught) == 60 and parts.pool == task.train.to_list()
     assert not {r["prompt"] for r in parts.taught} & {r["prompt"] for r in parts.pool}

@@ -24,7 +24,7 @@ from gdro.strategy import Strategy
 from gdro.study.decoder import load
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import POOL_COLUMNS, Sizes, Variant
+from gdro.study.worlds import POOL_COLUMNS, PoolSizes, Variant
 
 _WARM_STARTS = "warm_starts"
 _MOST_SEEDS = 10_000
@@ -36,11 +36,11 @@ class StudyArm:
 
     Attributes:
         strategy: Name, names joined with `+`, or a list of parts.
-        options: Of the strategy.
+        options: Options of the strategy, by name.
         difficulty: Options of `gdro.Difficulty`.
-        training: Options of the training.
-        seeds: Those of the study's confirmation seeds that it runs; None: all.
-        groups: Groups of testbeds that it runs on; None: all.
+        training: Training options of this arm that differ from the study's.
+        seeds: Subset of the study's confirmation seeds that this arm runs; None: all.
+        groups: Groups of testbeds that this arm runs on; None: all.
     """
 
     strategy: Any = "uniform"
@@ -53,14 +53,14 @@ class StudyArm:
 
 @dataclass
 class Bed:
-    """A testbed: a task, the warm start to train from, and how the pool is spoilt.
+    """A testbed: a task, the warm start to train from, and how its pool is corrupted.
 
     Attributes:
         task: A shipped name, or `module:Class`.
         warm_start: A shipped name, or a file.
-        variant: What is wrong with the pool.
-        seeds: Those of the study's confirmation seeds that run on it; None: all.
-        group: Testbeds of a group are also reported together, each weighing alike.
+        variant: How answers are graded and what is wrong with the pool.
+        seeds: Subset of the study's confirmation seeds that run on it; None: all.
+        group: Testbeds of one group are also reported together, with equal weight.
     """
 
     task: str = MISSING
@@ -75,15 +75,15 @@ class Study:
     """A paired comparison.
 
     Attributes:
-        name: Of the outputs.
+        name: Name of the study, used for its output files.
         description: One line.
         control: The arm that all others are compared with.
-        arms: What is compared, by name; every study needs a placebo and a random arm.
-        testbeds: Where, by name.
-        seeds: Confirmation seeds, e.g. `100-111`: what results are made of.
-        exploration_seeds: Seeds for choosing; never reported as results.
-        training: Options shared by all arms.
-        sizes: Of pools and evaluations.
+        arms: The arms by name; a study of several arms needs a placebo and a random one.
+        testbeds: The testbeds by name.
+        seeds: Confirmation seeds, e.g. `100-111`; results come from these.
+        exploration_seeds: Seeds for choosing between arms; never reported as results.
+        training: Training options shared by all arms.
+        sizes: Numbers of problems and of evaluation samples.
         difficulty: Options of `gdro.Difficulty`, shared by all arms.
     """
 
@@ -95,7 +95,7 @@ class Study:
     seeds: str = "100-111"
     exploration_seeds: str = "0-5"
     training: Training = field(default_factory=Training)
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: PoolSizes = field(default_factory=PoolSizes)
     difficulty: dict[str, Any] = field(default_factory=dict)
 
 
@@ -104,13 +104,13 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
 
     Args:
         path: YAML file.
-        overrides: `key=value` pairs with dots.
+        overrides: Overrides of the file, each `dotted.key=value`.
 
     Returns:
         The study.
 
     Raises:
-        StudyError: The file, a key, a seed, a strategy or a testbed is wrong; names it.
+        StudyError: The file, a key, a seed, a strategy or a testbed is invalid; the message names it.
     """
     if not path.is_file():
         near = Path("studies") / f"{path.name.removesuffix('.yaml')}.yaml"
@@ -130,11 +130,11 @@ def load_study(path: Path, overrides: list[str] | None = None) -> Study:
     if overlap:
         raise StudyError(
             f"seeds {overlap} are both confirmation and exploration seeds; results on seeds that were "
-            "used for choosing overstate the best arm, so take others"
+            "used for choosing overstate the best arm; use other confirmation seeds"
         )
     for name, bed in study.testbeds.items():
         _check_bed(study, name, bed)
-        _subset(bed.seeds, confirmation, f"testbeds.{name}.seeds")
+        _check_subset(bed.seeds, confirmation, f"testbeds.{name}.seeds")
     return study
 
 
@@ -151,24 +151,24 @@ def _check_arms(study: Study) -> None:
         strategy = strategy_of(study, arm)
         difficulty_of({**study.difficulty, **arm.difficulty})
         check_bounds(strategy, training_of(study, arm).rollouts, "training.rollouts", warn=False)
-        _subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
+        _check_subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
     if len(study.arms) > 2:
         for kind, strategy in missing_placebos(study).items():
             raise StudyError(
-                f"the study has no {kind} arm; add one with strategy: {strategy}, for unequal weights "
-                "and groups do something by themselves"
+                f"the study has no {kind} arm; add one with strategy: {strategy}, because unequal "
+                "weights and groups have an effect by themselves"
             )
 
 
 def _check_bed(study: Study, name: str, bed: Bed) -> None:
-    """Raise unless a testbed has a warm start of its task, and a pool that every arm can train on."""
+    """Raise unless the warm start fits the testbed's task and every arm can train on its pool."""
     testbed, model = load_testbed(bed.task), load(warm_start_path(bed.warm_start))
     shape = (len(testbed.tokens) + 2, testbed.prompt_tokens, testbed.answer_tokens + 1)
     if shape != (model.shape.vocabulary, model.shape.prompt, model.shape.answer):
         raise StudyError(
-            f"testbeds.{name}: the warm start {bed.warm_start!r} was not made for the task {bed.task!r} "
-            "(another vocabulary or other lengths); take its own, or make one with python -m "
-            "gdro.study.make_warm_start"
+            f"testbeds.{name}: the warm start {bed.warm_start!r} was not trained for the task "
+            f"{bed.task!r} (its vocabulary or lengths differ); use that task's own warm start, or make "
+            "one with python studies/make_warm_start.py"
         )
     for arm_name, arm in study.arms.items():
         batch, strategy = training_of(study, arm).batch, strategy_of(study, arm)
@@ -187,17 +187,12 @@ def _check_bed(study: Study, name: str, bed: Bed) -> None:
 
 
 def strategy_of(study: Study, arm: StudyArm) -> Strategy[Any]:
-    """The strategy of an arm, for as many rollouts a prompt as it trains with.
-
-    Raises:
-        StudyError: A training option is unknown or out of range.
-        StrategyError: The name or an option is unknown, or out of range.
-    """
+    """The strategy of an arm, for the mean rollouts per prompt that it trains with."""
     return named(arm.strategy, arm.options, training_of(study, arm).rollouts)
 
 
 def missing_placebos(study: Study) -> dict[str, str]:
-    """Placebo and random arms that a study lacks: the strategy of each by its kind."""
+    """Strategies of the placebo and random arms that a study lacks, by kind."""
     needed = {"placebo": "placebo-weights", "random": "random-rollouts"}
     given = {arm.strategy for arm in study.arms.values()}
     return {kind: strategy for kind, strategy in needed.items() if strategy not in given}
@@ -211,7 +206,9 @@ def _check_groups(study: Study, name: str, arm: StudyArm) -> None:
             f"arms.{name}.groups has {unknown[0]!r}; groups of the testbeds: {', '.join(sorted(groups))}"
         )
     if name == study.control and (arm.groups is not None or arm.seeds is not None):
-        raise StudyError(f"the control {name!r} is what all are compared with: no groups or seeds there")
+        raise StudyError(
+            f"the control {name!r} has groups or seeds; every arm is compared with it, so remove them"
+        )
 
 
 def training_of(study: Study, arm: StudyArm) -> Training:
@@ -225,27 +222,24 @@ def training_of(study: Study, arm: StudyArm) -> Training:
         if option not in known:
             raise StudyError(f"an arm's training has no option {option!r}{hint(option, known)}")
     check_kinds("an arm's training", arm.training, Training)
-    made = Training(**{**vars(study.training), **arm.training})
-    spent = made.num_steps * made.batch * made.rollouts
+    training = Training(**{**vars(study.training), **arm.training})
+    spent = training.num_steps * training.batch * training.rollouts
     wanted = study.training.num_steps * study.training.batch * study.training.rollouts
     if spent != wanted:
         raise StudyError(
             f"an arm's training spends {spent} rollouts, the study's {wanted}; arms are compared at "
             "equal rollouts, so change num_steps, batch and rollouts together"
         )
-    return made
+    return training
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds of a text such as `100-111` or `3,5,8-9`.
-
-    Raises:
-        StudyError: The text cannot be read.
+    """Parse seeds such as `100-111` or `3,5,8-9`.
 
     >>> parse_seeds("3,5,8-9")
     [3, 5, 8, 9]
     """
-    found: list[int] = []
+    seeds: list[int] = []
     for part in str(text).split(","):
         match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part, re.ASCII)
         if match is None:
@@ -253,23 +247,19 @@ def parse_seeds(text: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last - first >= _MOST_SEEDS:
             raise StudyError(f"seeds {text[:60]!r} are more than {_MOST_SEEDS:,}; give fewer")
-        found += range(first, last + 1)
-    if not found or len(set(found)) != len(found):
-        raise StudyError(f"seeds {text!r} are empty or repeat")
-    return found
+        seeds += range(first, last + 1)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise StudyError(f"seeds {text!r} are empty or repeat; list each seed once")
+    return seeds
 
 
-def _subset(text: str | None, seeds: list[int], where: str) -> None:
+def _check_subset(text: str | None, seeds: list[int], where: str) -> None:
     if text is not None and not set(parse_seeds(text)) <= set(seeds):
         raise StudyError(f"{where} is {text!r}; they must be among the study's seeds")
 
 
 def warm_start_path(warm_start: str) -> Path:
-    """File of a warm start: a shipped name, or a path.
-
-    Raises:
-        StudyError: There is none.
-    """
+    """The file of a warm start, given by its shipped name or as a path."""
     shipped = files("gdro.study") / _WARM_STARTS
     named = Path(str(shipped / f"{warm_start}.safetensors"))
     if named.is_file():

@@ -21,12 +21,12 @@ class Shape:
     """Sizes of a decoder.
 
     Args:
-        vocabulary: Tokens, padding and end included.
-        prompt: Width of every prompt, padded on the left.
-        answer: Longest answer, its end included.
-        width: Of the residual stream.
-        layers: Blocks.
-        heads: Attention heads.
+        vocabulary: Number of tokens, padding and end included.
+        prompt: Width of every prompt in tokens, padded on the left.
+        answer: Longest answer in tokens, its end included.
+        width: Width of the residual stream.
+        layers: Number of transformer blocks.
+        heads: Number of attention heads per block.
     """
 
     vocabulary: int
@@ -52,7 +52,7 @@ class Rollouts:
     mask_RG: torch.Tensor
 
     def joined(self, later: Rollouts) -> Rollouts:
-        """With those of a further round behind."""
+        """These rollouts followed by those of a later round."""
         pairs = zip(vars(self).values(), vars(later).values(), strict=True)
         return Rollouts(*(torch.cat(pair) for pair in pairs))
 
@@ -82,11 +82,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A pre-norm decoder with learned positions.
-
-    Args:
-        shape: Its sizes.
-    """
+    """A pre-norm decoder with learned positions."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -117,16 +113,7 @@ class Decoder(nn.Module):
     def generate(
         self, prompt_PW: torch.Tensor, rollouts_P: torch.Tensor, generator: torch.Generator
     ) -> Rollouts:
-        """Sample answers at temperature one.
-
-        Args:
-            prompt_PW: Prompts, shape (P, prompt).
-            rollouts_P: Answers of each, shape (P,).
-            generator: Source of randomness.
-
-        Returns:
-            The rollouts, those of a prompt together.
-        """
+        """Sample `rollouts_P` answers to each prompt, at temperature one, grouped by prompt."""
         shape = self.shape
         parent_R = torch.repeat_interleave(torch.arange(len(prompt_PW)), rollouts_P)
         num, total = len(parent_R), shape.prompt + shape.answer
@@ -186,22 +173,18 @@ class Decoder(nn.Module):
 
 
 def save(model: Decoder, path: Path) -> None:
-    """Write weights and shape to one safetensors file."""
+    """Write weights in half precision and the shape to one safetensors file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {name: value.half() for name, value in model.state_dict().items()}
     save_file(half, path, metadata={"shape": json.dumps(asdict(model.shape))})
 
 
 def load(path: Path) -> Decoder:
-    """Read a decoder.
-
-    Raises:
-        StudyError: The file is missing or holds no decoder.
-    """
+    """Read a decoder; a StudyError says if the file is missing or holds none."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise StudyError(f"no warm start {path}; make one with python -m gdro.study.make_warm_start")
+        raise StudyError(f"no warm start {path}; make one with python studies/make_warm_start.py")
     try:
         with safe_open(path, "pt") as file:
             shape = Shape(**json.loads((file.metadata() or {})["shape"]))

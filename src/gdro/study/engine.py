@@ -18,7 +18,7 @@ from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
 from gdro.study.decoder import Decoder, Rollouts
 from gdro.study.learner import Learner, Training
-from gdro.study.worlds import TAIL, K, Recipe, World, successes
+from gdro.study.worlds import TAIL, K, World, successes
 from gdro.types import Extension, Outcome, Plan, Request, Weights
 
 EASY = 0.3
@@ -26,7 +26,7 @@ EASY = 0.3
 
 @dataclass
 class Spent:
-    """What a run has spent so far: rollouts, tokens generated, tokens trained on."""
+    """What a run has used so far: rollouts, tokens generated, tokens trained on."""
 
     rollouts: int = 0
     tokens: int = 0
@@ -35,7 +35,7 @@ class Spent:
 
 @dataclass
 class Luck:
-    """Successes, and those of them whose work is wrong: fresh ones, and what the memory brought back."""
+    """Correct answers, and those reached by wrong work: fresh ones and ones recalled from memory."""
 
     fresh: int = 0
     fresh_wrong: int = 0
@@ -46,24 +46,14 @@ class Luck:
 
 
 class Run:
-    """One arm on one world.
-
-    Args:
-        controller: A fresh controller over the world's problem.
-        world: Training and held-out problems.
-        model: The warm start; trained in place.
-        training: Options of the optimiser.
-        recipe: What the world is made of.
-        seed: Of the pair.
-    """
+    """One arm on one world; the model is trained in place."""
 
     def __init__(
-        self, controller: Controller, world: World, model: Decoder, training: Training, recipe: Recipe,
-        seed: int,
-    ) -> None:  # fmt: skip
+        self, controller: Controller, world: World, model: Decoder, training: Training, seed: int
+    ) -> None:
         self.controller, self.world, self.model = controller, world, model
         self.learner = Learner(model, training, seed)
-        self.training, self.recipe, self.seed = training, recipe, seed
+        self.training, self.seed = training, seed
         self.spent, self.luck = Spent(), Luck()
         self._store: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._lucky: set[int] = set()  # prompts whose stored success has wrong work
@@ -74,7 +64,7 @@ class Run:
         training = self.training
         num_rollouts = training.batch * training.rollouts
         offered = None
-        if self.recipe.variant.once or not self.controller.selects:
+        if self.world.task.variant.once or not self.controller.selects:
             offered = next(self._epochs)
         plan = self.controller.plan(Request(training.batch, num_rollouts, offered))
         rollouts = self._generate(plan, number)
@@ -92,15 +82,9 @@ class Run:
     def evaluate(self, samples: int) -> tuple[FloatArray, FloatArray]:
         """Mean and unbiased pass@8 of each held-out problem, shapes (H,)."""
         world, start = self.world, self.world.num_train
-        found = successes(
-            self.model,
-            world.prompt_NW[start:],
-            world.answer_NG[start:],
-            samples,
-            7_000_003 + self.seed,
-            world.grader,
-        )
-        return found / samples, passk_unbiased(found, np.full(len(found), samples), K)
+        problems = world.prompt_NW[start:], world.answer_NG[start:]
+        right_H = successes(self.model, *problems, samples, 7_000_003 + self.seed, world.grader)
+        return right_H / samples, passk_unbiased(right_H, np.full(len(right_H), samples), K)
 
     def _learn(
         self, plan: Plan, outcome: Outcome, weights: Weights, rollouts: Rollouts
@@ -154,8 +138,8 @@ class Run:
     def _placed(self, outcome: Outcome, weights: Weights, advantage_R: FloatArray) -> Placed | None:
         if not weights.recall:
             return None
-        kept = np.flatnonzero(weights.keep_R)
-        return place(weights, outcome, advantage_R, kept, self._store, self._least_likely)
+        rows = np.flatnonzero(weights.keep_R)
+        return place(weights, outcome, advantage_R, rows, self._store, self._least_likely)
 
     def _least_likely(self, prompt_M: IntArray) -> list[int]:
         stored = [self._store[prompt] for prompt in prompt_M.tolist()]
@@ -174,7 +158,7 @@ class Run:
         given = rollouts.tokens_RT[:, self.model.shape.prompt :]
         answer = self.world.answer_NG[torch.from_numpy(plan.prompt_R.copy())]
         right_R = self.world.grader.right(given, answer).numpy()
-        noise = self.recipe.variant.verifier_noise
+        noise = self.world.task.variant.verifier_noise
         if noise:
             extra = plan.round if isinstance(plan, Extension) else 0
             rng = np.random.default_rng([self.seed, 17, number, extra])
@@ -185,9 +169,9 @@ class Run:
         )
 
     def _offers(self) -> Iterator[IntArray]:
-        """Batches in the order of epochs, as a data loader gives them: what is left over is dropped.
+        """Shuffled batches, epoch by epoch; the last partial batch is dropped.
 
-        A batch of two epochs could hold a problem twice, which no plan does.
+        A batch that spans two epochs could hold a problem twice, which no plan does.
         """
         rng = np.random.default_rng([self.seed, 13])
         num, batch = self.world.num_train, self.training.batch
@@ -198,81 +182,70 @@ class Run:
 
 
 def run(
-    recipe: Recipe, world: World, training: Training, model: Decoder, controller_of: Any, seed: int
+    world: World, training: Training, model: Decoder, controller: Controller, seed: int
 ) -> dict[str, Any]:
-    """Train one arm on one world.
-
-    Args:
-        recipe: What the world was made of.
-        world: Its problems.
-        training: Options.
-        model: The warm start; trained in place.
-        controller_of: From a problem to a fresh controller.
-        seed: Of the pair.
+    """Train one arm on one world, the model in place.
 
     Returns:
-        Plain data: what was reached, what it cost, the learning curve.
+        Plain data: the scores reached, what they cost, and the learning curve.
 
     Raises:
-        StudyError: Torch has several threads, or a batch takes more problems than there are.
+        StudyError: Torch has several threads, or a batch needs more problems than there are.
     """
     if torch.get_num_threads() != 1:
-        raise StudyError("a study runs on one thread, so that its numbers are the same every time")
+        raise StudyError(
+            f"torch has {torch.get_num_threads()} threads; studies run on 1, so that their numbers are "
+            "reproducible: call torch.set_num_threads(1)"
+        )
     if training.batch > world.num_train:
         raise StudyError(
-            f"training.batch is {training.batch}, there are {world.num_train} problems to train on; "
-            "raise sizes.train or lower the batch"
+            f"training.batch is {training.batch}, but there are {world.num_train} problems to train "
+            "on; raise sizes.train or lower the batch"
         )
-    made = Run(controller_of(world.problem), world, model, training, recipe, seed)
+    arm = Run(controller, world, model, training, seed)
     start, points = time.perf_counter(), _points(training)
-    curve = [_point(made, 0, *made.evaluate(K))]
+    curve = [_point(arm, 0, *arm.evaluate(K))]
     for number in range(training.num_steps):
-        made.step(number)
+        arm.step(number)
         if number + 1 in points:
-            curve.append(_point(made, number + 1, *made.evaluate(K)))
-    mean_H, pass_H = made.evaluate(recipe.sizes.samples)
-    curve.append(_point(made, training.num_steps, mean_H, pass_H))
+            curve.append(_point(arm, number + 1, *arm.evaluate(K)))
+    mean_H, pass_H = arm.evaluate(world.task.sizes.samples)
+    curve.append(_point(arm, training.num_steps, mean_H, pass_H))
     return {
         **_sliced(world.base_H, mean_H, pass_H),
-        **vars(made.spent),
+        **vars(arm.spent),
         "curve": curve,
-        "recalled": made.controller.ledger.recalled,
-        "discarded": made.controller.ledger.discarded,
-        "luck": vars(made.luck),
-        "digest": made.controller.digest(),
+        "recalled": controller.ledger.recalled,
+        "discarded": controller.ledger.discarded,
+        "luck": vars(arm.luck),
+        "digest": controller.digest(),
         "seconds": time.perf_counter() - start,
     }
 
 
 def _points(training: Training) -> set[int]:
-    """Steps of the learning curve before its end, closer at the start.
+    """Steps of the learning curve before its end, denser at the start.
 
-    Arms that discard rollouts are read off their curves where they have spent what others have in all:
-    within the first steps, for one that discards most.
+    Arms that discard rollouts are compared at an equal budget, read off their curves; an arm that
+    discards most of them uses up the budget within the first steps.
     """
     every, last = training.evaluate_every, training.num_steps
     return {*range(every, last, every), *(step for step in (every // 4, every // 2) if 0 < step < last)}
 
 
-def _point(made: Run, step: int, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, float]:
-    return {
-        "step": step,
-        **vars(made.spent),
-        "mean8": float(mean_H.mean()),
-        "pass8": float(pass_H.mean()),
-    }
+def _point(arm: Run, step: int, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, float]:
+    scores = {"mean8": float(mean_H.mean()), "pass8": float(pass_H.mean())}
+    return {"step": step, **vars(arm.spent), **scores}
 
 
 def _sliced(base_H: FloatArray, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, float | None]:
-    """What was reached, whole and by base difficulty; None where a slice is empty."""
+    """Scores over all problems and by base difficulty; None where a slice is empty."""
     easy_H, tail_H = base_H > EASY, base_H < TAIL
-    slices = {"": np.ones(len(base_H), bool), "easy_": easy_H, "tail_": tail_H,
-              "middle_": ~easy_H & ~tail_H}  # fmt: skip
-    found: dict[str, float | None] = {
-        "tail_share": float(tail_H.mean()),
-        "base_mean8": float(base_H.mean()),
-    }
+    every_H, middle_H = np.ones(len(base_H), bool), ~easy_H & ~tail_H
+    slices = {"": every_H, "easy_": easy_H, "tail_": tail_H, "middle_": middle_H}
+    scores: dict[str, float | None] = {}
+    scores |= {"tail_share": float(tail_H.mean()), "base_mean8": float(base_H.mean())}
     for name, mask in slices.items():
-        found[f"{name}mean8"] = float(mean_H[mask].mean()) if mask.any() else None
-        found[f"{name}pass8"] = float(pass_H[mask].mean()) if mask.any() else None
-    return found
+        scores[f"{name}mean8"] = float(mean_H[mask].mean()) if mask.any() else None
+        scores[f"{name}pass8"] = float(pass_H[mask].mean()) if mask.any() else None
+    return scores

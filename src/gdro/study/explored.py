@@ -1,4 +1,4 @@
-"""Seeds that were explored are no confirmation seeds, whichever study explored them."""
+"""Confirmation seeds must not have been explored, whichever study explored them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ EXPLORATION, CONFIRMATION = "exploration", "confirmation"
 
 
 def refuse_explored(study: Study, output: Path) -> None:
-    """Raise if a seed to be confirmed was explored before on the same task.
+    """Raise a StudyError if a confirmation seed was explored before on the same task.
 
-    A seed fixes the problems of a task, so that its results are known once an arm was chosen on it.
-    Runs of older versions do not name their task; they agree where the testbed has the same name.
-
-    Args:
-        study: About to run on its confirmation seeds.
-        output: Folder of the studies; every study in it that explored is read.
-
-    Raises:
-        StudyError: A seed was explored; names the study that did, the seeds and the fix.
+    A seed fixes the problems of a task, so choosing an arm on it reveals its results. `output` is the
+    folder of all studies. Published runs that do not name their task are matched by the testbed's name.
     """
     wanted = jobs(study, explore=False)
     by_task = {(study.testbeds[job.testbed].task, job.seed) for job in wanted}
@@ -37,6 +30,6 @@ def refuse_explored(study: Study, output: Path) -> None:
             raise StudyError(
                 f"study {study.name!r} cannot confirm on seeds {sorted(spent)}: "
                 f"{log.parent.parent.name!r} explored them on the same task ({log}), and results on "
-                "seeds that were used for choosing overstate the best arm; take fresh ones, e.g. "
+                "seeds that were used for choosing overstate the best arm; use fresh ones, e.g. "
                 "seeds=300-311"
             )

@@ -12,27 +12,27 @@ from gdro.report.plots import line_panel
 from gdro.report.theme import SOFT, TEXT, run_colour
 from gdro.study.results import Record, cells
 
-NUM_BEST = 5  # arms whose curves can still be told apart in one figure
+NUM_BEST = 5  # more curves cannot be distinguished in one figure
 _VERDICTS = {"better": run_colour(1), "worse": run_colour(2), "not distinguishable": run_colour(0)}
 
 
 def forests(summary: dict[str, Any]) -> list[Figure]:
     """Relative change of pass@8 and mean@8 with intervals: by group of testbeds if any, and by testbed.
 
-    The overview has the groups on which several arms ran, and where that is one group alone the best arm
-    on every testbed.
+    The overview shows the groups on which several arms ran; if there is only one, also the best arm by
+    testbed.
     """
     beds = [*summary["control_by_testbed"]]
     by_bed = _by_arm(summary, beds)
-    panels = [_effects(bed, found, metric) for metric in _METRICS for bed, found in by_bed.items()]
+    panels = [_effects(bed, by_arm, metric) for metric in _METRICS for bed, by_arm in by_bed.items()]
     drawn = [_forest("forest", "What each arm changes, by testbed", summary, panels, len(by_bed))]
     by_group = _by_arm(summary, summary["groups"])
     if by_group:
-        compared = {group: found for group, found in by_group.items() if len(found) > 1}
-        panels = [_effects(group, found, m) for group, found in compared.items() for m in _METRICS]
+        compared = {group: by_arm for group, by_arm in by_group.items() if len(by_arm) > 1}
+        panels = [_effects(group, by_arm, m) for group, by_arm in compared.items() for m in _METRICS]
         if len(compared) < 2:
             best = next(iter(next(iter(by_group.values()))))
-            rows = {bed: found[best] for bed, found in by_bed.items() if best in found}
+            rows = {bed: by_arm[best] for bed, by_arm in by_bed.items() if best in by_arm}
             panels.append(_effects(f"{best}, by testbed", rows, "pass@8"))
         drawn.insert(0, _forest("overview", "What each arm changes", summary, panels))
     return drawn
@@ -41,16 +41,16 @@ def forests(summary: dict[str, Any]) -> list[Figure]:
 def _by_arm(summary: dict[str, Any], beds: list[str]) -> dict[str, dict[str, Any]]:
     """Results of the arms that ran on each testbed or group, the best arm first."""
     arms = _best_first(summary["arms"], beds)
-    found = {bed: {arm: of[bed] for arm, of in arms.items() if bed in of} for bed in beds}
-    return {bed: by_arm for bed, by_arm in found.items() if by_arm}
+    by_bed = {bed: {arm: of[bed] for arm, of in arms.items() if bed in of} for bed in beds}
+    return {bed: by_arm for bed, by_arm in by_bed.items() if by_arm}
 
 
 def _forest(
     name: str, title: str, summary: dict[str, Any], panels: list[Panel], wide: int = 2
 ) -> Figure:
     reading = (
-        f"Against {summary['control']}, paired by seed, at equal rollouts: an arm whose 95% bootstrap "
-        "interval does not touch zero is told apart from it."
+        f"Compared with {summary['control']}, paired by seed, at equal rollouts: an arm differs if its "
+        "95% bootstrap interval excludes zero."
     )
     keys = [Key(name, colour) for name, colour in _VERDICTS.items()]
     return Figure(name, title, reading, panels, "", keys, wide)
@@ -67,9 +67,9 @@ def _mean8(row: dict[str, Any]) -> tuple[float, float, float]:
 _METRICS = {"pass@8": _pass8, "mean@8": _mean8}
 
 
-def _effects(title: str, found: dict[str, Any], metric: str) -> Panel:
+def _effects(title: str, rows: dict[str, Any], metric: str) -> Panel:
     """A point and an interval for each row, in their order."""
-    order, effects = list(found), [_METRICS[metric](row) for row in found.values()]
+    order, effects = list(rows), [_METRICS[metric](row) for row in rows.values()]
     columns = {
         "arm": order,
         "effect": rounded(100 * mean for mean, _, _ in effects),
@@ -88,64 +88,63 @@ def _effects(title: str, found: dict[str, Any], metric: str) -> Panel:
         {"field": k, "type": "quantitative", "title": heads[k], "format": "+.2f"}
         for k in ("effect", "low", "high")
     ]
+    arm = {"field": "arm", "type": "nominal", "sort": order, "title": None, "scale": {"domain": order}}
+    colours = {"domain": list(_VERDICTS), "range": list(_VERDICTS.values())}
+    verdict = {"field": "verdict", "type": "nominal", "title": None, "scale": colours}
+    ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}}
+    mean = {"x": {**x, "field": "effect"}}
     spec = {
         "encoding": {
-            "y": {"field": "arm", "type": "nominal", "sort": order, "title": None,
-                  "scale": {"domain": order}, "axis": {"labelLimit": 190, "grid": True}},
-            "color": {"field": "verdict", "type": "nominal", "title": None, "scale": {
-                "domain": list(_VERDICTS), "range": list(_VERDICTS.values())}},
+            "y": {**arm, "axis": {"labelLimit": 190, "grid": True}},
+            "color": verdict,
             "tooltip": tooltip,
         },
         "layer": [
             _zero(),
-            {"mark": {"type": "rule", "strokeWidth": 2},
-             "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
-             "encoding": {"x": {**x, "field": "effect"}}},
+            {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": ends},
+            {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 1}, "encoding": mean},
         ],
-    }  # fmt: skip
+    }
     return Panel(title, spec, columns, heads, 70 + 19 * len(order))
 
 
 def _zero() -> dict[str, Any]:
     """A line at no change."""
-    encoding = {
-        "x": {"datum": 0, "type": "quantitative"}, "y": {"value": 0}, "y2": {"value": "height"},
-        "color": {"value": SOFT}, "tooltip": {"value": None},
-    }  # fmt: skip
+    place = {"x": {"datum": 0, "type": "quantitative"}, "y": {"value": 0}, "y2": {"value": "height"}}
+    encoding = {**place, "color": {"value": SOFT}, "tooltip": {"value": None}}
     return {"mark": {"type": "rule", "aria": False}, "data": {"values": [{}]}, "encoding": encoding}
 
 
 def _best_first(arms: dict[str, Any], beds: list[str]) -> dict[str, Any]:
-    """Arms by their mean effect on the testbeds that all of them have."""
-    arms = {arm: found for arm, found in arms.items() if any(bed in found for bed in beds)}
-    shared = [bed for bed in beds if all(bed in found for found in arms.values())]
-    effect = {arm: sum(found[bed]["pass8_rel_mean"] for bed in shared) for arm, found in arms.items()}
+    """Arms sorted by their mean effect on the testbeds that all of them ran on."""
+    arms = {arm: by_bed for arm, by_bed in arms.items() if any(bed in by_bed for bed in beds)}
+    shared = [bed for bed in beds if all(bed in by_bed for by_bed in arms.values())]
+    effect = {arm: sum(of[bed]["pass8_rel_mean"] for bed in shared) for arm, of in arms.items()}
     return dict(sorted(arms.items(), key=lambda item: -effect[item[0]]))
 
 
 def curves(summary: dict[str, Any], records: Sequence[Record]) -> list[Figure]:
     """Mean pass@8 over seeds against rollouts and tokens, by testbed: of the best arms, and of all."""
-    found, control = cells(records), summary["control"]
-    ranked = list(_best_first(summary["arms"], summary["groups"] or list(found)))
-    drawn = [_learning("curves", "Learning curves", found, control)]
+    by_bed, control = cells(records), summary["control"]
+    ranked = list(_best_first(summary["arms"], summary["groups"] or list(by_bed)))
+    drawn = [_learning("curves", "Learning curves", by_bed, control)]
     names = (control, *ranked[:NUM_BEST])
-    best = {bed: {a: of[a] for a in names} for bed, of in found.items() if of.keys() >= set(names)}
+    best = {bed: {a: of[a] for a in names} for bed, of in by_bed.items() if of.keys() >= set(names)}
     if best and len(ranked) > NUM_BEST:
         drawn.insert(0, _learning("curves_best", "Learning curves of the best arms", best, control))
     return drawn
 
 
-def _learning(name: str, title: str, found: dict[str, Any], control: str) -> Figure:
-    names = list(dict.fromkeys(arm for by_arm in found.values() for arm in by_arm))
+def _learning(name: str, title: str, by_bed: dict[str, Any], control: str) -> Figure:
+    names = list(dict.fromkeys(arm for by_arm in by_bed.values() for arm in by_arm))
     panels = [
         _curves(bed, by_arm, names, control, axis)
         for axis in ("rollouts", "tokens")
-        for bed, by_arm in found.items()
+        for bed, by_arm in by_bed.items()
     ]
-    reading = "Means over seeds; the control is the darkest line, and discarded rollouts count."
+    reading = "Means over seeds; the control is the darkest line; discarded rollouts are counted."
     keys = [Key(arm, *_look(arm, names, control)) for arm in names]
-    return Figure(name, title, reading, panels, "", keys, wide=len(found))
+    return Figure(name, title, reading, panels, "", keys, wide=len(by_bed))
 
 
 def _look(arm: str, names: list[str], control: str) -> tuple[str, Sequence[int]]:

@@ -25,15 +25,9 @@ class Grader:
     final_tokens: int = 0
 
     def right(self, given: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-        """Whether each answer is right.
+        """Whether each answer is right, shape (...), from token ids of shape (..., G).
 
-        Args:
-            given: Token ids, shape (..., G).
-            answer: What is accepted, shape (..., G), broadcast against `given`; without an end token
-                nothing is.
-
-        Returns:
-            Booleans, shape (...). An answer that never ends has no final answer.
+        An answer that never ends has no final answer; an accepted one without an end matches nothing.
         """
         if not self.final_tokens:
             return (given == answer).all(-1)

@@ -18,15 +18,15 @@ class Training:
     """How every arm of a study is trained.
 
     Args:
-        num_steps: Steps.
-        batch: P, prompts a step.
-        rollouts: n_bar, mean rollouts of a prompt.
-        learning_rate: Of Adam, after `warmup` steps of linear growth.
-        minibatches: Optimiser steps a step, each on a share of the prompts.
-        clip_low: How far the probability ratio may fall, below 1.
-        clip_high: How far it may rise.
-        warmup: Steps.
-        prompt_mean: Every prompt weighs alike, whatever its rollouts; else every row does.
+        num_steps: Number of training steps.
+        batch: P, prompts per step.
+        rollouts: n_bar, mean rollouts per prompt.
+        learning_rate: Adam's learning rate after `warmup`.
+        minibatches: Optimiser steps per training step, each on a share of the prompts.
+        clip_low: The probability ratio is clipped below at `1 - clip_low`.
+        clip_high: The probability ratio is clipped above at `1 + clip_high`.
+        warmup: Steps over which the learning rate grows linearly.
+        prompt_mean: Weight every prompt equally, whatever its rollouts; else every rollout.
         evaluate_every: Steps between points of the learning curve.
     """
 
@@ -46,11 +46,11 @@ class Training:
             if getattr(self, name) < 1:
                 raise StudyError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
         if self.rollouts < 2:
-            raise StudyError(f"training.rollouts is {self.rollouts}; a group has 2 at least")
+            raise StudyError(f"training.rollouts is {self.rollouts}; a group needs at least 2")
         if self.minibatches > self.batch:
             raise StudyError(
-                f"training.minibatches is {self.minibatches}, a step has {self.batch} prompts; allowed: "
-                f"1 to {self.batch}"
+                f"training.minibatches is {self.minibatches}; allowed: 1 to {self.batch}, the prompts "
+                "of a step"
             )
         for name, low, high in (("learning_rate", 0, 1), ("clip_low", 0, 1), ("clip_high", 0, inf)):
             if not low < getattr(self, name) < high:
@@ -61,13 +61,7 @@ class Training:
 
 
 class Learner:
-    """A model and its optimiser.
-
-    Args:
-        model: Trained in place.
-        training: Options.
-        seed: Of the order of minibatches.
-    """
+    """A model, trained in place, and its optimiser; the seed orders the minibatches."""
 
     def __init__(self, model: Decoder, training: Training, seed: int) -> None:
         self._model, self._training = model, training
@@ -78,17 +72,21 @@ class Learner:
         self._step = 0
 
     def update(
-        self, rollouts: Rollouts, prompt_R: IntArray, advantage_R: FloatArray, base_R: FloatArray,
+        self,
+        rollouts: Rollouts,
+        prompt_R: IntArray,
+        advantage_R: FloatArray,
+        base_R: FloatArray,
         num_rows: int,
-    ) -> tuple[FloatArray, int]:  # fmt: skip
-        """Take the optimiser steps of one step.
+    ) -> tuple[FloatArray, int]:
+        """Take the optimiser steps of one training step.
 
         Args:
-            rollouts: Rows, recalled ones last.
-            prompt_R: Dataset index of each, shape (R + M,).
+            rollouts: Fresh rows, then M recalled ones.
+            prompt_R: Dataset index of each row's prompt, shape (R + M,).
             advantage_R: Weighted advantages, shape (R + M,).
-            base_R: Advantages of fresh rows without weights, shape (R,).
-            num_rows: Rows over which the loss is a mean, whatever was dropped.
+            base_R: Unweighted advantages of the fresh rows, shape (R,).
+            num_rows: Rows that the loss is averaged over, whatever was dropped.
 
         Returns:
             The clipped surrogate of each fresh row when it was trained on, (R,); tokens trained on.

@@ -1,4 +1,4 @@
-"""Write what a study found: a table, JSON, figures and a page. Exploration is never a result."""
+"""Write the outputs of a study: a table, JSON, figures and a page."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gdro.study.figures import curves, forests
 from gdro.study.results import Record, markdown, summarise, table
 
 _WARNING = (
-    "Exploration seeds: for choosing, not for reporting. The best of several arms looks better here "
-    "than it is; run the study without --explore for results."
+    "Exploration seeds are for choosing, not for reporting. The best of several arms looks "
+    "better here than it is; run the study without --explore for results."
 )
 
 
@@ -35,13 +35,13 @@ def publish(
 
     Args:
         study: The study.
-        records: Of all its runs in one phase.
-        folder: Of this phase.
+        records: Records of all its runs in one phase, as `run_study` returns them.
+        folder: Folder of this phase, for table, figures and page.
         results: Folder for `<study>.json`.
         explore: Whether these are exploration seeds, which never become results.
 
     Returns:
-        What was written.
+        Paths of the files that were written.
     """
     summary = summarise(study, records)
     heads, rows = table(summary)

@@ -1,4 +1,4 @@
-"""What a study found: effects against the control on every testbed and over all of them."""
+"""Effects of a study's arms against the control, on every testbed and over groups of testbeds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gdro.study.config import Study, missing_placebos
 
 Record = dict[str, Any]
 Cell = dict[int, Record]
+Pair = tuple[Record, Record]  # of the control and an arm, on the same seed
 
 _HEADS = (
     "arm",
@@ -37,48 +38,39 @@ _HEADS = (
 
 def cells(records: Sequence[Record]) -> dict[str, dict[str, Cell]]:
     """Records by testbed, arm and seed."""
-    found: dict[str, dict[str, Cell]] = {}
+    by_bed: dict[str, dict[str, Cell]] = {}
     for record in records:
-        found.setdefault(record["testbed"], {}).setdefault(record["arm"], {})[record["seed"]] = record
-    return found
+        by_bed.setdefault(record["testbed"], {}).setdefault(record["arm"], {})[record["seed"]] = record
+    return by_bed
 
 
 def summarise(study: Study, records: Sequence[Record]) -> dict[str, Any]:
-    """Effects of every arm.
-
-    Args:
-        study: The study.
-        records: Of its runs, on the seeds of one phase.
+    """Effects of every arm, from the records of one phase.
 
     Returns:
         Plain data: `arms` by name, then by testbed, and by group of testbeds where it has several;
-        `warnings`, sentences that belong to every reading of the numbers.
+        `warnings`, sentences to be shown with the numbers.
     """
     by_bed = cells(records)
     arms: dict[str, dict[str, Any]] = {}
     for arm in study.arms:
         if arm == study.control:
             continue
-        pairs = {
-            bed: _pairs(found[study.control], found[arm])
-            for bed, found in by_bed.items()
-            if arm in found
-        }
-        arms[arm] = {bed: _compared(pair) for bed, pair in pairs.items()}
+        pairs = {bed: _pairs(of[study.control], of[arm]) for bed, of in by_bed.items() if arm in of}
+        arms[arm] = {bed: _compared({bed: own}) for bed, own in pairs.items()}
         for group in groups(study):
             inside = {bed: pairs[bed] for bed in pairs if study.testbeds[bed].group == group}
             if len(inside) > 1:
-                arms[arm][group] = _overall(inside)
+                arms[arm][group] = _compared(inside)
     _adjust(arms)
+    control = {bed: _level(list(of[study.control].values())) for bed, of in by_bed.items()}
     return {
         "study": study.name,
         "control": study.control,
         "groups": groups(study),
         "warnings": _warnings(study),
         "arms": arms,
-        "control_by_testbed": {
-            bed: _level(list(f[study.control].values())) for bed, f in by_bed.items()
-        },
+        "control_by_testbed": control,
     }
 
 
@@ -88,8 +80,8 @@ def _warnings(study: Study) -> list[str]:
         return []
     added = " and ".join(f"one with strategy: {strategy}" for strategy in missing.values())
     return [
-        f"No {' and no '.join(missing)} arm: unequal weights and groups do something by themselves, and "
-        f"this study cannot tell that from what the strategy does; add {added}."
+        f"No {' and no '.join(missing)} arm: unequal weights and groups have an effect by themselves, "
+        f"which this study cannot separate from the effect of the strategy; add {added}."
     ]
 
 
@@ -98,49 +90,39 @@ def groups(study: Study) -> list[str]:
     return list(dict.fromkeys(bed.group for bed in study.testbeds.values()))
 
 
-def _pairs(control: Cell, arm: Cell) -> list[tuple[Record, Record]]:
+def _pairs(control: Cell, arm: Cell) -> list[Pair]:
     return [(control[seed], arm[seed]) for seed in sorted(arm) if seed in control]
 
 
-def _compared(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
-    rel = _effect(pairs, _relative)
-    return {
-        "pass8_rel_mean": rel.mean, "ci_low": rel.low, "ci_high": rel.high, "p": rel.p_value,
-        "wins": rel.wins, "seeds": [a["seed"] for a, _ in pairs],
-        "equal_tokens": asdict(_effect(pairs, lambda a, b: _equal(a, b, ("tokens",)))),
-        "equal_all_tokens": asdict(_effect(pairs, lambda a, b: _equal(a, b, ("tokens", "trained")))),
-        "mean8_rel": asdict(_effect(pairs, _relative_mean)),
-        "mean8_easy_delta": _mean(pairs, lambda a, b: _difference(a, b, "easy_mean8")),
-        "easy": asdict(_effect(pairs, lambda a, b: _difference(a, b, "easy_mean8"))),
-        "tail_pass8_rel": _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8")),
-        "worst_slice": _worst(pairs),
-        "worst_slice_mean8": _worst_slice([[pair] for pair in pairs]),
-        **_level([b for _, b in pairs]),
-    }  # fmt: skip
+def _compared(pairs_by_bed: Mapping[str, list[Pair]]) -> dict[str, Any]:
+    """Effects on one or several testbeds; a seed's effect is the mean over the testbeds it ran on."""
+    pairs = [pair for own in pairs_by_bed.values() for pair in own]
+    by_seed: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        by_seed.setdefault(pair[0]["seed"], []).append(pair)
 
+    def effect(of: Callable[[Record, Record], float]) -> Effect:
+        return paired(np.array([_mean(own, of) for own in by_seed.values()], np.float64))
 
-def _overall(pairs_by_bed: Mapping[str, list[tuple[Record, Record]]]) -> dict[str, Any]:
-    """A seed's effect is the mean over the testbeds that it ran on."""
-    by_seed: dict[int, list[tuple[Record, Record]]] = {}
-    for pairs in pairs_by_bed.values():
-        for pair in pairs:
-            by_seed.setdefault(pair[0]["seed"], []).append(pair)
-
-    def over(of: Callable[[Record, Record], float]) -> Effect:
-        means = [float(np.mean([of(a, b) for a, b in pairs])) for pairs in by_seed.values()]
-        return paired(np.array(means, np.float64))
-
-    rel, easy = over(_relative), over(lambda a, b: _difference(a, b, "easy_mean8"))
-    return {
-        "pass8_rel_mean": rel.mean, "ci_low": rel.low, "ci_high": rel.high, "p": rel.p_value,
-        "wins": rel.wins, "seeds": sorted(by_seed),
-        "equal_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens",)))),
-        "equal_all_tokens": asdict(over(lambda a, b: _equal(a, b, ("tokens", "trained")))),
-        "mean8_rel": asdict(over(_relative_mean)),
-        "mean8_easy_delta": easy.mean, "easy": asdict(easy),
-        "worst_slice_mean8": _worst_slice(list(by_seed.values())),
-        **_level([b for pairs in pairs_by_bed.values() for _, b in pairs]),
-    }  # fmt: skip
+    rel, easy = effect(_relative), effect(lambda a, b: _difference(a, b, "easy_mean8"))
+    summary = {
+        "pass8_rel_mean": rel.mean,
+        "ci_low": rel.low,
+        "ci_high": rel.high,
+        "p": rel.p_value,
+        "wins": rel.wins,
+        "seeds": sorted(by_seed),
+        "equal_tokens": asdict(effect(lambda a, b: _equal(a, b, ("tokens",)))),
+        "equal_all_tokens": asdict(effect(lambda a, b: _equal(a, b, ("tokens", "trained")))),
+        "mean8_rel": asdict(effect(lambda a, b: _relative(a, b, "mean8"))),
+        "mean8_easy_delta": easy.mean,
+        "easy": asdict(easy),
+    }
+    if len(pairs_by_bed) == 1:
+        summary["tail_pass8_rel"] = _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8"))
+        summary["worst_slice"] = _worst(pairs)
+    summary["worst_slice_mean8"] = _worst_slice(list(by_seed.values()))
+    return summary | _level([arm for _, arm in pairs])
 
 
 def _level(records: list[Record]) -> dict[str, float]:
@@ -150,7 +132,7 @@ def _level(records: list[Record]) -> dict[str, float]:
 
 
 def _luck(records: list[Record]) -> dict[str, float]:
-    """Shares of successes with wrong work, fresh and recalled; of kinds that records counted and had."""
+    """Shares of correct answers with wrong work, fresh and recalled, of the kinds that occurred."""
     counted = [record["luck"] for record in records if "luck" in record]
     totals = {kind: sum(luck[kind] for luck in counted) for kind in ("fresh", "replays", "anchors")}
     return {
@@ -160,16 +142,12 @@ def _luck(records: list[Record]) -> dict[str, float]:
     }
 
 
-def _effect(pairs: list[tuple[Record, Record]], of: Callable[[Record, Record], float]) -> Effect:
-    return paired(np.array([of(a, b) for a, b in pairs], np.float64))
-
-
-def _mean(pairs: list[tuple[Record, Record]], of: Callable[[Record, Record], float]) -> float:
+def _mean(pairs: Sequence[Pair], of: Callable[[Record, Record], float]) -> float:
     return float(np.mean([of(a, b) for a, b in pairs]))
 
 
 def _relative(control: Record, arm: Record, metric: str = "pass8") -> float:
-    """Change of pass@8 at equal rollouts; where discarded ones make them differ, curves are read."""
+    """Relative change at equal rollouts; where the arms spent different numbers, read off the curves."""
     budget = min(control["rollouts"], arm["rollouts"])
     if control["rollouts"] == arm["rollouts"]:
         return arm[metric] / control[metric] - 1.0
@@ -177,12 +155,8 @@ def _relative(control: Record, arm: Record, metric: str = "pass8") -> float:
     return _at(arm, spent, budget, metric) / _at(control, spent, budget, metric) - 1.0
 
 
-def _relative_mean(control: Record, arm: Record) -> float:
-    return _relative(control, arm, "mean8")
-
-
 def _equal(control: Record, arm: Record, spent: tuple[str, ...]) -> float:
-    """Change of pass@8 where both have spent what the thriftier one spent in all."""
+    """Relative change of pass@8 at the smaller of the two budgets."""
     budget = min(sum(r[name] for name in spent) for r in (control, arm))
     return _at(arm, spent, budget) / _at(control, spent, budget) - 1.0
 
@@ -194,7 +168,7 @@ def _at(record: Record, spent: tuple[str, ...], budget: float, metric: str = "pa
 
 
 def _difference(control: Record, arm: Record, name: str) -> float:
-    """In points of a hundred; zero where the slice is empty."""
+    """Difference in percentage points; zero where the slice is empty."""
     if control[name] is None or arm[name] is None:
         return 0.0
     return 100.0 * (arm[name] - control[name])
@@ -206,8 +180,8 @@ def _ratio(control: Record, arm: Record, name: str) -> float:
     return arm[name] / control[name] - 1.0
 
 
-def _worst(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
-    """The slice of base difficulty whose pass@8 changed for the worst, in points."""
+def _worst(pairs: list[Pair]) -> dict[str, Any]:
+    """The slice of base difficulty with the lowest change of pass@8, in percentage points."""
     changes = {
         name: _mean(pairs, lambda a, b, name=name: _difference(a, b, f"{name}_pass8"))
         for name in ("tail", "middle", "easy")
@@ -216,23 +190,22 @@ def _worst(pairs: list[tuple[Record, Record]]) -> dict[str, Any]:
     return {"slice": name, "points": changes[name]}
 
 
-def _worst_slice(pairs_by_seed: Sequence[Sequence[tuple[Record, Record]]]) -> dict[str, Any]:
-    """The same on mean@8, over the testbeds of each seed; a slice that is empty everywhere is none."""
+def _worst_slice(pairs_by_seed: Sequence[Sequence[Pair]]) -> dict[str, Any]:
+    """As `_worst` for mean@8, averaged per seed; slices that are empty everywhere are ignored."""
     changes: dict[str, float] = {}
     for name in ("tail", "middle", "easy"):
         key = f"{name}_mean8"
         if any(a[key] is not None for pairs in pairs_by_seed for a, _ in pairs):
-            changes[name] = float(np.mean([
-                np.mean([_difference(a, b, key) for a, b in pairs]) for pairs in pairs_by_seed
-            ]))  # fmt: skip
+            of_seed = [_mean(own, lambda a, b, key=key: _difference(a, b, key)) for own in pairs_by_seed]
+            changes[name] = float(np.mean(of_seed))
     name = min(changes, key=lambda key: changes[key])
     return {"slice": name, "points": changes[name]}
 
 
 def _adjust(arms: dict[str, dict[str, Any]]) -> None:
     """Holm's correction over the arms of each testbed, in place."""
-    for bed in {bed for found in arms.values() for bed in found}:
-        given = {arm: found[bed]["p"] for arm, found in arms.items() if bed in found}
+    for bed in {bed for by_bed in arms.values() for bed in by_bed}:
+        given = {arm: by_bed[bed]["p"] for arm, by_bed in arms.items() if bed in by_bed}
         for arm, value in holm(given).items():
             arms[arm][bed]["p_holm"] = value
 
@@ -244,20 +217,29 @@ def table(summary: dict[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
         first = [summary["control"], bed, f"{level['pass8']:.3f}", "", f"{level['mean8']:.3f}"]
         last = [_luck_cell(level), f"{level['tokens']:,.0f}", f"{level['trained']:,.0f}"]
         rows.append([*first, *[""] * 8, *last])
-    for arm, found in summary["arms"].items():
-        for bed, row in found.items():
-            worst = row["worst_slice_mean8"]
-            tail = f"{row['tail_pass8_rel']:+.1%}" if "tail_pass8_rel" in row else ""
-            rows.append([
-                arm, bed, f"{row['pass8']:.3f}", _interval(row, "pass8_rel_mean", "ci_low", "ci_high"),
-                f"{row['mean8']:.3f}", _interval(row["mean8_rel"]),
-                f"{row['p_holm']:.3f}", _interval(row["equal_tokens"]),
-                _interval(row["equal_all_tokens"]),
-                f"{row['easy']['mean']:+.1f} ({row['easy']['low']:+.1f} to {row['easy']['high']:+.1f})",
-                f"{worst['slice']} {worst['points']:+.1f}", tail, f"{row['wins']}/{len(row['seeds'])}",
-                _luck_cell(row), f"{row['tokens']:,.0f}", f"{row['trained']:,.0f}",
-            ])  # fmt: skip
+    for arm, by_bed in summary["arms"].items():
+        rows += [[arm, bed, *_effect_cells(row)] for bed, row in by_bed.items()]
     return _HEADS, rows
+
+
+def _effect_cells(row: dict[str, Any]) -> list[str]:
+    easy, worst = row["easy"], row["worst_slice_mean8"]
+    return [
+        f"{row['pass8']:.3f}",
+        _interval(row, "pass8_rel_mean", "ci_low", "ci_high"),
+        f"{row['mean8']:.3f}",
+        _interval(row["mean8_rel"]),
+        f"{row['p_holm']:.3f}",
+        _interval(row["equal_tokens"]),
+        _interval(row["equal_all_tokens"]),
+        f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})",
+        f"{worst['slice']} {worst['points']:+.1f}",
+        f"{row['tail_pass8_rel']:+.1%}" if "tail_pass8_rel" in row else "",
+        f"{row['wins']}/{len(row['seeds'])}",
+        _luck_cell(row),
+        f"{row['tokens']:,.0f}",
+        f"{row['trained']:,.0f}",
+    ]
 
 
 def _luck_cell(row: dict[str, Any]) -> str:
@@ -270,8 +252,8 @@ def _interval(row: dict[str, Any], mean: str = "mean", low: str = "low", high: s
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """The table in Markdown, after what must be known to read it."""
+    """The warnings, then the table, in Markdown."""
     heads, rows = table(summary)
     lines = [heads, ["---"] * len(heads), *rows]
-    warned = [f"**{warning}**\n" for warning in summary["warnings"]]
-    return "\n".join([*warned, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
+    warnings = [f"**{warning}**\n" for warning in summary["warnings"]]
+    return "\n".join([*warnings, *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"

@@ -23,25 +23,18 @@ from gdro.controller import Controller
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import LogError, StudyError
 from gdro.log.run_log import drop_partial_line, read_jsonl
-from gdro.study.config import Study, StudyArm, parse_seeds, strategy_of, training_of, warm_start_path
+from gdro.study.config import Study, parse_seeds, strategy_of, training_of, warm_start_path
 from gdro.study.decoder import load
 from gdro.study.engine import run
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import Recipe, Sizes, Variant, World, make_world
+from gdro.study.worlds import PoolSizes, StudyTask, Variant, World, make_world
 
 RUNS_FILE = "runs.jsonl"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study.
-
-    Attributes:
-        study: The study.
-        testbed: Name of the testbed.
-        arm: Name of the arm.
-        seed: Of the pair.
-    """
+    """One run of a study: an arm, by name, on a testbed, by name, with a paired seed."""
 
     study: Study
     testbed: str
@@ -50,19 +43,18 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Hash of all that the numbers depend on: what changed runs again, nothing else does."""
+        """Hash of everything that the numbers depend on, so that only changed runs are repeated."""
         study, arm = self.study, self.study.arms[self.arm]
         bed, strategy = study.testbeds[self.testbed], strategy_of(study, arm)
         start = hashlib.sha256(warm_start_path(bed.warm_start).read_bytes()).hexdigest()
-        parts = (
-            bed.task, asdict(bed.variant), start, asdict(training_of(study, arm)), asdict(study.sizes),
-            {**study.difficulty, **arm.difficulty}, strategy.name, strategy.config(), self.seed,
-        )  # fmt: skip
+        pool = (bed.task, asdict(bed.variant), start)
+        options = asdict(training_of(study, arm)), asdict(study.sizes), study.difficulty | arm.difficulty
+        parts = (*pool, *options, strategy.name, strategy.config(), self.seed)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def jobs(study: Study, explore: bool) -> list[Job]:
-    """All runs of a study: seed by seed, so that a study that is cut short is still paired."""
+    """All runs of a study, seed by seed, so that an interrupted study is still paired."""
     wanted = parse_seeds(study.exploration_seeds if explore else study.seeds)
 
     def takes(part: Any, seed: int) -> bool:
@@ -79,52 +71,42 @@ def jobs(study: Study, explore: bool) -> list[Job]:
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """Run one job on one thread.
-
-    Args:
-        job: What to run.
-
-    Returns:
-        The record for the study's log.
-    """
+    """Run one job on one thread; returns its record for the study's log."""
     torch.set_num_threads(1)
     study, arm, bed = job.study, job.study.arms[job.arm], job.study.testbeds[job.testbed]
     training = training_of(study, arm)
-    # A pool that is seen once has as many problems as are offered.
+    # With `once`, the pool has exactly as many problems as the run is offered.
     offered = training.num_steps * training.batch if bed.variant.once else study.sizes.train
     parts = (json.dumps(asdict(part), sort_keys=True) for part in (bed, study.sizes))
-    recipe, world = _world(*parts, job.seed, offered)
-    model = load(warm_start_path(bed.warm_start))
-    found = run(recipe, world, training, model, _controller_of(study, arm, job.seed), job.seed)
-    named = {"key": job.key, "testbed": job.testbed, "task": bed.task, "arm": job.arm, "seed": job.seed}
-    return {**named, **found}
+    world = _world(*parts, job.seed, offered)
+    difficulty = difficulty_of({**study.difficulty, **arm.difficulty})
+    strategy = strategy_of(study, arm)
+    controller = Controller(strategy, world.problem, seed=job.seed, difficulty=difficulty)
+    result = run(world, training, load(warm_start_path(bed.warm_start)), controller, job.seed)
+    labels = {"key": job.key, "testbed": job.testbed, "task": bed.task, "arm": job.arm, "seed": job.seed}
+    return {**labels, **result}
 
 
 @lru_cache(maxsize=2)
-def _world(bed: str, sizes: str, seed: int, num_train: int) -> tuple[Recipe, World]:
-    """The world of a testbed and seed, both as JSON: arms run one after the other on the same."""
+def _world(bed: str, sizes: str, seed: int, num_train: int) -> World:
+    """The world of a testbed and sizes, both as JSON; cached, because all arms of a seed share it."""
     given = json.loads(bed)
-    recipe = Recipe(load_testbed(given["task"]), Variant(**given["variant"]), Sizes(**json.loads(sizes)))
-    return recipe, make_world(recipe, load(warm_start_path(given["warm_start"])), seed, num_train)
-
-
-def _controller_of(study: Study, arm: StudyArm, seed: int) -> Callable[[Any], Controller]:
-    strategy = strategy_of(study, arm)
-    difficulty = difficulty_of({**study.difficulty, **arm.difficulty})
-    return lambda problem: Controller(strategy, problem, seed=seed, difficulty=difficulty)
+    variant, pool_sizes = Variant(**given["variant"]), PoolSizes(**json.loads(sizes))
+    task = StudyTask(load_testbed(given["task"]), variant, pool_sizes)
+    return make_world(task, load(warm_start_path(given["warm_start"])), seed, num_train)
 
 
 def run_study(
     study: Study, folder: Path, explore: bool, workers: int, progress: Callable[..., Any]
 ) -> list[dict[str, Any]]:
-    """Run what is not in the folder yet.
+    """Run the jobs whose results are not in the folder yet.
 
     Args:
         study: The study.
-        folder: Of the log; exploration and confirmation have one each.
-        explore: Run the exploration seeds instead.
-        workers: Processes.
-        progress: Wraps an iterator of finished runs, e.g. `tqdm`; gets `total` and `initial`.
+        folder: Folder of the log; exploration and confirmation need one each.
+        explore: Run the exploration seeds instead of the confirmation seeds.
+        workers: Number of processes.
+        progress: Wraps an iterator of finished runs, e.g. `tqdm`; called with `total` and `initial`.
 
     Returns:
         Records of all runs of the study, in the order of its jobs.
@@ -135,30 +117,26 @@ def run_study(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / RUNS_FILE
     wanted = {(job.key, job.testbed, job.arm): job for job in jobs(study, explore)}
-    found = {_identity(r): r for r in read_runs(log)}
+    records = {_identity(r): r for r in read_runs(log)}
     drop_partial_line(log)
-    todo = [job for identity, job in wanted.items() if identity not in found]
+    todo = [job for identity, job in wanted.items() if identity not in records]
     finished = _finished(todo, workers)
     with open(log, "a", opener=no_link) as file:
         for record in progress(finished, total=len(wanted), initial=len(wanted) - len(todo)):
-            # A whole line at once: a kill leaves at most a cut last line, which is read as absent.
+            # One whole line per write: a kill truncates at most the last line, which is then ignored.
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            found[_identity(record)] = record
-    return [found[identity] for identity in wanted]
+            records[_identity(record)] = record
+    return [records[identity] for identity in wanted]
 
 
 def read_runs(log: Path) -> list[dict[str, Any]]:
-    """Finished runs of a study's log; a last line that a kill cut off is none.
-
-    Raises:
-        StudyError: A line is no run of a study.
-    """
+    """Finished runs in a study's log, without a truncated last line; a StudyError names bad lines."""
     try:
         return list(read_jsonl(log, _check_run)) if log.exists() else []
     except LogError as error:
-        raise StudyError(f"{log} holds lines that are no runs of a study : {error}") from error
+        raise StudyError(f"{log} holds lines that are not runs of a study: {error}") from error
 
 
 def _check_run(run: Record) -> None:
@@ -182,7 +160,7 @@ def _identity(record: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _end_with_parent() -> None:
-    """A killed study must not leave workers behind, which would go on with what was queued."""
+    """End this worker when its parent dies, so that a killed study leaves no workers running."""
 
     def watch() -> None:
         parent = parent_process()

@@ -1,4 +1,4 @@
-"""What a study trains on: a task, its warm start, and how the pool is spoilt."""
+"""The tasks that studies train on, and the teachers of their warm starts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Item:
     """A problem.
 
     Attributes:
-        prompt: Its text, distinct among problems.
+        prompt: Text of the problem, unique within the task.
         answer: The right answer.
-        level: A static difficulty, larger is harder.
+        level: Static difficulty; larger is harder.
     """
 
     prompt: str
@@ -33,15 +33,15 @@ class Item:
 
 
 class Testbed(ABC):
-    """A task on short texts, right or wrong, and the mistakes that its warm start is taught with.
+    """A task on short texts with right or wrong answers, and the mistakes its warm start learns.
 
     A warm start is trained on worked answers in which each elementary fact (one digit operation, one
-    comparison) is right with a rate of its own, drawn once from a Beta distribution; a mistake is
-    carried on. So the model is right at very different rates on different prompts, as a language
-    model is. Derive from this class and name the class in a study's YAML as `module:Class`.
+    comparison) is right at its own rate, drawn once from a Beta distribution; mistakes carry over to
+    the next step. So the model's success rate differs widely between prompts, as a language model's
+    does. Derive from this class and name the class in a study's YAML as `module:Class`.
     """
 
-    __test__: ClassVar[bool] = False  # not a test class, whatever its name
+    __test__: ClassVar[bool] = False  # keeps pytest from collecting it
     tokens: ClassVar[Sequence[str]]
     """The vocabulary, without padding and end."""
     prompt_tokens: ClassVar[int]
@@ -69,26 +69,24 @@ class Testbed(ABC):
         return list(text)
 
     def problems(self, rng: np.random.Generator, num: int) -> list[Item]:
-        """Distinct problems.
-
-        Raises:
-            StudyError: The task has too few.
-        """
-        found: dict[str, Item] = {}
+        """`num` distinct problems; a StudyError if the task has too few."""
+        items: dict[str, Item] = {}
         misses = 0
-        while misses < 500:  # in a row: then next to nothing is left to find
-            if len(found) == num:
-                return list(found.values())
+        while misses < 500:  # so many repeats in a row mean that hardly any problem is left
+            if len(items) == num:
+                return list(items.values())
             item = self.draw(rng)
-            misses = misses + 1 if item.prompt in found else 0
-            found.setdefault(item.prompt, item)
-        raise StudyError(f"{type(self).__name__} gave only {len(found)} distinct problems of {num}")
+            misses = misses + 1 if item.prompt in items else 0
+            items.setdefault(item.prompt, item)
+        raise StudyError(
+            f"{type(self).__name__} has only {len(items)} distinct problems, but {num} are needed; "
+            "lower sizes.train or sizes.heldout"
+        )
 
     def encode(self, texts: Sequence[str], width: int, left: bool) -> npt.NDArray[np.int64]:
-        """Token ids padded to a width, shape (len(texts), width); answers (`left` false) have an end.
+        """Token ids padded to a width, shape (len(texts), width).
 
-        Raises:
-            StudyError: A text is too long, or has a token that the vocabulary lacks.
+        Prompts are padded on the `left`; answers get an end token and are padded on the right.
         """
         number = {token: i for i, token in enumerate(self.tokens, start=2)}
         ids = np.full((len(texts), width), PAD, np.int64)
@@ -107,7 +105,7 @@ class Testbed(ABC):
 def drawn_fact(
     right: int, mean: float, concentration: float, values: Iterable[int], rng: np.random.Generator
 ) -> tuple[list[int], list[float]]:
-    """What a teacher says for a fact: four values, the right one first, and their probabilities."""
+    """A teacher's answers to a fact: four values, the right one first, and their probabilities."""
     rate = rng.beta(mean * concentration, (1.0 - mean) * concentration)
     wrong = [value for value in values if value != right]
     others = [int(value) for value in rng.choice(wrong, 3, replace=False)]
@@ -115,23 +113,13 @@ def drawn_fact(
 
 
 def said(fact: tuple[list[int], list[float]], rng: np.random.Generator) -> int:
-    """One saying of a fact."""
+    """Sample one of a fact's four values."""
     values, shares = fact
     return values[min(3, int(np.searchsorted(np.cumsum(shares), rng.random())))]
 
 
 def load_testbed(task: str) -> Testbed:
-    """Find a testbed.
-
-    Args:
-        task: A shipped name (`chains`, `arithmetic`, `strings`), or `module:Class`.
-
-    Returns:
-        An instance.
-
-    Raises:
-        StudyError: There is none of that name.
-    """
+    """An instance of the testbed of a shipped name (`chains`, ...) or of a `module:Class`."""
     shipped = {
         "chains": "gdro.study.testbeds.chains:Chains",
         "arithmetic": "gdro.study.testbeds.arithmetic:Arithmetic",
@@ -141,12 +129,12 @@ def load_testbed(task: str) -> Testbed:
     if not name:
         raise StudyError(f"no testbed {task!r}; shipped: {', '.join(shipped)}; or pass module:Class")
     try:
-        found = getattr(importlib.import_module(module), name)
+        kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as problem:
         raise StudyError(
             f"testbed {task!r} cannot be imported ({problem}); shipped: {', '.join(shipped)}; or pass "
             "module:Class"
         ) from problem
-    if not (isinstance(found, type) and issubclass(found, Testbed)):
+    if not (isinstance(kind, type) and issubclass(kind, Testbed)):
         raise StudyError(f"testbed {task!r} is not a class that derives from gdro.study.Testbed")
-    return found()
+    return kind()

@@ -1,4 +1,4 @@
-"""The pool and the held-out problems of one paired run, spoilt as a variant says."""
+"""The pool and the held-out problems of one paired run, corrupted as its variant says."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from gdro.study.decoder import Decoder
 from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed
 
-K = 8  # of pass@k
+K = 8  # the k of pass@k
 _BASE_SAMPLES = 32
 TAIL = 0.02
 """Base pass rate below which a prompt belongs to the tail."""
 POOL_COLUMNS = ("difficulty", "level")
-"""Columns of every pool: the static level of its problems, by two names."""
+"""Columns of every pool: the static level of its problems, under two names."""
 GRADES = ("work", "final")
 CLEAR = 0.06
-"""Estimated base pass rate above which a prompt is taken not to: in between, 32 samples cannot tell."""
+"""Base pass rate above which a prompt is not in the tail; in between, 32 samples cannot tell."""
 
 
 @dataclass
@@ -31,13 +31,14 @@ class Variant:
     """How answers are graded, and what is wrong with a pool.
 
     Args:
-        grade: What a right answer must have right, in training and evaluation: its whole `work`, or as
-            most verifiers have it the `final` answer alone, so that a success can be luck.
+        grade: What is graded, in training and evaluation: the whole `work`, or like most verifiers the
+            `final` answer alone, which can be right by luck.
         unsolvable: Share of training problems whose answer no rollout can give.
-        wrong_labels: Share of training problems judged by a wrong answer.
+        wrong_labels: Share of training problems graded against a wrong answer.
         verifier_noise: Probability that a training reward is flipped.
-        tail: Share of problems of base pass rate below .02, in the pool and held out; None: as drawn.
-        once: Every training problem is offered once and never again.
+        tail: Share of problems with a base pass rate below .02, in the pool and held out; None: as
+            drawn.
+        once: Whether every training problem is offered only once.
     """
 
     grade: str = "work"
@@ -50,33 +51,43 @@ class Variant:
     def __post_init__(self) -> None:
         if self.grade not in GRADES:
             raise StudyError(f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}")
-        shares = {"unsolvable": self.unsolvable, "wrong_labels": self.wrong_labels,
-                  "verifier_noise": self.verifier_noise, "tail": self.tail or 0.0}  # fmt: skip
-        for name, value in shares.items():
+        for name in ("unsolvable", "wrong_labels", "verifier_noise", "tail"):
+            value = getattr(self, name) or 0.0
             if not 0.0 <= value < 1.0:
                 raise StudyError(f"variant.{name} is {value}; allowed: 0 up to 1")
         if self.unsolvable + self.wrong_labels > 1.0:
             raise StudyError(
                 f"variant.unsolvable is {self.unsolvable} and wrong_labels {self.wrong_labels}; a "
-                "problem is only one of the two, so that together they are at most 1"
+                "problem can be only one of the two, so their sum must be at most 1"
             )
 
 
 @dataclass
-class Sizes:
-    """How much there is: training problems, held-out problems, samples of the last evaluation."""
+class PoolSizes:
+    """Numbers of training and held-out problems, and of samples in the last evaluation."""
 
     train: int = 1024
     heldout: int = 384
     samples: int = 16
 
     def __post_init__(self) -> None:
-        for name, least in (("train", 1), ("heldout", 1), ("samples", K)):
-            if getattr(self, name) < least:
-                why = f", for pass@{K}" if name == "samples" else ""
-                raise StudyError(
-                    f"sizes.{name} is {getattr(self, name)}; it must be at least {least}{why}"
-                )
+        for name, least, why in (
+            ("train", 1, ""),
+            ("heldout", 1, ""),
+            ("samples", K, f", for pass@{K}"),
+        ):
+            size = getattr(self, name)
+            if size < least:
+                raise StudyError(f"sizes.{name} is {size}; it must be at least {least}{why}")
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """A testbed, the variant of its pool, and how many problems are drawn."""
+
+    testbed: Testbed
+    variant: Variant
+    sizes: PoolSizes = field(default_factory=PoolSizes)
 
 
 @dataclass(frozen=True)
@@ -84,15 +95,17 @@ class World:
     """One paired run's problems; the same for every arm.
 
     Attributes:
+        task: The testbed, variant and sizes that the problems were drawn for.
         problem: The pool, with columns `difficulty` (a static level) and `level`.
         prompt_NW: Prompts of training and then held-out problems, shape (N + H, W).
-        answer_NG: What the verifier accepts, shape (N + H, G).
+        answer_NG: Answers that the verifier accepts, shape (N + H, G).
         work_NG: The right work, whatever the verifier accepts, shape (N + H, G).
-        grader: What of an answer the verifier compares.
+        grader: Compares answers the way the verifier does.
         spoilt_N: Training problems that are unsolvable or wrongly labelled, shape (N,).
         base_H: Pass rate of the warm start on each held-out problem, shape (H,).
     """
 
+    task: StudyTask
     problem: Problem
     prompt_NW: torch.Tensor
     answer_NG: torch.Tensor
@@ -103,35 +116,17 @@ class World:
 
     @property
     def num_train(self) -> int:
-        """N."""
+        """Number of training problems."""
         return self.problem.num_prompts
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What a world is made of."""
-
-    testbed: Testbed
-    variant: Variant
-    sizes: Sizes = field(default_factory=Sizes)
-
-
-def make_world(recipe: Recipe, model: Decoder, seed: int, num_train: int) -> World:
-    """Draw the problems of a paired run.
-
-    Args:
-        recipe: Task, variant and sizes.
-        model: The warm start, which says how hard each problem is.
-        seed: Of the pair.
-        num_train: Training problems.
-
-    Returns:
-        The world.
+def make_world(task: StudyTask, model: Decoder, seed: int, num_train: int) -> World:
+    """Draw the problems of a paired run; the warm start says how hard each of them is.
 
     Raises:
-        StudyError: The task has too few problems, or too few of the wanted base pass rate.
+        StudyError: The task has too few problems, or too few with the requested base pass rate.
     """
-    testbed, variant, num_heldout = recipe.testbed, recipe.variant, recipe.sizes.heldout
+    testbed, variant, num_heldout = task.testbed, task.variant, task.sizes.heldout
     rng = np.random.default_rng([seed, 11])
     grader = Grader(0 if variant.grade == "work" else testbed.final_tokens)
     wanted = num_train + num_heldout
@@ -150,7 +145,7 @@ def make_world(recipe: Recipe, model: Decoder, seed: int, num_train: int) -> Wor
     base = pass_rates(model, prompt[num_train:], work[num_train:], _BASE_SAMPLES, seed, grader)
     spoilt = _spoil(accepted[:num_train], variant, rng)
     problem = _problem(items[:num_train])
-    return World(problem, prompt, torch.from_numpy(accepted), work, grader, spoilt, base)
+    return World(task, problem, prompt, torch.from_numpy(accepted), work, grader, spoilt, base)
 
 
 def pass_rates(
@@ -175,38 +170,35 @@ def successes(
 ) -> npt.NDArray[np.int64]:
     """Right answers to each problem of `samples`, shape (problems,)."""
     generator = torch.Generator().manual_seed(1_000_003 + seed)
-    found = []
+    right = []
     for start in range(0, len(prompt), 64):
         part = slice(start, start + 64)
         counts = torch.full((len(prompt[part]),), samples)
         rollouts = model.generate(prompt[part], counts, generator)
         given = rollouts.tokens_RT[:, model.shape.prompt :].view(-1, samples, model.shape.answer)
-        found.append(grader.right(given, answer[part].unsqueeze(1).expand_as(given)).sum(1))
-    return torch.cat(found).numpy()
+        right.append(grader.right(given, answer[part].unsqueeze(1).expand_as(given)).sum(1))
+    return torch.cat(right).numpy()
 
 
 def with_tail(
     hard: BoolArray, other: BoolArray, share: float, wanted: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Indices of problems of which a given share is hard, in random order.
-
-    Raises:
-        StudyError: There are too few of one kind.
-    """
+    """Indices of problems of which a given share is hard, in random order."""
     num_hard = round(share * wanted)
-    kinds = {"hard": (np.flatnonzero(hard), num_hard),
-             "other": (np.flatnonzero(other), wanted - num_hard)}  # fmt: skip
-    for kind, (found, need) in kinds.items():
-        if len(found) < need:
+    chosen = []
+    for kind, mask, need in (("hard", hard, num_hard), ("other", other, wanted - num_hard)):
+        indices = np.flatnonzero(mask)
+        if len(indices) < need:
             raise StudyError(
-                f"variant.tail={share} needs {need} {kind} problems; {len(hard)} draws gave "
-                f"{len(found)}; lower sizes.train or change the share"
+                f"variant.tail={share} needs {need} {kind} problems, but {len(hard)} draws gave "
+                f"{len(indices)}; lower sizes.train or change the share"
             )
-    return rng.permutation(np.concatenate([found[:need] for found, need in kinds.values()]))
+        chosen.append(indices[:need])
+    return rng.permutation(np.concatenate(chosen))
 
 
 def _spoil(answer_NG: npt.NDArray[np.int64], variant: Variant, rng: np.random.Generator) -> BoolArray:
-    """Change answers in place; a negative token is what no rollout can give."""
+    """Corrupt answers in place and return which, shape (N,); no rollout can give a negative token."""
     draw = rng.random(len(answer_NG))
     junk = draw < variant.unsolvable
     wrong = ~junk & (draw < variant.unsolvable + variant.wrong_labels)

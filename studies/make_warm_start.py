@@ -1,4 +1,4 @@
-"""Make a testbed's warm start: `python -m gdro.study.make_warm_start --task chains --out FILE`."""
+"""Make a testbed's warm start: `python studies/make_warm_start.py --task chains --out FILE`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from teaching import teach
 
 from gdro.study.decoder import PAD, Decoder, Shape, save
 from gdro.study.testbed import Testbed, load_testbed
-from gdro.tasks.teaching import teach
 
 
 def shape_of(testbed: Testbed, width: int = 48) -> Shape:
@@ -24,7 +24,7 @@ def train(testbed: Testbed, seed: int, num_steps: int, size: int = 256, rate: fl
 
     Args:
         testbed: The task.
-        seed: Of weights, facts and examples.
+        seed: Seed of the weights, the facts and the examples.
         num_steps: Optimiser steps.
         size: Examples a step.
         rate: Peak learning rate; cosine decay to a twentieth.
