@@ -97,25 +97,14 @@ def test_an_arm_may_be_called_as_the_logs_folder(tmp_path: Path) -> None:
     assert load_runs([tmp_path / "verl/checkpoints"])[0][0].name == "verl"
 
 
-def test_a_log_of_format_1_is_drawn_without_what_it_lacks(folder: Path, tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    shutil.copytree(folder / "rollout-gdro/gdro", old)
-    (old / RUN).unlink()
-    (old / PROMPTS).unlink()
-    groups = [json.loads(line) for line in (old / GROUPS).read_text().splitlines()]
-    for group in groups:
-        del group["predicted"]
-    (old / GROUPS).write_text("".join(json.dumps(group) + "\n" for group in groups))
-    page = write_report([old], tmp_path / "r.html").read_text(encoding="utf-8")
-    missing = {"calibration", "policy", "heldout"}
-    kept = [name for name in FIGURES if name not in missing]
-    assert re.findall(r'<section id="(\w+)">', page) == ["verdicts", *kept, "prompts"]
-    (old / GROUPS).unlink()
-    page = write_report([old], tmp_path / "r.html").read_text(encoding="utf-8")
-    missing |= {"standard_error", "allocation", "never_solved"}
-    found = re.findall(r'<section id="(\w+)">', page)
-    assert "prompts" not in found
-    assert found[1:] == [name for name in FIGURES if name not in missing]
+def test_a_log_without_groups_is_drawn_without_what_it_lacks(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "rollout-gdro/gdro", tmp_path / "part")
+    for name in (PROMPTS, GROUPS):
+        (tmp_path / "part" / name).unlink()
+    page = write_report([tmp_path / "part"], tmp_path / "r.html").read_text(encoding="utf-8")
+    missing = {"calibration", "policy", "heldout", "standard_error", "allocation", "never_solved"}
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert sections == ["verdicts", *(name for name in FIGURES if name not in missing)]
 
 
 def test_one_step_is_enough(tmp_path: Path) -> None:
@@ -152,12 +141,14 @@ def test_what_is_no_run_log_is_refused(folder: Path, tmp_path: Path, capsys) -> 
     (tmp_path / STEPS).write_text("")
     assert "is empty; train at least one step" in refusal(tmp_path)
     (tmp_path / STEPS).write_text('{"a": 1}\n')
-    assert "no run log of gdro" in refusal(tmp_path)
+    assert "not a run log of gdro" in refusal(tmp_path)
     (tmp_path / STEPS).write_text("[1]\n")
     assert "which is no record" in refusal(tmp_path)
     (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text() + "{broken}\n")
     assert "line 31 of" in refusal(tmp_path)
     (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text())
+    assert "has no run.json" in refusal(tmp_path)
+    shutil.copy(folder / "grpo/gdro/run.json", tmp_path / RUN)
     (tmp_path / GROUPS).write_text('{"ticket": 0}\n')
     assert f"line 1 of {tmp_path / GROUPS} lacks 'n'" in refusal(tmp_path)
     (tmp_path / RUN).write_text(json.dumps({"schema": SCHEMA + 1}))

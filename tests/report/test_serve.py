@@ -94,7 +94,8 @@ def test_stamp_follows_the_log(folder: Path, tmp_path: Path) -> None:
     with ReportServer([tmp_path]) as server:
         before = server.stamp()
         assert "Waiting for a first step" in server.page().decode()
-        (tmp_path / "steps.jsonl").write_text((folder / "grpo/gdro/steps.jsonl").read_text())
+        for name in ("run.json", "steps.jsonl"):
+            (tmp_path / name).write_text((folder / "grpo/gdro" / name).read_text())
         assert server.stamp() != before
         assert 'id="overview"' in server.page().decode()
 

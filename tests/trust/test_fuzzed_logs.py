@@ -177,11 +177,14 @@ def test_a_fault_is_named_with_file_and_line(tmp_path, runs, fault):
     assert status == 2 and f"line 3 of {path} " in err and said in err, err
 
 
-def test_a_header_without_its_strategy_is_drawn(tmp_path, runs):
+def test_a_header_without_its_strategy_is_refused(tmp_path, runs):
     shutil.copytree(runs / "uniform", tmp_path / "run")
     path = tmp_path / "run/gdro/run.json"
-    path.write_text(json.dumps({"applied": True, "selects": False}))
-    assert told(["report", tmp_path / "run"]) == (0, "")
+    header = json.loads(path.read_text())
+    del header["strategy"]
+    path.write_text(json.dumps(header))
+    status, err = told(["report", tmp_path / "run"])
+    assert status == 2 and f"{path} lacks 'strategy'" in err
 
 
 ROOM = 2**29

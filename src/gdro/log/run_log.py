@@ -16,8 +16,8 @@ from typing import Any, cast
 
 from gdro.common.files import no_link, parsed, replacing, sync, write_json
 from gdro.common.lock import FolderLock
-from gdro.common.schema import Check, checked, ticket
 from gdro.errors import LogError
+from gdro.log.schema import Check, checked, ticket
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
 RUN, PROMPTS, COMPLETIONS = "run.json", "prompts.jsonl", "completions.jsonl"
@@ -232,7 +232,7 @@ def read_jsonl(path: str | Path, check: Check | None = None) -> Iterator[dict[st
 
     Args:
         path: The file.
-        check: What each record must hold, see `gdro.common.schema`.
+        check: What each record must hold, see `gdro.log.schema`.
 
     Yields:
         Each record.

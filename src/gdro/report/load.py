@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from gdro.common import schema
 from gdro.common.files import read_json
+from gdro.common.schema import Fault, Record, is_number
+from gdro.log import schema
 from gdro.log.run_log import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, read_jsonl
 from gdro.numerics.arrays import FloatArray
 from gdro.report.visits import ReportError, Visits, visits_of
@@ -30,7 +31,7 @@ class Run:
         metrics: Scalars by name, each (S,), NaN where missing.
         ledger: Cumulative counts by name, each (S,).
         evaluation: Held-out evaluation, if there is one.
-        header: What ran (`run.json`); empty in logs of format 1.
+        header: What ran (`run.json`).
         ticket_S: Ticket of each step, in the order of closing.
         strategy: What the strategy tells by bin, each (S, B), e.g. `q` of Prompt-GDRO.
         log: Folder of the log.
@@ -63,10 +64,10 @@ class Run:
             return None
         place = {ticket: step for step, ticket in enumerate(self.ticket_S)}
 
-        def check(record: schema.Record) -> None:
+        def check(record: Record) -> None:
             schema.group(record)
             if record["bin"] >= self.num_bins:
-                raise schema.Fault(f"has bin = {record['bin']}; the run has {self.num_bins} bins")
+                raise Fault(f"has bin = {record['bin']}; the run has {self.num_bins} bins")
 
         return visits_of(read_jsonl(self.log / GROUPS, check), place)
 
@@ -159,10 +160,10 @@ def _told_apart(runs: list[Run]) -> list[Run]:
 
 
 def _run(name: str, log: Path) -> Run:
-    header = _header(log / RUN)
-    steps = list(read_jsonl(log / STEPS, schema.Steps()))
+    steps = list(read_jsonl(log / STEPS, schema.StepSequence()))
     if not steps:
         raise ReportError(f"{log / STEPS} is empty; train at least one step")
+    header = _header(log / RUN)
     bins = {k: _column([s["bins"][k] for s in steps]) for k in steps[0]["bins"]}
     metrics = _scalars([s["metrics"] for s in steps], log)
     for metric in _DRAWN:  # absent where nothing was judged in any step
@@ -179,13 +180,13 @@ def _run(name: str, log: Path) -> Run:
 
 def _header(path: Path) -> dict[str, Any]:
     if not path.exists():
-        return {}
-    header = _checked_json(path, schema.header)
-    if header.get("schema", 1) > SCHEMA:
+        raise ReportError(f"{path.parent} has no {path.name}; copy the whole folder of the log")
+    version = read_json(path, ("schema",), ReportError)["schema"]
+    if version != SCHEMA:
         raise ReportError(
-            f"{path} has format {header['schema']}, this version reads up to {SCHEMA}; upgrade gdro"
+            f"{path} has format {version!r:.60}, this version reads {SCHEMA}; upgrade gdro"
         )
-    return header
+    return _checked_json(path, schema.header)
 
 
 def _column(rows: list[list[float | None]]) -> FloatArray:
@@ -208,7 +209,7 @@ def _scalars(rows: list[dict[str, float]], log: Path) -> dict[str, FloatArray]:
     columns = {name: np.full(len(rows), np.nan) for name in names}
     for place, record in enumerate(rows):
         for name, value in record.items():
-            if schema.is_number(value):
+            if is_number(value):
                 columns[name][place] = value
     return columns
 

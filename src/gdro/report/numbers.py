@@ -112,7 +112,7 @@ def calibration(visits: Visits) -> Calibration | None:
 
     First visits, of which nothing was known, are left out.
     """
-    used_V = (visits.bin_V >= 0) & np.isfinite(visits.predicted_V)
+    used_V = visits.bin_V >= 0
     if used_V.sum() < 2:
         return None
     predicted_V = visits.predicted_V[used_V]

@@ -28,7 +28,7 @@ class Visits:
         bin_V: Bin when planned, -1 unseen, shape (V,).
         n_V: Judged rollouts: those that are right or wrong; groups without one are left out, shape (V,).
         successes_V: Right ones, shape (V,).
-        predicted_V: Pass rate expected before, NaN in logs of format 1, shape (V,).
+        predicted_V: Pass rate expected before, shape (V,).
     """
 
     keys: list[str]
@@ -73,7 +73,7 @@ def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) ->
     """Columns of group records.
 
     Args:
-        records: Lines of `groups.jsonl`, checked by `gdro.common.schema.group`.
+        records: Lines of `groups.jsonl`, checked by `gdro.log.schema.group`.
         place: Step of each ticket; groups of other tickets (a step cut off by a kill) are left out.
 
     Returns:
@@ -86,7 +86,7 @@ def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) ->
         if step is not None and r["n"]:
             prompt = index.setdefault(r["key"], len(index))
             counts = r["bin"], r["n"], r["successes"]
-            rows.append((prompt, step, *counts, r.get("predicted", np.nan)))
+            rows.append((prompt, step, *counts, r["predicted"]))
     table = np.array(rows, np.float64).reshape(-1, 6)
     table = table[np.argsort(table[:, 1], kind="stable")]
     prompt, step, bin, n, successes = (table[:, i].astype(np.int64) for i in range(5))

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from gdro.common.schema import LARGEST, LONGEST_KEY, MOST_ROLLOUTS, Fault, is_count, is_number
+from gdro.common.schema import LARGEST, Fault, is_count, is_number
 from gdro.groups import differ
 from gdro.log.run_log import read_jsonl
+from gdro.log.schema import LONGEST_KEY, MOST_ROLLOUTS
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.report.load import ReportError
 
