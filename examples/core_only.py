@@ -1,4 +1,4 @@
-"""The controller without a trainer: numpy alone, a made-up model, checkpoints and a log.
+"""The controller without a trainer: numpy only, a simulated model, checkpoints and a log.
 
 Run it: `python examples/core_only.py`. It takes about a second.
 """
@@ -17,13 +17,13 @@ pass_rate_N = np.random.default_rng(0).beta(0.3, 1.0, len(keys))  # most of them
 
 
 def generate_and_score(plan, rng):
-    """Stands for your trainer: sample answers, judge them."""
+    """Replace this by your trainer: sample answers and judge them."""
     correct_R = rng.random(len(plan.prompt_R)) < pass_rate_N[plan.prompt_R]
     return Outcome(plan.ticket, plan.prompt_R, correct_R.astype(float), correct_R)
 
 
 def train(folder: Path, steps: int) -> Controller:
-    """Plan, generate, weigh, observe; go on from the checkpoint if there is one."""
+    """Plan, generate, weigh, observe; continue from the checkpoint if there is one."""
     strategy = make_strategy("prompt-gdro + rollout-gdro")
     log = RunLog(folder / "gdro")
     controller = Controller(strategy, Problem(prompt_keys=keys), seed=0, log=log)
@@ -45,13 +45,11 @@ def train(folder: Path, steps: int) -> Controller:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         train(Path(name), 30)
-        controller = train(Path(name), 60)  # a second start goes on from step 30
+        controller = train(Path(name), 60)  # a second start continues from step 30
         metrics = controller.metrics()
+    print(f"{controller.ledger.closed} steps, {controller.ledger.rollouts} rollouts, exactly the budget")
     print(
-        f"{controller.ledger.closed} steps, {controller.ledger.rollouts} rollouts, none over the budget"
-    )
-    print(
-        f"rollouts of a prompt: {metrics['gdro/rollouts_min']:.0f} to {metrics['gdro/rollouts_max']:.0f}"
+        f"rollouts per prompt: {metrics['gdro/rollouts_min']:.0f} to {metrics['gdro/rollouts_max']:.0f}"
     )
     print(f"largest weight {metrics['gdro/weight_max']:.2f}, price {metrics['gdro/price']:.4f}")
 

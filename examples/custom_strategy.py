@@ -1,4 +1,4 @@
-"""A strategy of your own: a frozen dataclass whose methods are pure. It composes with those of gdro.
+"""Your own strategy: a frozen dataclass whose methods are pure. It can be combined with those of gdro.
 
 Run it: `python examples/custom_strategy.py`. To find it by name, add one line to your package's
 `[project.entry-points."gdro.strategies"]`.
@@ -16,18 +16,18 @@ from gdro import Controller, Groups, Outcome, Problem, Request, Strategy, Weight
 
 @dataclass(frozen=True)
 class Seen:
-    """State: arrays with one row a prompt end in `_N`, so that checkpoints can follow a changed pool."""
+    """State. Arrays with one row per prompt end in `_N`: checkpoints match these rows to prompts by key."""
 
     streak_N: np.ndarray
 
 
 @dataclass(frozen=True)
 class Streaks(Strategy[Seen]):
-    """Weigh a prompt more, the longer it has failed in a row.
+    """Raise the weight of a prompt with the number of failed visits in a row.
 
     Args:
-        gain: Added to the weight for each failed visit in a row.
-        most: Largest weight before they are averaged to one.
+        gain: Amount added to the weight for each failed visit in a row.
+        most: Largest weight, before weights are scaled to a mean of one.
     """
 
     name: ClassVar[str] = "streaks"
@@ -69,8 +69,8 @@ def main() -> None:
         weights = controller.weigh(outcome)
         controller.observe(outcome)
     hard_R = rate_N[outcome.prompt_R] < 0.2
-    print(f"weight of hard prompts {weights.weight_R[hard_R].mean():.2f}, "
-          f"of the others {weights.weight_R[~hard_R].mean():.2f}")  # fmt: skip
+    hard, others = weights.weight_R[hard_R].mean(), weights.weight_R[~hard_R].mean()
+    print(f"mean weight of hard prompts {hard:.2f}, of the others {others:.2f}")
 
 
 if __name__ == "__main__":
