@@ -16,7 +16,7 @@ from gdro import Controller, Groups, Outcome, Problem, Request, Strategy, Weight
 
 @dataclass(frozen=True)
 class Seen:
-    """State. Arrays with one row per prompt end in `_N`: checkpoints match these rows to prompts by key."""
+    """State. Arrays with one row per prompt end in `_N`, so that checkpoints match rows to prompts."""
 
     streak_N: np.ndarray
 

@@ -1,7 +1,7 @@
 """TRL's trainer with gdro, on the quickstart's tiny model: four steps on the CPU.
 
-Run it: `python examples/trl_script.py`. Compared with a plain GRPO script, only the import, the class and
-`strategy=` differ.
+Run it: `python examples/trl_script.py`. Compared with a plain GRPO script, only the import, the
+class and `strategy=` differ.
 """
 
 from __future__ import annotations
