@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gdro.report.load import Run
+from gdro.report.load import LoggedRun
 from gdro.report.visits import Visits
 
 
@@ -19,7 +19,7 @@ def run(
     prompts: list[float], rollouts: list[float], weight: list[float], *, steps: int = 40,
     spent: object = None, strategy: tuple[str, ...] = ("q",), seen: Visits | None = None,
     **header: object,
-) -> Run:  # fmt: skip
+) -> LoggedRun:  # fmt: skip
     """A run of equal steps; the first column is the unseen prompts. `price` makes it allocate."""
     bins = {
         "prompts": np.tile(np.array(prompts, float), (steps, 1)),
@@ -32,7 +32,7 @@ def run(
     if "price" in strategy:
         metrics["price"] = np.full(steps, 0.1)
     total = np.cumsum(np.broadcast_to(np.array(100.0 if spent is None else spent, float), steps))
-    made = Run(
+    made = LoggedRun(
         "mine", bins, metrics, {"rollouts": total, "missing": np.zeros(steps)}, None, dict(header),
         list(range(steps)),
         {"q": np.full((steps, len(prompts) - 1), 1 / (len(prompts) - 1))} if "q" in strategy else {},

@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> No
     path.write_text(text)
     with pytest.raises((ReportError, LogError), match=said):
         read_rewards(path)
-    with pytest.raises(ReportError, match="is no file"):
+    with pytest.raises(ReportError, match="is not a file"):
         read_rewards(tmp_path / "absent")
 
 
@@ -75,7 +75,7 @@ def test_measured_by_hand(tmp_path: Path) -> None:
     )
     log = read_rewards(path)
     spent = measured(log)
-    assert spent.kinds == (2, 3, 5) and spent.solved_K.tolist() == [False, True, True]
+    assert spent.kinds.tolist() == [2, 3, 5] and spent.solved_K.tolist() == [False, True, True]
     found = waste(log, spent)
     assert found.severity == "warning" and found.words.startswith("70% of 10 rollouts")
     assert [CLASSES[c] for c in class_of(np.array([0, 0.05, 0.1, 0.95, 1]))] == [
@@ -111,7 +111,7 @@ def test_command(rewards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "in groups without a gradient" in text and "uniform" in text and "<b>0" not in text
     assert {p.stem for p in (tmp_path / "png").iterdir()} == {"pass_rates", "wasted", "moved"}
     assert main(["diagnose", str(tmp_path / "absent.jsonl")]) == 2
-    assert "is no file" in capsys.readouterr().err
+    assert "is not a file" in capsys.readouterr().err
     with pytest.raises(GdroError, match="nonsense"):
         replay(read_rewards(rewards), ["nonsense"])
 
@@ -123,4 +123,4 @@ def test_partial_credit_has_a_gradient(tmp_path: Path) -> None:
     lines.append({"key": "ours", "n": 2, "successes": 0, "gradient": True})
     lines.append({"key": "older", "n": 2, "successes": 1})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert measured(read_rewards(path)).kinds == (3, 2 + 2 + 2 + 2, 4)
+    assert measured(read_rewards(path)).kinds.tolist() == [3, 2 + 2 + 2 + 2, 4]

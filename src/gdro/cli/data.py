@@ -47,11 +47,7 @@ def add(commands: Any) -> None:
         "spaces only (%(default)s)",
     )
     data.add_argument(
-        "--overlap",
-        action="append",
-        default=[],
-        metavar="SET",
-        help="what is in this set too",
+        "--overlap", action="append", default=[], metavar="SET", help="what is in this set too"
     )
     data.add_argument("--remove-overlap", action="store_true", help="leave those problems out")
     data.add_argument(
@@ -87,13 +83,20 @@ def _data(arguments: argparse.Namespace) -> int:
     if arguments.remove_overlap and not arguments.overlap:
         raise DataError("--remove-overlap needs --overlap SET")
     table, report = load_with_report(
-        arguments.name, arguments.file, skip_damaged=arguments.skip_damaged, dedup=arguments.dedup,
-        problem=arguments.problem, answer=arguments.answer,
-    )  # fmt: skip
+        arguments.name,
+        arguments.file,
+        skip_damaged=arguments.skip_damaged,
+        dedup=arguments.dedup,
+        problem=arguments.problem,
+        answer=arguments.answer,
+    )
     for damage in report.damaged:
         print(printable(f"skipped {damage}"))
-    lines = [("rows read", f"{report.read:,}"), ("duplicates", f"{report.duplicates:,}"),
-             ("of them with another answer", f"{report.contradictions:,}")]  # fmt: skip
+    lines = [
+        ("rows read", f"{report.read:,}"),
+        ("duplicates", f"{report.duplicates:,}"),
+        ("of them with another answer", f"{report.contradictions:,}"),
+    ]
     for other in arguments.overlap:
         table, found = _without(table, other, arguments.remove_overlap)
         lines.append((f"in {other}", found))

@@ -27,9 +27,20 @@ examples:
 The same command goes on after a kill, with the same samples."""
 
 _OF_SETS = (
-    "backend", "server", "samples", "k", "limit", "max_new_tokens", "temperature", "top_p", "batch_size",
-    "seed", "style", "instruction", "base",
-)  # fmt: skip
+    "backend",
+    "server",
+    "samples",
+    "k",
+    "limit",
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "batch_size",
+    "seed",
+    "style",
+    "instruction",
+    "base",
+)
 
 
 def add(commands: Any) -> None:
@@ -137,11 +148,15 @@ def _sets(arguments: argparse.Namespace) -> int:
     from gdro.evaluation.table import details
 
     options = Options(
-        samples=arguments.samples, max_new_tokens=arguments.max_new_tokens,
-        temperature=arguments.temperature, top_p=arguments.top_p, batch_size=arguments.batch_size,
-        seed=arguments.seed, style=arguments.style,
+        samples=arguments.samples,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        style=arguments.style,
         instruction=BOXED if arguments.instruction is None else arguments.instruction,
-    )  # fmt: skip
+    )
     options.check()
     ks = sorted(set(arguments.k or [1, options.samples]))
     if ks[0] < 1 or ks[-1] > options.samples:
@@ -165,13 +180,7 @@ def _sets(arguments: argparse.Namespace) -> int:
         base = {(r.set, r.prompt_id): sum(r.right) / len(r.right) for r in records}
     folder = arguments.output or folder_of(arguments.model)
     generator = _generator(arguments)
-    records = evaluate(
-        generator,
-        sets,
-        folder,
-        options,
-        lambda chunks: bar(chunks, desc="evaluating"),
-    )
+    records = evaluate(generator, sets, folder, options, lambda chunks: bar(chunks, desc="evaluating"))
     again = getattr(generator, "again", None)
     if again:
         why = ", ".join(f"{count} {kind}" for kind, count in again.most_common())
@@ -299,8 +308,13 @@ def _print_recipe(result: dict[str, Any]) -> None:
     mean = metric.replace("pass", "mean")
     rows = [{**result, "name": "all"}, *result.get("slices", []), *result.get("sources", [])]
     lines = [
-        [row["name"], str(row["num_prompts"]), f"{row[mean]:.3f}", f"{row[metric]:.3f}",
-         "{:.3f} to {:.3f}".format(*row[f"ci_{metric}"])]
+        [
+            row["name"],
+            str(row["num_prompts"]),
+            f"{row[mean]:.3f}",
+            f"{row[metric]:.3f}",
+            "{:.3f} to {:.3f}".format(*row[f"ci_{metric}"]),
+        ]
         for row in rows
-    ]  # fmt: skip
+    ]
     print_table(("held-out prompts", "number", "pass@1", metric, "95% interval"), lines)

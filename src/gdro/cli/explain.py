@@ -36,9 +36,10 @@ def table() -> str:
         lines += [f"    {preset.condition}"] * bool(preset.condition)
     lines += ["", "other names: " + ", ".join(f"{alias} = {name}" for alias, name in ALIASES.items())]
     lines += [
-        "", "Names are read without regard to case. gdro strategies NAME explains one.",
+        "",
+        "Names are read without regard to case. gdro strategies NAME explains one.",
         'Join with +, each part changing something else: --strategy "mopps + rollout-gdro".',
-    ]  # fmt: skip
+    ]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -98,8 +99,11 @@ def example(strategy: Strategy[Any]) -> list[str]:
         f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {mean} rollouts on average, "
         f"steps {_STEPS // 2} to {_STEPS}"
     )
-    lines = [head, "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"
-             + "  replays asked a draw" * recalls]  # fmt: skip
+    lines = [
+        head,
+        "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"
+        + "  replays asked a draw" * recalls,
+    ]
     for g, rate in enumerate(_RATES):
         share, draws, kept = draws_G[g] / draws_G.sum(), max(1.0, draws_G[g]), max(1.0, kept_G[g])
         lines.append(

@@ -9,14 +9,26 @@ from gdro.errors import GdroError
 
 # By import name; what several extras have is under the likeliest.
 _PACKAGES = {
-    "trl": ("torch", "trl", "transformers", "datasets", "accelerate", "peft", "tqdm", "omegaconf",
-            "yaml", "rich", "tokenizers", "pyarrow"),
+    "trl": (
+        "torch",
+        "trl",
+        "transformers",
+        "datasets",
+        "accelerate",
+        "peft",
+        "tqdm",
+        "omegaconf",
+        "yaml",
+        "rich",
+        "tokenizers",
+        "pyarrow",
+    ),
     "report": ("vl_convert",),
     "study": ("scipy", "safetensors"),
     "math": ("math_verify",),
     "server": ("openai",),
     "lm": ("reasoning_gym", "gguf"),
-}  # fmt: skip
+}
 _EXTRA = {package: extra for extra, packages in _PACKAGES.items() for package in packages}
 _PAGE = ("omegaconf", "rich", "tqdm", "vl_convert")
 _NEEDED = {

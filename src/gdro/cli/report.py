@@ -53,9 +53,12 @@ def add(commands: Any) -> None:
     )
     diagnose.add_argument("data", type=Path, help="JSONL of prompt_id and rewards, or a groups.jsonl")
     diagnose.add_argument(
-        "--right-above", type=float, default=0.5, metavar="R",
+        "--right-above",
+        type=float,
+        default=0.5,
+        metavar="R",
         help="a rollout is right if its reward is above R (%(default)s)",
-    )  # fmt: skip
+    )
     diagnose.add_argument(
         "--strategy", metavar="NAME", action="append", help="a strategy to try (repeatable)"
     )
@@ -109,14 +112,18 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     if not math.isfinite(arguments.right_above):
         raise GdroError(f"--right-above is {arguments.right_above}; it must be a number")
     if not arguments.data.is_file():
-        raise GdroError(f"{arguments.data} is no file; pass a JSONL file of prompt_id and rewards")
+        raise GdroError(f"{arguments.data} is not a file; pass a JSONL file of prompt_id and rewards")
     output = arguments.output or arguments.data.with_suffix(".html")
     check_file(output, "--output")
     _check_png(arguments)
     page = write_diagnosis(
-        arguments.data, output, threshold=arguments.right_above,
-        arms=arguments.strategy or DEFAULT_ARMS, seed=arguments.seed, png_dir=arguments.png,
-    )  # fmt: skip
+        arguments.data,
+        output,
+        threshold=arguments.right_above,
+        arms=arguments.strategy or DEFAULT_ARMS,
+        seed=arguments.seed,
+        png_dir=arguments.png,
+    )
     return _shown(page, arguments.open)
 
 

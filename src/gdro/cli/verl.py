@@ -118,11 +118,15 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     _check_steps(arguments)
     folder = fresh(arguments.output)
     overrides = [
-        *cpu_overrides(2), *prepare(folder, train_size=64), "trainer.v1.trainer_mode=gdro",
-        "trainer.logger=[console,file]", f"+gdro.strategy={arguments.strategy}",
+        *cpu_overrides(2),
+        *prepare(folder, train_size=64),
+        "trainer.v1.trainer_mode=gdro",
+        "trainer.logger=[console,file]",
+        f"+gdro.strategy={arguments.strategy}",
         "+gdro.poll_interval=0.05",
-        f"trainer.total_training_steps={arguments.steps}", f"trainer.save_freq={arguments.steps}",
-    ]  # fmt: skip
+        f"trainer.total_training_steps={arguments.steps}",
+        f"trainer.save_freq={arguments.steps}",
+    ]
     process = start(overrides, folder, folder / "log.txt", metrics=folder / METRICS)
     wait(process, folder / METRICS, folder / "log.txt", arguments.steps, "verl")
     print_table(["part", "steps", "last value"], parts(metrics_of(folder / METRICS)))

@@ -134,10 +134,21 @@ def check_kind(where: str, value: Any, hint: Any) -> None:
 
 def check_bounds_of(options: Mapping[str, Any]) -> None:
     """Raise a RecipeError for a number that the trainer would find wrong after the base evaluation."""
-    least = {"per_device_train_batch_size": 1, "num_generations": 2, "max_completion_length": 1,
-             "num_iterations": 1, "learning_rate": 0, "gradient_accumulation_steps": 1, "top_k": 0,
-             "epsilon": 0, "epsilon_high": 0, "delta": 0, "beta": 0, "max_grad_norm": 0,
-             "weight_decay": 0}  # fmt: skip
+    least = {
+        "per_device_train_batch_size": 1,
+        "num_generations": 2,
+        "max_completion_length": 1,
+        "num_iterations": 1,
+        "learning_rate": 0,
+        "gradient_accumulation_steps": 1,
+        "top_k": 0,
+        "epsilon": 0,
+        "epsilon_high": 0,
+        "delta": 0,
+        "beta": 0,
+        "max_grad_norm": 0,
+        "weight_decay": 0,
+    }
     for name, low in least.items():
         value = options.get(name)
         if isinstance(value, int | float) and not low <= value < inf:

@@ -16,11 +16,18 @@ from gdro.common.schema import Fault, Record, is_count
 from gdro.log.run_log import read_jsonl
 
 LINES = "evaluations.jsonl"
-_CURVES = {"step": "step", "reward": "reward", "entropy": "entropy",
-           "length": "completions/mean_length"}  # fmt: skip
+_CURVES = {"step": "step", "reward": "reward", "entropy": "entropy", "length": "completions/mean_length"}
 # Beside these, every reward function's mean, and what the controller and the memory count.
-_MORE = ("rewards/", "gdro/memory_", "gdro/mixed", "gdro/pass_rate", "gdro/total_", "step_time",
-         "completions/clipped_ratio", "frac_reward_zero_std")  # fmt: skip
+_MORE = (
+    "rewards/",
+    "gdro/memory_",
+    "gdro/mixed",
+    "gdro/pass_rate",
+    "gdro/total_",
+    "step_time",
+    "completions/clipped_ratio",
+    "frac_reward_zero_std",
+)
 
 
 class Heldout(TrainerCallback):
@@ -40,9 +47,14 @@ class Heldout(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: Any, folder: Path, about: dict[str, Any], evaluate: Callable[[], dict[str, Any]],
-        every: int, until: float | None,
-    ) -> None:  # fmt: skip
+        self,
+        trainer: Any,
+        folder: Path,
+        about: dict[str, Any],
+        evaluate: Callable[[], dict[str, Any]],
+        every: int,
+        until: float | None,
+    ) -> None:
         self.stopped, self.spent, self._due = False, 0.0, False
         self._trainer, self._folder, self._about = trainer, folder, about
         self._evaluate, self._every, self._until = evaluate, every, until
@@ -76,11 +88,14 @@ class Heldout(TrainerCallback):
         trainer, ledger = self._trainer, self._trainer.controller.ledger
         history = trainer.state.log_history
         line = {
-            **self._about, "step": trainer.state.global_step,
+            **self._about,
+            "step": trainer.state.global_step,
             "seconds": time.perf_counter() - self._start - self.spent,
-            "rollouts": ledger.rollouts, "tokens": ledger.tokens, **result,
+            "rollouts": ledger.rollouts,
+            "tokens": ledger.tokens,
+            **result,
             "curves": curves_of(history[self._logged :], more=True),
-        }  # fmt: skip
+        }
         self._logged = len(history)
         if trainer.is_world_process_zero():
             self._folder.mkdir(parents=True, exist_ok=True)

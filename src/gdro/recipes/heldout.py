@@ -46,9 +46,16 @@ def count_successes(
         Right completions of each prompt, shape (N,).
     """
     drawn = draw(
-        model, tokenizer, dataset, [reward], samples=samples, max_new_tokens=max_new_tokens,
-        temperature=temperature, batch_size=batch_size, seed=seed,
-    )  # fmt: skip
+        model,
+        tokenizer,
+        dataset,
+        [reward],
+        samples=samples,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        batch_size=batch_size,
+        seed=seed,
+    )
     return drawn.right_NS.sum(axis=1)
 
 
@@ -112,9 +119,13 @@ def draw(
             output = model.generate(
                 input_ids=inputs["input_ids"].to(device),
                 attention_mask=inputs["attention_mask"].to(device),
-                do_sample=True, temperature=temperature, top_p=1.0, top_k=0,
-                max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
+                do_sample=True,
+                temperature=temperature,
+                top_p=1.0,
+                top_k=0,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
             tail = output[:, inputs["input_ids"].shape[1] :]
             tokens += lengths(model, tail)
             texts = tokenizer.batch_decode(tail, skip_special_tokens=True)

@@ -43,8 +43,11 @@ from gdro.recipes.run_folder import KEPT, differing, keep
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 
 # Options of the trainer that would write, or go on, somewhere else.
-_OURS = {"output_dir": "--output FOLDER", "logging_dir": "--output FOLDER",
-         "resume_from_checkpoint": "--resume, with --output for another run's folder"}  # fmt: skip
+_OURS = {
+    "output_dir": "--output FOLDER",
+    "logging_dir": "--output FOLDER",
+    "resume_from_checkpoint": "--resume, with --output for another run's folder",
+}
 SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
 
 
@@ -128,8 +131,10 @@ def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     if changed is None and resume and (begun or (output / BASE).exists()):
-        print(f"note: {output} has no {KEPT} (an earlier version made it): whether it is of this recipe "
-              "cannot be told")  # fmt: skip
+        print(
+            f"note: {output} has no {KEPT} (an earlier version made it): whether it is of this recipe "
+            "cannot be told"
+        )
     if changed or not (resume or changed == []):
         (output / BASE).unlink(missing_ok=True)
         (output / KEPT).unlink(missing_ok=True)
@@ -256,10 +261,16 @@ def evaluate_model(
     standing = nullcontext() if decoder is None else decoder.standing_in(model)
     with standing:
         drawn = draw(
-            model, task.tokenizer, task.heldout, task.reward_funcs, samples=samples,
-            max_new_tokens=config.max_completion_length, temperature=config.temperature,
-            batch_size=options.batch_size, seed=recipe.seed + stream,
-        )  # fmt: skip
+            model,
+            task.tokenizer,
+            task.heldout,
+            task.reward_funcs,
+            samples=samples,
+            max_new_tokens=config.max_completion_length,
+            temperature=config.temperature,
+            batch_size=options.batch_size,
+            seed=recipe.seed + stream,
+        )
     successes_N = drawn.right_NS.sum(axis=1)
     rate_N = successes_N / samples if base_N is None else base_N
     result = metrics(successes_N, samples, options.k, also=options.also)
@@ -295,9 +306,14 @@ def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -
 
 
 def _train_arm(
-    recipe: Recipe, arm: Arm, folder: Path, base_N: Any, resume: bool,
-    load: Callable[[Recipe], Any], until: float | None = None,
-) -> None:  # fmt: skip
+    recipe: Recipe,
+    arm: Arm,
+    folder: Path,
+    base_N: Any,
+    resume: bool,
+    load: Callable[[Recipe], Any],
+    until: float | None = None,
+) -> None:
     task = load(recipe)
     trainer = _trainer(recipe, arm, folder, task)
     checkpoint = last_checkpoint(folder) if resume else None

@@ -20,8 +20,16 @@ from gdro.recipes.schema import Recipe, RecipeError
 
 KEPT = "recipe.json"
 # What changes no figure: another disk, tracker or bar, words, and what only a dry run reads.
-_FREE = ("base", "description", "architecture", "trl.save_steps", "trl.save_total_limit",
-         "trl.report_to", "trl.run_name", "trl.disable_tqdm")  # fmt: skip
+_FREE = (
+    "base",
+    "description",
+    "architecture",
+    "trl.save_steps",
+    "trl.save_total_limit",
+    "trl.report_to",
+    "trl.run_name",
+    "trl.disable_tqdm",
+)
 _DIGESTS = "interpolated"
 
 
@@ -82,9 +90,11 @@ def differing(recipe: Recipe, folder: Path, begun: Collection[str]) -> list[str]
     return lines + [
         f"{key} is {written}, which had another value there"
         for key, (written, value) in sorted(values.items())
-        if new.get(key) == old.get(key) == written and _counts(key) and key in digests
+        if new.get(key) == old.get(key) == written
+        and _counts(key)
+        and key in digests
         and digests[key] != _digest(value, bytes.fromhex(digests[key][:32]))
-    ]  # fmt: skip
+    ]
 
 
 def _counts(key: str) -> bool:

@@ -57,15 +57,20 @@ def compared(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         level = {name: float(np.mean([b[name] for _, b in rows])) for name in (metric, mean)}
         spent = {name: float(np.mean([b[name] for _, b in rows])) for name in ("rollouts", "tokens")}
         found[arm] = {
-            **level, **spent, "tail": _level([b for _, b in rows], metric),
+            **level,
+            **spent,
+            "tail": _level([b for _, b in rows], metric),
             "effect": _relative(rows, metric),
             "easy": dataclasses.asdict(paired(_of(rows, lambda a, b: _easy(b, mean) - _easy(a, mean)))),
             "curves": [b["curves"] for _, b in rows],
-        }  # fmt: skip
+        }
     return {
-        "recipe": summaries[0]["recipe"], "metric": metric, "control": control,
-        "seeds": [s["seed"] for s in summaries], "arms": found,
-    }  # fmt: skip
+        "recipe": summaries[0]["recipe"],
+        "metric": metric,
+        "control": control,
+        "seeds": [s["seed"] for s in summaries],
+        "arms": found,
+    }
 
 
 def _relative(rows: Any, metric: str) -> dict[str, Any] | None:
@@ -95,19 +100,32 @@ def _easy(arm: dict[str, Any], mean: str) -> float:
 def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the comparison's table."""
     metric = found["metric"]
-    heads = ["arm", metric, "change", "easy mean, points", f"{metric} of the tail", "tokens",
-             "entropy, first to last", "answer, tokens"]  # fmt: skip
+    heads = [
+        "arm",
+        metric,
+        "change",
+        "easy mean, points",
+        f"{metric} of the tail",
+        "tokens",
+        "entropy, first to last",
+        "answer, tokens",
+    ]
     table: list[list[str]] = []
     for name, arm in found["arms"].items():
         easy, effect = arm["easy"], arm["effect"]
         control = name == found["control"]
-        table.append([
-            name, f"{arm[metric]:.3f}",
-            "" if control else _change(effect),
-            "" if control else f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})",
-            "" if arm["tail"] is None else f"{arm['tail']:.3f}", f"{arm['tokens']:,.0f}",
-            _ends(arm["curves"], "entropy"), _ends(arm["curves"], "length"),
-        ])  # fmt: skip
+        table.append(
+            [
+                name,
+                f"{arm[metric]:.3f}",
+                "" if control else _change(effect),
+                "" if control else f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})",
+                "" if arm["tail"] is None else f"{arm['tail']:.3f}",
+                f"{arm['tokens']:,.0f}",
+                _ends(arm["curves"], "entropy"),
+                _ends(arm["curves"], "length"),
+            ]
+        )
     return heads, table
 
 

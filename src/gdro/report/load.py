@@ -17,12 +17,16 @@ from gdro.log.run_log import COMPLETIONS, GROUPS, PROMPTS, RUN, SCHEMA, STEPS, r
 from gdro.numerics.arrays import FloatArray
 from gdro.report.visits import ReportError, Visits, visits_of
 
-__all__ = ["ReportError", "Run", "load_runs", "log_folders"]
+__all__ = ["LoggedRun", "ReportError", "load_runs", "log_folders"]
+
+# Metrics that figures need; absent where no step had a verdict or a reward.
+_DRAWN = ("pass_rate", "gradient", "flat_right", "flat_wrong", "gradient_rollouts", "rollouts_mean")
+_SMALL, _SPARSE = 1_000_000, 64  # cells of any table; cells of a large one for each value of the file
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One run's log; S steps, C = 1 + B columns of which the first is the unseen prompts.
+class LoggedRun:
+    """The log of one run: S steps, and C = 1 + B columns, the unseen prompts and each bin.
 
     Attributes:
         name: Name of the arm or folder.
@@ -33,7 +37,7 @@ class Run:
         evaluation: Held-out evaluation, if there is one.
         header: What ran (`run.json`).
         ticket_S: Ticket of each step, in the order of closing.
-        strategy: What the strategy tells by bin, each (S, B), e.g. `q` of Prompt-GDRO.
+        strategy: What the strategy reports by bin, each (S, B), e.g. `q` of Prompt-GDRO.
         log: Folder of the log.
     """
 
@@ -49,12 +53,12 @@ class Run:
 
     @property
     def num_steps(self) -> int:
-        """S."""
+        """Steps of the log, S."""
         return len(self.bins["prompts"])
 
     @property
     def num_bins(self) -> int:
-        """B."""
+        """Bins of the run, B."""
         return self.bins["prompts"].shape[1] - 1
 
     @cached_property
@@ -73,12 +77,12 @@ class Run:
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """Beginnings of prompts by key, as far as the log has them."""
+        """Beginnings of the prompts in the log, by key."""
         return self._texts(PROMPTS)
 
     @cached_property
     def completions(self) -> dict[str, str]:
-        """Beginnings of the last completion that was written down, by key of the prompt."""
+        """Beginnings of the last logged completion of each prompt, by key."""
         return self._texts(COMPLETIONS)
 
     def _texts(self, name: str) -> dict[str, str]:
@@ -87,14 +91,8 @@ class Run:
         return {r["key"]: r["text"] for r in read_jsonl(self.log / name, schema.text)}
 
 
-def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | None]:
-    """Read runs: a folder is a run log itself, or holds one in `gdro/`, or one an arm.
-
-    Args:
-        directories: Folders.
-
-    Returns:
-        The runs, and the summary where the first folder has one.
+def load_runs(directories: Sequence[Path]) -> tuple[list[LoggedRun], dict[str, Any] | None]:
+    """Runs of folders, each a run log, or with one in `gdro/` or in `*/gdro/`; and the first's summary.
 
     Raises:
         ReportError: A folder holds no run log, an empty one, or one of a newer format.
@@ -102,7 +100,7 @@ def load_runs(directories: Sequence[Path]) -> tuple[list[Run], dict[str, Any] | 
     """
     runs = [run for directory in directories for run in _runs(Path(directory))]
     path = Path(directories[0]) / "summary.json"
-    return _told_apart(runs), _checked_json(path, schema.summary) if path.exists() else None
+    return _renamed(runs), _checked_json(path, schema.summary) if path.exists() else None
 
 
 def _checked_json(path: Path, check: schema.Check) -> dict[str, Any]:
@@ -126,7 +124,7 @@ def log_folders(directory: Path) -> list[Path]:
     return sorted((p.parent for p in directory.glob(f"*/gdro/{STEPS}")), key=_order)
 
 
-def _runs(directory: Path) -> list[Run]:
+def _runs(directory: Path) -> list[LoggedRun]:
     logs = log_folders(directory)
     if not logs:
         raise ReportError(
@@ -149,8 +147,8 @@ def _order(log: Path) -> tuple[bool, str]:
     return log.parent.name not in ("grpo", "uniform"), log.parent.name  # the baseline first
 
 
-def _told_apart(runs: list[Run]) -> list[Run]:
-    """Runs of one name get the folder above in front of it."""
+def _renamed(runs: list[LoggedRun]) -> list[LoggedRun]:
+    """Prefix names that several runs share with the folder above."""
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1 and run.log is not None:
@@ -159,23 +157,23 @@ def _told_apart(runs: list[Run]) -> list[Run]:
     return runs
 
 
-def _run(name: str, log: Path) -> Run:
+def _run(name: str, log: Path) -> LoggedRun:
     steps = list(read_jsonl(log / STEPS, schema.StepSequence()))
     if not steps:
         raise ReportError(f"{log / STEPS} is empty; train at least one step")
     header = _header(log / RUN)
-    bins = {k: _column([s["bins"][k] for s in steps]) for k in steps[0]["bins"]}
+    bins = {k: np.array([s["bins"][k] for s in steps], np.float64) for k in steps[0]["bins"]}
     metrics = _scalars([s["metrics"] for s in steps], log)
-    for metric in _DRAWN:  # absent where nothing was judged in any step
+    for metric in _DRAWN:
         metrics.setdefault(metric, np.full(len(steps), np.nan))
     ledger = _scalars([s["ledger"] for s in steps], log)
-    told = [s.get("strategy", {}) for s in steps]
-    strategy = {k: _column([t[k] for t in told]) for k in told[0]}
+    reported = [s.get("strategy", {}) for s in steps]
+    strategy = {k: np.array([r[k] for r in reported], np.float64) for k in reported[0]}
     folder = log.parent if log.name == "gdro" else log
     evaluation = folder / "eval.json"
-    found = _checked_json(evaluation, schema.evaluation) if evaluation.exists() else None
+    scores = _checked_json(evaluation, schema.evaluation) if evaluation.exists() else None
     tickets = [s["ticket"] for s in steps]
-    return Run(name, bins, metrics, ledger, found, header, tickets, strategy, log)
+    return LoggedRun(name, bins, metrics, ledger, scores, header, tickets, strategy, log)
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -189,10 +187,6 @@ def _header(path: Path) -> dict[str, Any]:
     return _checked_json(path, schema.header)
 
 
-def _column(rows: list[list[float | None]]) -> FloatArray:
-    return np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
-
-
 def _scalars(rows: list[dict[str, float]], log: Path) -> dict[str, FloatArray]:
     """Columns by name, NaN where a row lacks the name, or has no number that can be drawn.
 
@@ -204,7 +198,7 @@ def _scalars(rows: list[dict[str, float]], log: Path) -> dict[str, FloatArray]:
     if cells > max(_SMALL, _SPARSE * values):
         raise ReportError(
             f"{log / STEPS} has {len(names):,} names of metrics in {len(rows):,} steps, most of them in "
-            "few; it is no run log of gdro, or damaged: move the file away"
+            "few; it is not a run log of gdro, or damaged: move the file away"
         )
     columns = {name: np.full(len(rows), np.nan) for name in names}
     for place, record in enumerate(rows):
@@ -212,7 +206,3 @@ def _scalars(rows: list[dict[str, float]], log: Path) -> dict[str, FloatArray]:
             if is_number(value):
                 columns[name][place] = value
     return columns
-
-
-_DRAWN = ("pass_rate", "all_right", "mixed", "all_wrong", "rollouts_mean")
-_SMALL, _SPARSE = 1_000_000, 64  # cells of any table; cells of a large one for each value of the file

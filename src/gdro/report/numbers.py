@@ -1,4 +1,4 @@
-"""Numbers that figures and verdicts are made of: pure functions of a run's log."""
+"""Numbers behind figures and verdicts: pure functions of a run's log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.report.load import Run
+from gdro.report.load import LoggedRun
 from gdro.report.visits import Visits
 
 
-def standard_error_ratio(run: Run) -> FloatArray:
+def standard_error_ratio(run: LoggedRun) -> FloatArray:
     """Weighted standard error (eq. 33) over that of uniform rollouts at the same total, shape (S,).
 
     WSE = sum_b q_b sigma_b / sqrt(n_b), with q the share of the step's prompts, sigma the deviation
@@ -20,7 +20,7 @@ def standard_error_ratio(run: Run) -> FloatArray:
     """
     visits = run.visits
     assert visits is not None
-    # A group of one tells nothing about its deviation.
+    # A group of one has no sample deviation.
     known_V = visits.n_V > 1
     n_V = visits.n_V[known_V].astype(np.float64)
     rate_V = visits.successes_V[known_V] / n_V
@@ -39,11 +39,9 @@ def standard_error_ratio(run: Run) -> FloatArray:
 
 
 def gini(spent_K: FloatArray | IntArray, num_prompts: int | None = None) -> float:
-    """Gini coefficient of what each prompt got: 0 equal, near 1 all for one.
+    """Gini coefficient of the rollouts of K prompts: 0 equal, near 1 all for one.
 
-    Args:
-        spent_K: What each of some prompts got, shape (K,).
-        num_prompts: N; those that are not among them got nothing, and take no memory. Default: K.
+    The other prompts of a dataset of `num_prompts` (default: K) got none, and take no memory.
 
     >>> gini(np.array([5, 5, 5])), gini(np.array([0, 0, 0, 8])), gini(np.array([8]), 4)
     (0.0, 0.75, 0.75)
@@ -59,13 +57,7 @@ def gini(spent_K: FloatArray | IntArray, num_prompts: int | None = None) -> floa
 def lorenz(
     spent_K: FloatArray | IntArray, num_prompts: int | None = None, points: int = 60
 ) -> tuple[FloatArray, FloatArray]:
-    """Lorenz curve: share of the least served prompts, and what they got of the total.
-
-    Args:
-        spent_K: As for `gini`.
-        num_prompts: As for `gini`.
-        points: Most points.
-    """
+    """Lorenz curve of at most so many points: share of the least served prompts, and of the total."""
     ordered = np.sort(np.asarray(spent_K, np.float64))
     total = np.concatenate([[0.0], np.cumsum(ordered)]) / max(float(ordered.sum()), 1e-300)
     num = max(len(ordered), num_prompts or 0)
@@ -75,14 +67,14 @@ def lorenz(
 
 @dataclass(frozen=True)
 class Solved:
-    """Prompts of the pool by what had come of them after each step, each (S,)."""
+    """Number of prompts in the dataset by what they had reached after each step, each (S,)."""
 
     never_tried_S: IntArray
     never_solved_S: IntArray
     solved_S: IntArray
 
 
-def solved(run: Run) -> Solved:
+def solved(run: LoggedRun) -> Solved:
     """How many prompts were tried and solved so far, by step."""
     visits = run.visits
     assert visits is not None
@@ -108,9 +100,9 @@ class Calibration:
 
 
 def calibration(visits: Visits) -> Calibration | None:
-    """How well the belief before a visit foretold the visit; None if the log does not hold it.
+    """How well the belief before a visit predicted it; None if the log does not have it.
 
-    First visits, of which nothing was known, are left out.
+    First visits, before which nothing was known, are left out.
     """
     used_V = visits.bin_V >= 0
     if used_V.sum() < 2:

@@ -17,13 +17,7 @@ def packed(data: Any, arrays: Mapping[str, npt.NDArray[Any]] | None = None) -> s
     """Base64 of gzip of: length of the JSON (4 bytes), the JSON, the arrays' bytes.
 
     The JSON is `{"data": ..., "arrays": {name: [type, offset, length]}}`; `assets/pack.js` reads it.
-
-    Args:
-        data: JSON data.
-        arrays: Arrays of int8, uint8, uint16 or uint32, by name.
-
-    Returns:
-        ASCII text without `<`.
+    Arrays are of int8, uint8, uint16 or uint32. The text is ASCII without `<`.
     """
     table, parts, offset = {}, [], 0
     for name, array in (arrays or {}).items():

@@ -15,7 +15,7 @@ from gdro.report.figures import all_figures
 from gdro.report.figures.history import history_spec
 from gdro.report.figures.learning import metric_of
 from gdro.report.html import asset, contents, document, figure_html, html_table
-from gdro.report.load import Run, load_runs
+from gdro.report.load import LoggedRun, load_runs
 from gdro.report.pack import packed, packed_text
 from gdro.report.panels import Figure
 from gdro.report.render import compiled, vega_runtime, write_png
@@ -29,7 +29,7 @@ def write_report(directories: Sequence[Path], output: Path, png_dir: Path | None
     Args:
         directories: Run folders (a trainer's output_dir, its `gdro` folder, or a recipe's folder).
         output: The HTML file to write.
-        png_dir: Where to write each figure as PNG too.
+        png_dir: Folder for each figure as PNG too.
 
     Returns:
         `output`.
@@ -43,46 +43,36 @@ def write_report(directories: Sequence[Path], output: Path, png_dir: Path | None
 
 
 def report_html(
-    runs: Sequence[Run], summary: dict[str, Any] | None, live: str = ""
+    runs: Sequence[LoggedRun], summary: dict[str, Any] | None, live: str = ""
 ) -> tuple[str, list[Figure]]:
     """The page of some runs, and its figures; `live` is HTML that makes the page follow a log."""
     title = summary["recipe"] if summary else ", ".join(run.name for run in runs)
     figures = all_figures(runs, summary)
-    found = verdicts(runs)
-    known = {figure.name for figure in figures}
     explored = explorer(runs)
     blobs = {}
     if explored is not None:
         data, arrays = explored
         spec = history_spec(int(str(data["bins"])))
         blobs["explorer"] = packed({**data, "spec": compiled(spec)}, arrays)
-    intro = live + _intro(runs, summary) + verdicts_html(found, known)
-    scripts = ["live.js"] if live else []
-    return page_html(title, intro, figures, blobs, scripts), figures
+    opening = verdicts_html(verdicts(runs), {figure.name for figure in figures})
+    intro = f"{live}{_intro(runs, summary)}{opening}"
+    return page_html(title, intro, figures, blobs, ["live.js"] if live else []), figures
 
 
 def write_page(
     title: str, intro: str, figures: Sequence[Figure], output: Path, png_dir: Path | None = None
 ) -> Path:
-    """Write one page.
-
-    Args:
-        title: Its title.
-        intro: HTML that comes before the figures.
-        figures: The figures.
-        output: The HTML file to write.
-        png_dir: Where to write each figure as PNG too.
-
-    Returns:
-        `output`.
-    """
+    """Write one page, with HTML that comes before the figures, and each figure as PNG if asked."""
     return _written(page_html(title, intro, figures), figures, output, png_dir)
 
 
 def page_html(
-    title: str, intro: str, figures: Sequence[Figure], blobs: dict[str, str] | None = None,
+    title: str,
+    intro: str,
+    figures: Sequence[Figure],
+    blobs: dict[str, str] | None = None,
     scripts: Sequence[str] = (),
-) -> str:  # fmt: skip
+) -> str:
     """A page as text; `blobs` may hold the explorer's data, `scripts` further assets."""
     blobs = dict(blobs or {})
     sections, panels = [], []
@@ -113,7 +103,7 @@ def _written(page: str, figures: Sequence[Figure], output: Path, png_dir: Path |
     return output
 
 
-def _intro(runs: Sequence[Run], summary: dict[str, Any] | None) -> str:
+def _intro(runs: Sequence[LoggedRun], summary: dict[str, Any] | None) -> str:
     heads = ["run", "strategy", "steps", "prompts tried", "rollouts", "tokens", "pass rate, last tenth"]
     table = html_table(heads, [_row(run) for run in runs])
     if summary is None:
@@ -125,18 +115,18 @@ def _intro(runs: Sequence[Run], summary: dict[str, Any] | None) -> str:
     )
 
 
-def _row(run: Run) -> list[str]:
+def _row(run: LoggedRun) -> list[str]:
     late = run.metrics["pass_rate"][-max(1, run.num_steps // 10) :]
     late = late[np.isfinite(late)]
     rate = f"{late.mean():.3f}" if len(late) else "not judged"
     tried = "" if run.visits is None else f"{len(run.visits.keys):,}"
     pool = run.header.get("num_prompts")
     last = {name: float(values[-1]) for name, values in run.ledger.items()}
-    return [
-        run.name, str(run.header.get("strategy", "")), f"{run.num_steps:,}",
-        tried + (f" of {pool:,}" if pool and tried else ""), f"{last.get('rollouts', 0):,.0f}",
-        f"{last['tokens']:,.0f}" if last.get("tokens") else "not counted", rate,
-    ]  # fmt: skip
+    tried += f" of {pool:,}" if pool and tried else ""
+    tokens = f"{last['tokens']:,.0f}" if last.get("tokens") else "not counted"
+    rollouts = f"{last.get('rollouts', 0):,.0f}"
+    strategy = str(run.header.get("strategy", ""))
+    return [run.name, strategy, f"{run.num_steps:,}", tried, rollouts, tokens, rate]
 
 
 def _evaluated(summary: dict[str, Any]) -> str:
@@ -148,10 +138,10 @@ def _evaluated(summary: dict[str, Any]) -> str:
     heads = ["arm", mean, metric, "95% interval", *(f"{metric}: {s}" for s in slices), *spent]
     lines: list[list[str]] = []
     for name, row in rows.items():
-        found = {s["name"]: s[metric] for s in row["slices"]}
+        by_slice = {s["name"]: s[metric] for s in row["slices"]}
         low, high = row[f"ci_{metric}"]
         cells = [name, f"{row[mean]:.3f}", f"{row[metric]:.3f}", f"{low:.3f} to {high:.3f}"]
-        cells += [f"{found[s]:.3f}" if s in found else "" for s in slices]
+        cells += [f"{by_slice[s]:.3f}" if s in by_slice else "" for s in slices]
         cells += [f"{row[k]:,.0f}" if k in row else "" for k in spent]
         lines.append(cells)
     return html_table(heads, lines)

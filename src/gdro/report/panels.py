@@ -15,21 +15,9 @@ Column = list[Any]
 # More points than pixels would only make the page heavy.
 MOST_POINTS, MOST_CELLS = 250, 100
 # What every object of JavaScript has.
-_OF_OBJECTS = frozenset(
-    [
-        "constructor",
-        "toString",
-        "toLocaleString",
-        "valueOf",
-        "hasOwnProperty",
-        "isPrototypeOf",
-        "propertyIsEnumerable",
-        "__proto__",
-        "__defineGetter__",
-        "__defineSetter__",
-        "__lookupGetter__",
-        "__lookupSetter__",
-    ]
+_OF_OBJECTS = re.compile(
+    "constructor|to(Locale)?String|valueOf|hasOwnProperty|isPrototypeOf|propertyIsEnumerable|"
+    "__proto__|__(define|lookup)[GS]etter__"
 )
 _LINE_END = re.compile("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
@@ -55,26 +43,26 @@ class Panel:
     legend: bool = False
 
     def __post_init__(self) -> None:
-        """Names of runs are drawn whatever they are."""
+        """Make every text one that Vega can draw: names of runs may be anything."""
         object.__setattr__(self, "spec", _drawn(self.spec))
         object.__setattr__(self, "columns", _drawn(self.columns))
 
     @property
     def empty(self) -> bool:
         """Whether a column has no value at all, as in a run whose prompts have no bin yet."""
-        return any(all(v is None for v in self.columns[name]) for name in ("x", "y", "value")
-                   if name in self.columns)  # fmt: skip
+        used = [self.columns[name] for name in ("x", "y", "value") if name in self.columns]
+        return any(all(value is None for value in column) for column in used)
 
 
 def _drawn(data: Any) -> Any:
-    """Data whose texts Vega can hold: it takes names for keys of objects, and parses them again."""
+    """The data with texts that Vega can draw, which uses names as keys of objects and parses them."""
     if isinstance(data, dict):
         return {key: _drawn(value) for key, value in cast("dict[str, Any]", data).items()}
     if isinstance(data, list | tuple):
         return [_drawn(value) for value in cast("Sequence[Any]", data)]
     if not isinstance(data, str):
         return data
-    return f"{data} " if data in _OF_OBJECTS else _LINE_END.sub(" ", data)
+    return f"{data} " if _OF_OBJECTS.fullmatch(data) else _LINE_END.sub(" ", data)
 
 
 @dataclass(frozen=True)
@@ -120,18 +108,17 @@ class Series:
     dash: Sequence[int] = (1, 0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Axes:
-    """Titles and bounds of both axes; `log` for x."""
+    """Titles and bounds of both axes; `labels` are further options of the labels of bars."""
 
     x: str
     y: str
     x_domain: Sequence[float] | None = None
     y_domain: Sequence[float] | None = None
     format: str = ".3~f"
-    log: bool = False
     y_zero: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def rounded(values: Any) -> Column:

@@ -27,34 +27,28 @@ def vega_runtime() -> str:
 def compiled(panel: Panel) -> dict[str, Any]:
     """A panel as Vega without data, as wide as its container."""
     config = CONFIG if panel.legend else {**CONFIG, "legend": {"disable": True}}
-    spec = {
-        "$schema": SCHEMA, "config": config, "width": "container", "height": panel.height,
-        "autosize": {"type": "fit", "contains": "padding", "resize": True}, "padding": 2,
-        "data": {"name": "table"}, **panel.spec,
-    }  # fmt: skip
+    size = {"width": "container", "height": panel.height, "padding": 2}
+    fit = {"type": "fit", "contains": "padding", "resize": True}
+    data = {"name": "table"}
+    spec = {"$schema": SCHEMA, "config": config, "autosize": fit, "data": data, **size, **panel.spec}
     return vl_convert.vegalite_to_vega(spec)
 
 
 def write_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, its panels side by side, at twice the nominal size."""
-    many = min(len(figure.panels), figure.wide)
-    width = _PNG_WIDTH if many > 1 else 2 * _PNG_WIDTH
+    width = _PNG_WIDTH if min(len(figure.panels), figure.wide) > 1 else 2 * _PNG_WIDTH
     panels = [_with_data(panel, width, number) for number, panel in enumerate(figure.panels)]
-    own = any(panel.legend for panel in figure.panels)
-    config = {
-        **CONFIG, "background": TOKENS["back"][0], "font": "sans-serif", "concat": {"spacing": 24},
-        "legend": CONFIG["legend"] if own else {"disable": True},
-    }  # fmt: skip
-    parts: list[dict[str, Any]] = [{
-        "concat": panels, "columns": figure.wide,
-        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
-    }]  # fmt: skip
+    scales = {"scale": {"color": "independent", "strokeDash": "independent"}}
+    parts: list[dict[str, Any]] = [{"concat": panels, "columns": figure.wide, "resolve": scales}]
     if figure.keys:
         parts.append(_legend(figure.keys))
-    spec = {"$schema": SCHEMA, "config": config, "padding": 12, "vconcat": parts}
-    drawn = vl_convert.vegalite_to_png(resolved(json.dumps(spec)), scale=2)
+    look = {"background": TOKENS["back"][0], "font": "sans-serif", "concat": {"spacing": 24}}
+    if not any(panel.legend for panel in figure.panels):
+        look["legend"] = {"disable": True}
+    spec = {"$schema": SCHEMA, "config": {**CONFIG, **look}, "padding": 12, "vconcat": parts}
+    picture = vl_convert.vegalite_to_png(resolved(json.dumps(spec)), scale=2)
     with replacing(path) as file:
-        file.write(drawn)
+        file.write(picture)
 
 
 def rows_of(panel: Panel) -> list[dict[str, Any]]:
@@ -67,10 +61,8 @@ def rows_of(panel: Panel) -> list[dict[str, Any]]:
 def _with_data(panel: Panel, width: int, number: int) -> dict[str, Any]:
     # Names of selections are one space in a specification of several panels.
     drawn = json.loads(json.dumps(panel.spec).replace('"hover"', f'"hover{number}"'))
-    return {
-        "title": panel.title, "width": width, "height": panel.height - 50,
-        "data": {"values": rows_of(panel)}, **drawn,
-    }  # fmt: skip
+    size = {"title": panel.title, "width": width, "height": panel.height - 50}
+    return {**size, "data": {"values": rows_of(panel)}, **drawn}
 
 
 def _legend(keys: Sequence[Key]) -> dict[str, Any]:

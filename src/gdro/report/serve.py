@@ -1,4 +1,4 @@
-"""The report over HTTP on this machine alone, made anew while training writes."""
+"""The report over HTTP on this machine alone, written again while training goes on."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gdro.report.page import page_html, report_html
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 10.0
-"""In which a request must be here whole."""
+"""Time that a client has to send its whole request."""
 
 
 class ReportServer(ThreadingHTTPServer):
     """Answers `/TOKEN/` with the page of some runs and `/TOKEN/stamp` with a text that changes too.
 
     Args:
-        directories: Run folders; they may be empty still.
-        port: On the loopback interface; 0 takes a free one. Every user of this machine reaches it, so
-            that the address holds a token, new each time, without which nothing is answered.
-        seconds: How often a page asks for changes.
+        directories: Run folders, which may still be empty.
+        port: Port of the loopback interface; 0 takes a free one. Every user of this machine can reach
+            it, so the address holds a token, new for each server, without which nothing is answered.
+        seconds: Time between a page's requests for changes.
     """
 
     daemon_threads = True
@@ -40,12 +40,12 @@ class ReportServer(ThreadingHTTPServer):
         self.seconds = seconds
         self._lock = threading.Lock()
         self.token = secrets.token_urlsafe(16)
-        self._made: tuple[str, bytes] = ("", b"")
+        self._rendered: tuple[str, bytes] = ("", b"")
         super().__init__((LOOPBACK, port), _Handler)
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page, with its token."""
         return f"http://{LOOPBACK}:{self.server_address[1]}/{self.token}/"
 
     def stamp(self) -> str:
@@ -61,12 +61,12 @@ class ReportServer(ThreadingHTTPServer):
         return digest.hexdigest()
 
     def page(self) -> bytes:
-        """Today's page, made again only if the logs have changed."""
+        """The page, rendered again only if the logs have changed."""
         with self._lock:
             stamp = self.stamp()
-            if stamp != self._made[0]:
-                self._made = stamp, self._page(stamp).encode("utf-8", "replace")
-            return self._made[1]
+            if stamp != self._rendered[0]:
+                self._rendered = stamp, self._page(stamp).encode("utf-8", "replace")
+            return self._rendered[1]
 
     def _page(self, stamp: str) -> str:
         live = (
@@ -76,8 +76,8 @@ class ReportServer(ThreadingHTTPServer):
         try:
             return report_html(*load_runs(self.directories), live=live)[0]
         except GdroError as error:  # training has not written its first step yet, or a line is damaged
-            said = f"{live}<p>Waiting for a first step: {escape(str(error))}</p>"
-            return page_html(", ".join(d.name for d in self.directories), said, [], None, ["live.js"])
+            text = f"{live}<p>Waiting for a first step: {escape(str(error))}</p>"
+            return page_html(", ".join(d.name for d in self.directories), text, [], None, ["live.js"])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        # Whoever sends a byte now and then must not hold a thread either.
+        # A client that sends a byte now and then must not hold a thread either.
         self._deadline = threading.Timer(SECONDS, self._give_up)
         self._deadline.daemon = True
         self._deadline.start()
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(2)  # both ways
 
     def do_GET(self) -> None:
-        self._deadline.cancel()  # the request is here; a page may take its time
+        self._deadline.cancel()  # the request is complete; rendering may take longer
         asked = self.path.split("/")[1] if self.path.startswith("/") else ""
         # A page of another site that resolves to this machine must not read the run.
         if (self.headers.get("Host") or "").rsplit(":", 1)[0] not in (LOOPBACK, "localhost"):
@@ -116,11 +116,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, kind: str, body: bytes) -> None:
         self.send_response(HTTPStatus.OK)
-        for name, value in (("Content-Type", kind), ("Content-Length", str(len(body))),
-                            ("Cache-Control", "no-store")):  # fmt: skip
-            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: a page asks every few seconds."""
+        """Log nothing: a page asks every few seconds."""

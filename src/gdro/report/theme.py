@@ -6,9 +6,14 @@ import re
 
 # Okabe and Ito's palette, safe for colour-blind readers; on dark ground the deep ones are lighter.
 _RUNS = (
-    ("#5c5c66", "#b4b4c0"), ("#0072b2", "#4aa8e0"), ("#d55e00", "#f08a3c"), ("#00815f", "#2bc49a"),
-    ("#b0568b", "#dd96bd"), ("#9a6a00", "#e6b03c"), ("#2f93c4", "#8fd0f5"),
-)  # fmt: skip
+    ("#5c5c66", "#b4b4c0"),
+    ("#0072b2", "#4aa8e0"),
+    ("#d55e00", "#f08a3c"),
+    ("#00815f", "#2bc49a"),
+    ("#b0568b", "#dd96bd"),
+    ("#9a6a00", "#e6b03c"),
+    ("#2f93c4", "#8fd0f5"),
+)
 TOKENS = {
     "text": ("#1b1b1f", "#e8e8ee"),
     "soft": ("#5a5a65", "#adadba"),
@@ -28,22 +33,25 @@ TOKENS = {
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [10, 4], [4, 4], [1, 3])
 SOFT, TEXT, LINE = "var(--soft)", "var(--text)", "var(--line)"
 
+_TITLES = {"labelColor": SOFT, "titleColor": SOFT, "titleFontWeight": "normal", "labelFontSize": 11}
+_LINES = {"gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "gridOpacity": 0.6}
+_GRADIENT = {"gradientLength": 120, "gradientThickness": 8}
+_BELOW = {"orient": "bottom", "direction": "horizontal", "titleOrient": "left"}
 CONFIG = {
     "background": None,
     "font": "system-ui, Segoe UI, Helvetica, Arial, sans-serif",
     "view": {"stroke": None},
-    "axis": {
-        "labelColor": SOFT, "titleColor": SOFT, "titleFontWeight": "normal", "gridColor": LINE,
-        "domainColor": LINE, "tickColor": LINE, "labelFontSize": 11, "titleFontSize": 12,
-        "gridOpacity": 0.6, "labelOverlap": True,
-    },
+    "axis": {**_TITLES, **_LINES, "titleFontSize": 12, "labelOverlap": True},
     "legend": {
-        "labelColor": SOFT, "titleColor": SOFT, "titleFontWeight": "normal", "orient": "bottom",
-        "gradientLength": 120, "gradientThickness": 8, "titleFontSize": 11, "labelFontSize": 11,
-        "direction": "horizontal", "titleOrient": "left", "titleLimit": 160, "labelLimit": 200,
+        **_TITLES,
+        **_GRADIENT,
+        **_BELOW,
+        "titleFontSize": 11,
+        "titleLimit": 160,
+        "labelLimit": 200,
     },
     "title": {"color": TEXT, "subtitleColor": SOFT, "fontSize": 13, "anchor": "start"},
-}  # fmt: skip
+}
 
 
 def run_colour(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Rollout groups of a run as columns, and what they say of the pool."""
+"""Rollout groups of a run as columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gdro.numerics.arrays import FloatArray, IntArray
 
 
 class ReportError(GdroError):
-    """A folder holds no run log that could be drawn."""
+    """A folder holds no run log that can be drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Visits:
         bin_V: Bin when planned, -1 unseen, shape (V,).
         n_V: Judged rollouts: those that are right or wrong; groups without one are left out, shape (V,).
         successes_V: Right ones, shape (V,).
-        predicted_V: Pass rate expected before, shape (V,).
+        predicted_V: Pass rate expected before the visit, shape (V,).
     """
 
     keys: list[str]
@@ -59,10 +59,10 @@ class Visits:
         """Order that puts each prompt's visits together, oldest first, shape (V,)."""
         return np.argsort(self.prompt_V, kind="stable")
 
-    def first_step_K(self, wanted_V: Any) -> IntArray:
-        """Step of each prompt's first wanted visit; a large number if there is none, shape (K,)."""
+    def first_step_K(self, chosen_V: Any) -> IntArray:
+        """Step of each prompt's first visit in a selection; a large number without one, shape (K,)."""
         first_K = np.full(len(self.keys), np.iinfo(np.int64).max)
-        np.minimum.at(first_K, self.prompt_V[wanted_V], self.step_V[wanted_V])
+        np.minimum.at(first_K, self.prompt_V[chosen_V], self.step_V[chosen_V])
         return first_K
 
     def _total(self, value_V: IntArray) -> IntArray:
@@ -70,14 +70,9 @@ class Visits:
 
 
 def visits_of(records: Iterable[Mapping[str, Any]], place: Mapping[int, int]) -> Visits:
-    """Columns of group records.
+    """Visits of checked lines of `groups.jsonl`, given the step of each ticket.
 
-    Args:
-        records: Lines of `groups.jsonl`, checked by `gdro.log.schema.group`.
-        place: Step of each ticket; groups of other tickets (a step cut off by a kill) are left out.
-
-    Returns:
-        The visits.
+    Groups of other tickets (a step cut off by a kill) are left out.
     """
     index: dict[str, int] = {}
     rows: list[tuple[int, int, int, int, int, float]] = []

@@ -23,44 +23,43 @@ _MOST_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Spent:
-    """Where a budget went.
+class ReplayCost:
+    """Where a budget went, by prompt, each shape (K,).
 
     Attributes:
         name: The strategy, or `measured` for the log itself.
-        rollouts_K: Rollouts of each prompt, shape (K,).
-        pull_K: Rollouts x weight of each prompt, shape (K,).
-        solved_K: Prompts with at least one right rollout, shape (K,).
+        rollouts_K: Rollouts of each prompt.
+        pull_K: Rollouts x weight of each prompt.
+        solved_K: Prompts with at least one right rollout.
         kinds: Rollouts in groups without a gradient that were not all right, in groups with one, and in
-            all-right ones without.
+            all-right ones without, shape (3,).
     """
 
     name: str
     rollouts_K: IntArray
     pull_K: FloatArray
     solved_K: BoolArray
-    kinds: tuple[int, int, int]
+    kinds: IntArray
 
     @property
     def shares(self) -> FloatArray:
-        """Shares of `kinds`."""
-        return np.array(self.kinds) / max(1, sum(self.kinds))
+        """Share of each of `kinds`, shape (3,)."""
+        return self.kinds / max(1, int(self.kinds.sum()))
 
 
-def measured(log: RewardLog) -> Spent:
+def measured(log: RewardLog) -> ReplayCost:
     """What the log itself spent."""
     gradient_V, right_V = log.gradient_V > 0, log.successes_V == log.n_V
     masks = (~gradient_V & ~right_V, gradient_V, ~gradient_V & right_V)
-    kinds = tuple(int(log.n_V[mask].sum()) for mask in masks)
-    rollouts_K = log.trials_K
-    return Spent("measured", rollouts_K, rollouts_K.astype(float), log.right_K > 0, kinds)  # pyright: ignore[reportArgumentType]
+    kinds = np.array([log.n_V[mask].sum() for mask in masks])
+    return ReplayCost("measured", log.trials_K, log.trials_K.astype(float), log.right_K > 0, kinds)
 
 
 def posterior_rates(log: RewardLog, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Mean pass rate of each prompt, and a draw from its posterior: (K,) each.
+    """Mean pass rate of each prompt, and a draw from its posterior, each shape (K,).
 
-    The prior has the pool's mean and the weight of one rollout, so that a prompt that failed four times
-    is not taken for impossible, nor one that succeeded four times for certain.
+    The prior has the mean over all prompts and the weight of one rollout, so that a prompt that failed
+    four times is not taken for impossible, nor one that succeeded four times for certain.
     """
     mean = float(np.clip(log.right_K.sum() / log.trials_K.sum(), 0.02, 0.98))
     alpha_K = mean + log.right_K
@@ -69,31 +68,26 @@ def posterior_rates(log: RewardLog, seed: int) -> tuple[FloatArray, FloatArray]:
     return alpha_K / (alpha_K + beta_K), draw_K
 
 
-def replay(log: RewardLog, arms: Iterable[str] = DEFAULT_ARMS, seed: int = 0) -> list[Spent]:
-    """Spend the log's budget with each strategy; the policy does not learn.
+def replay(log: RewardLog, arms: Iterable[str] = DEFAULT_ARMS, seed: int = 0) -> list[ReplayCost]:
+    """Spend the log's budget with each strategy by name; the policy does not learn.
 
-    Args:
-        log: The log.
-        arms: Strategies by name, `gdro` for the default.
-        seed: Of pass rates, rollouts and controllers, the same for every arm.
-
-    Returns:
-        What each did. It starts with the log's pass rates as prior, sees fresh rollouts of its own
-        choice, and stops when it has generated as many as the log.
+    Every arm starts with the log's pass rates as prior, sees fresh rollouts of its own choice from the
+    same seed, and stops when it has generated as many as the log.
 
     Raises:
         GdroError: A strategy is unknown, or cannot spend the budget.
     """
     mean_rollouts = max(2, round(log.rollouts / len(log.n_V)))
-    return [_spend(log, name, _made(name, mean_rollouts), mean_rollouts, seed) for name in arms]
+    n_max = {"rollout-gdro": {"n_max": max(12, 3 * mean_rollouts)}}
+    return [
+        _spend(
+            log, name, named(name, n_max.get(canonical(name), {}), mean_rollouts), mean_rollouts, seed
+        )
+        for name in arms
+    ]
 
 
-def _made(name: str, mean_rollouts: int) -> Strategy:
-    options = {"n_max": max(12, 3 * mean_rollouts)} if canonical(name) == "rollout-gdro" else {}
-    return named(name, options, mean_rollouts)
-
-
-def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, seed: int) -> Spent:
+def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, seed: int) -> ReplayCost:
     prior_K, rate_K = posterior_rates(log, seed)
     # A line may state many rollouts in few bytes: one step takes memory for a million at most.
     batch = min(_batch(log), len(log.keys), max(1, _MOST_AT_ONCE // mean_rollouts))
@@ -104,13 +98,13 @@ def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, se
     rng = np.random.default_rng([seed, 1])
     while controller.ledger.rollouts < log.rollouts:
         plan = controller.plan(Request(batch, batch * mean_rollouts))
-        outcome = _rolled(plan.ticket, plan.prompt_R, rate_K, rng)
+        outcome = _sampled(plan.ticket, plan.prompt_R, rate_K, rng)
         while (extension := controller.extend(outcome)) is not None:
-            outcome = outcome.joined(_rolled(plan.ticket, extension.prompt_R, rate_K, rng))
+            outcome = outcome.joined(_sampled(plan.ticket, extension.prompt_R, rate_K, rng))
         weights = controller.weigh(outcome)
         total.add(outcome, np.where(weights.keep_R, weights.weight_R, 0.0))
         controller.observe(outcome, np.zeros(len(outcome.prompt_R)))
-    return total.spent(name)
+    return total.cost(name)
 
 
 class _Total:
@@ -133,12 +127,11 @@ class _Total:
         wrong, right = n_K[right_K == 0].sum(), n_K[(right_K == n_K)].sum()
         self.kinds += np.array([wrong, n_K[mixed_K].sum(), right])
 
-    def spent(self, name: str) -> Spent:
-        kinds = (int(self.kinds[0]), int(self.kinds[1]), int(self.kinds[2]))
-        return Spent(name, self.rollouts_K, self.pull_K, self.right_K > 0, kinds)
+    def cost(self, name: str) -> ReplayCost:
+        return ReplayCost(name, self.rollouts_K, self.pull_K, self.right_K > 0, self.kinds)
 
 
-def _rolled(ticket: int, prompt_R: IntArray, rate_K: FloatArray, rng: np.random.Generator) -> Outcome:
+def _sampled(ticket: int, prompt_R: IntArray, rate_K: FloatArray, rng: np.random.Generator) -> Outcome:
     right_R = rng.random(len(prompt_R)) < rate_K[prompt_R]
     return Outcome(ticket, prompt_R, right_R.astype(float), right_R)
 

@@ -1,4 +1,4 @@
-"""Reward logs that gdro did not make, and our own."""
+"""Reward logs of other programs, and the `groups.jsonl` of gdro."""
 
 from __future__ import annotations
 
@@ -63,19 +63,15 @@ class RewardLog:
 def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
     """Read a JSONL file of `{"prompt_id": ..., "rewards": [...]}` lines, or a `groups.jsonl`.
 
-    Args:
-        path: The file. A line is a rollout group; `step` is optional; rewards of null are left out.
-        threshold: A rollout is right if its reward is above it.
-
-    Returns:
-        The groups.
+    A line is a rollout group, whose `step` is optional; rewards of null are left out. A rollout is right
+    if its reward is above the threshold.
 
     Raises:
         ReportError: The file is missing or empty, or a line has neither form.
         LogError: A line is damaged.
     """
     if not path.is_file():
-        raise ReportError(f"{path} is no file; pass a JSONL file of prompt_id and rewards")
+        raise ReportError(f"{path} is not a file; pass a JSONL file of prompt_id and rewards")
     index: dict[str, int] = {}
     steps: dict[Any, int] = {}
     rows: list[tuple[int, int, int, int, bool]] = []
@@ -83,9 +79,8 @@ def read_rewards(path: Path, threshold: float = 0.5) -> RewardLog:
         try:
             key, step, n, right, gradient = _group(record, threshold)
         except (KeyError, Fault) as error:
-            got = (
-                f"it has {', '.join(record) or 'nothing':.200}" if isinstance(error, KeyError) else error
-            )
+            lacking = isinstance(error, KeyError)
+            got = f"it has {', '.join(record) or 'nothing':.200}" if lacking else error
             raise ReportError(
                 f"{path}, line {number}: needs prompt_id and rewards (numbers), or key, n and successes "
                 f"as in groups.jsonl ({got})"
@@ -109,14 +104,14 @@ def _group(record: Mapping[str, Any], threshold: float) -> tuple[str, Any, int, 
     if not is_count(n, MOST_ROLLOUTS):
         raise Fault(f"n is {n!r:.40}; it must be a whole number, 0 to {MOST_ROLLOUTS}")
     if not is_count(right, n):
-        raise Fault(f"{right!r:.40} successes of {n}")
+        raise Fault(f"{right!r:.40} successes of {n}; there must be a whole number, 0 to n")
     gradient = bool(record.get("gradient", 0 < right < n))
     return _id(record["key"]), _step(record.get("ticket")), n, right, gradient
 
 
 def _rewards(rewards: Any) -> list[Any]:
     if not isinstance(rewards, list):
-        raise Fault(f"rewards is {rewards!r:.40}, no list")
+        raise Fault(f"rewards is {rewards!r:.40}, not a list")
     given = cast("list[Any]", rewards)
     bad = next((r for r in given if not (r is None or isinstance(r, bool) or is_number(r))), None)
     if bad is not None or len(given) > MOST_ROLLOUTS:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from gdro.report.figures import bins, budget, curriculum, groups, learning, prompts
-from gdro.report.load import Run
+from gdro.report.load import LoggedRun
 from gdro.report.panels import Figure
 
 
-def all_figures(runs: Sequence[Run], summary: dict[str, Any] | None) -> list[Figure]:
+def all_figures(runs: Sequence[LoggedRun], summary: dict[str, Any] | None) -> list[Figure]:
     """Every figure that the logs allow, in the order of the page."""
-    made = [
+    figures = [
         learning.overview(runs),
         bins.share(runs),
         bins.weights(runs),
@@ -35,5 +35,5 @@ def all_figures(runs: Sequence[Run], summary: dict[str, Any] | None) -> list[Fig
         learning.policy(runs),
         learning.heldout(runs, summary),
     ]
-    drawn = [replace(f, panels=[p for p in f.panels if not p.empty]) for f in made if f is not None]
+    drawn = [replace(f, panels=[p for p in f.panels if not p.empty]) for f in figures if f is not None]
     return [figure for figure in drawn if figure.panels]

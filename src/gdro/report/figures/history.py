@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gdro.report.panels import Panel, bin_names
+from gdro.report.plots import category, quantity
+from gdro.report.theme import SOFT
 
 
 def history_spec(num_bins: int) -> Panel:
-    """Pass rate at each visit, as large as its rollouts, coloured by the bin it stood in."""
-    names = bin_names(num_bins)
-    encoding: dict[str, Any] = {
-        "x": {"field": "step", "type": "quantitative", "title": "step", "axis": {"tickCount": 6},
-              "scale": {"zero": False}},
-        "y": {"field": "rate", "type": "quantitative", "title": "pass rate of the visit",
-              "scale": {"domain": [0, 1]}, "axis": {"tickCount": 3}},
-    }  # fmt: skip
+    """Pass rate at each visit; a point's size is its rollouts, its colour the prompt's bin then."""
+    y = {"scale": {"domain": [0, 1]}, "axis": {"tickCount": 3}}
+    encoding = {
+        "x": quantity("step", "step", axis={"tickCount": 6}, scale={"zero": False}),
+        "y": quantity("rate", "pass rate of the visit", **y),
+    }
+    colours = {"scheme": "viridis", "domain": bin_names(num_bins)}
+    sizes = {"range": [40, 240], "zero": False}
+    tooltip = [
+        quantity("step", "step"),
+        category("bin", "bin", "ordinal"),
+        quantity("n", "rollouts"),
+        quantity("successes", "right"),
+    ]
     points = {
-        "mark": {
-            "type": "point",
-            "filled": True,
-            "opacity": 1,
-            "stroke": "var(--soft)",
-            "strokeWidth": 1,
-        },
+        "mark": {"type": "point", "filled": True, "opacity": 1, "stroke": SOFT, "strokeWidth": 1},
         "encoding": {
-            "color": {
-                "field": "bin",
-                "type": "ordinal",
-                "scale": {"scheme": "viridis", "domain": names},
-            },
-            "size": {"field": "n", "type": "quantitative", "scale": {"range": [40, 240], "zero": False}},
-            "tooltip": [
-                {"field": "step", "type": "quantitative", "title": "step"},
-                {"field": "bin", "type": "ordinal", "title": "bin"},
-                {"field": "n", "type": "quantitative", "title": "rollouts"},
-                {"field": "successes", "type": "quantitative", "title": "right"},
-            ],
+            "color": {"field": "bin", "type": "ordinal", "scale": colours},
+            "size": {"field": "n", "type": "quantitative", "scale": sizes},
+            "tooltip": tooltip,
         },
     }
-    line = {"mark": {"type": "line", "color": "var(--soft)", "strokeWidth": 1, "aria": False}}
+    line = {"mark": {"type": "line", "color": SOFT, "strokeWidth": 1, "aria": False}}
     return Panel("history", {"encoding": encoding, "layer": [line, points]}, {}, {}, 200)

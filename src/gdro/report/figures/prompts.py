@@ -1,66 +1,59 @@
-"""The pool: prompts never solved, and whether beliefs came true."""
+"""The dataset's prompts: which were never solved, and whether the beliefs about them came true."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from gdro.report.figures.common import by_step, keys
-from gdro.report.load import Run
+from gdro.numerics.arrays import IntArray
+from gdro.report.figures.common import by_step, keys, line_of
+from gdro.report.load import LoggedRun
 from gdro.report.numbers import Solved, calibration, solved
-from gdro.report.panels import Axes, Figure, Panel, Series, dash
+from gdro.report.panels import Axes, Figure, Series
 from gdro.report.plots import line_panel
-from gdro.report.theme import SOFT, run_colour
+from gdro.report.theme import SOFT
 
 
-def never_solved(runs: Sequence[Run]) -> Figure | None:
+def never_solved(runs: Sequence[LoggedRun]) -> Figure | None:
     """Prompts tried and never solved, and prompts never tried."""
-    made: dict[str, Solved] = {run.name: solved(run) for run in runs if run.visits is not None}
-    if not made:
+    by_run = {run.name: solved(run) for run in runs if run.visits is not None}
+    if not by_run:
         return None
-
-    def panel(title: str, part: str) -> Panel:
-        return by_step(
-            runs, title, "prompts",
-            lambda run: getattr(made[run.name], part) if run.name in made else None,
-            y_zero=True, format=",.0f",
-        )  # fmt: skip
-
+    titles = {
+        "never_solved_S": "tried, never solved",
+        "solved_S": "solved at least once",
+        "never_tried_S": "never tried",
+    }
     panels = [
-        panel("tried, never solved", "never_solved_S"),
-        panel("solved at least once", "solved_S"),
-        panel("never tried", "never_tried_S"),
+        by_step(runs, title, "prompts", partial(_count, by_run, name), y_zero=True, format=",.0f")
+        for name, title in titles.items()
     ]
-    return Figure(
-        "never_solved", "Prompts never solved",
+    reading = (
         "Left, prompts on which every rollout so far has failed: they are the frontier, or beyond "
-        "reach; the right panel shows what part of the pool the run has not touched.",
-        panels, "", keys(runs),
-    )  # fmt: skip
+        "reach; the right panel shows what part of the pool the run has not touched."
+    )
+    return Figure("never_solved", "Prompts never solved", reading, panels, keys=keys(runs))
 
 
-def calibration_series(runs: Sequence[Run]) -> tuple[list[Series], list[str]]:
-    """A reliability curve a run, and its rank correlation in words."""
-    lines, said = [], []
+def _count(by_run: Mapping[str, Solved], name: str, run: LoggedRun) -> IntArray | None:
+    return getattr(by_run[run.name], name) if run.name in by_run else None
+
+
+def calibrated(runs: Sequence[LoggedRun]) -> Figure | None:
+    """Predicted against observed pass rate, with the rank correlation of each run in the title."""
+    lines, correlations = [Series("as predicted", [0, 1], [0, 1], SOFT, [4, 4])], []
     for number, run in enumerate(runs):
-        found = None if run.visits is None else calibration(run.visits)
-        if found is not None:
-            colour = run_colour(number)
-            lines.append(Series(run.name, found.predicted, found.observed, colour, dash(number)))
-            said.append(f"{run.name} {found.spearman:.2f}")
-    return lines, said
-
-
-def calibrated(runs: Sequence[Run]) -> Figure | None:
-    """Predicted against observed pass rate."""
-    lines, said = calibration_series(runs)
-    if not lines:
+        result = None if run.visits is None else calibration(run.visits)
+        if result is not None:
+            lines.append(line_of(number, run, result.predicted, result.observed))
+            correlations.append(f"{run.name} {result.spearman:.2f}")
+    if not correlations:
         return None
-    equal = Series("as predicted", [0, 1], [0, 1], SOFT, [4, 4])
     axes = Axes("pass rate expected before the visit", "pass rate observed", (0, 1), (0, 1))
-    panel = line_panel(f"Spearman {', '.join(said)}", [equal, *lines], axes, 300)
-    return Figure(
-        "calibration", "Did the beliefs come true?",
+    panel = line_panel(f"Spearman {', '.join(correlations)}", lines, axes, 300)
+    reading = (
         "On the dashed line a prompt is answered as often as the tracker expected; above it the model "
-        "has learned faster than the belief, below it the belief was too hopeful.",
-        [panel], "", keys(runs), wide=1,
-    )  # fmt: skip
+        "has learned faster than the belief, below it the belief was too hopeful."
+    )
+    title = "Did the beliefs come true?"
+    return Figure("calibration", title, reading, [panel], keys=keys(runs), wide=1)

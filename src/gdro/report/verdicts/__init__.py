@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gdro.report.load import Run
+from gdro.report.load import LoggedRun
 from gdro.report.verdicts.adversary import adversary_asleep, adversary_collapsed, allocation_asleep
 from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
 from gdro.report.verdicts.idle import identical_to_grpo
@@ -28,23 +28,22 @@ CHECKS = (
 )
 
 
-def verdicts(runs: Sequence[Run]) -> list[Verdict]:
+def verdicts(runs: Sequence[LoggedRun]) -> list[Verdict]:
     """All verdicts on some runs, the gravest first."""
-    found = [made for run in runs for check in CHECKS if (made := check(run)) is not None]
-    found = _merged(found)
+    results = _merged([verdict for run in runs for check in CHECKS if (verdict := check(run))])
     compared = between_runs(runs)
     if compared is not None:
-        found.append(compared)
-    return sorted(found, key=lambda verdict: ORDER.index(verdict.severity))
+        results.append(compared)
+    return sorted(results, key=lambda verdict: ORDER.index(verdict.severity))
 
 
-def _merged(found: Sequence[Verdict]) -> list[Verdict]:
-    """Good news of several runs in the same words is told once."""
+def _merged(results: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts with good news in the same words of several runs are one, which names those runs."""
     merged: dict[tuple[str, ...], Verdict] = {}
-    for verdict in found:
-        run, _, said = verdict.words.partition(": ")
-        same = (said, verdict.evidence) if verdict.severity == "good" else (verdict.words,)
+    for verdict in results:
+        run, _, text = verdict.words.partition(": ")
+        same = (text, verdict.evidence) if verdict.severity == "good" else (verdict.words,)
         if same in merged:
-            run = f"{merged[same].words.removesuffix(f': {said}')}, {run}"
-        merged[same] = replace(verdict, words=f"{run}: {said}")
+            run = f"{merged[same].words.removesuffix(f': {text}')}, {run}"
+        merged[same] = replace(verdict, words=f"{run}: {text}")
     return list(merged.values())

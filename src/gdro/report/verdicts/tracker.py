@@ -7,7 +7,7 @@ from math import ceil
 
 import numpy as np
 
-from gdro.report.load import Run
+from gdro.report.load import LoggedRun
 from gdro.report.verdicts.verdict import Verdict
 from gdro.report.visits import Visits
 
@@ -32,30 +32,30 @@ def moves_of(visits: Visits) -> Moves:
     prompt_V, bin_V = visits.prompt_V[order_V], visits.bin_V[order_V]
     same_V = prompt_V[1:] == prompt_V[:-1]
     step_V = np.where(same_V, np.sign(np.diff(bin_V)), 0)
-    moved = np.flatnonzero(step_V)
-    who, direction = prompt_V[1:][moved], step_V[moved]
+    move = np.flatnonzero(step_V)
+    who, direction = prompt_V[1:][move], step_V[move]
     turned = (who[1:] == who[:-1]) & (direction[1:] != direction[:-1])
-    return Moves(int(same_V.sum()), len(moved), int(turned.sum()))
+    return Moves(int(same_V.sum()), len(move), int(turned.sum()))
 
 
-def bins_oscillate(run: Run) -> Verdict | None:
+def bins_oscillate(run: LoggedRun) -> Verdict | None:
     """Prompts that keep turning back between bins: hysteresis is too small for the noise."""
     if run.visits is None:
         return None
-    found = moves_of(run.visits)
-    if found.moves < LEAST_MOVES or found.reversals <= OSCILLATING * found.pairs:
+    count = moves_of(run.visits)
+    if count.moves < LEAST_MOVES or count.reversals <= OSCILLATING * count.pairs:
         return None
     hysteresis = run.header.get("difficulty", {}).get("hysteresis")
     now = "" if hysteresis is None else f" It is {hysteresis:g} now."
-    return Verdict(
-        "warning", f"{run.name}: bins oscillate.",
-        f"In {found.reversals:,} of {found.pairs:,} pairs of visits "
-        f"({100 * found.reversals / found.pairs:.0f}%) a prompt turned back to where it came from. "
-        f"Raise the hysteresis, remember more visits, or take fewer bins.{now}", "mean_bin",
-    )  # fmt: skip
+    evidence = (
+        f"In {count.reversals:,} of {count.pairs:,} pairs of visits "
+        f"({100 * count.reversals / count.pairs:.0f}%) a prompt turned back to where it came from. "
+        f"Raise the hysteresis, remember more visits, or take fewer bins.{now}"
+    )
+    return Verdict("warning", f"{run.name}: bins oscillate.", evidence, "mean_bin")
 
 
-def starved(run: Run) -> Verdict | None:
+def starved(run: LoggedRun) -> Verdict | None:
     """Fewer visits a prompt than the tracker's memory is made for."""
     if run.visits is None or not len(run.visits.keys):
         return None
@@ -64,15 +64,15 @@ def starved(run: Run) -> Verdict | None:
     if median >= need:
         return None
     visits = "1 visit" if median == 1 else f"{median:g} visits or fewer"
-    return Verdict(
-        "warning" if median < FEW_VISITS else "note",
-        f"{run.name}: the controller is starved.",
+    evidence = (
         f"Half of the prompts that were tried have {visits}; {memory}. Beliefs rest "
-        "on the prior until then: train longer, use a smaller pool, or a shorter memory.", "calibration",
-    )  # fmt: skip
+        "on the prior until then: train longer, use a smaller pool, or a shorter memory."
+    )
+    severity = "warning" if median < FEW_VISITS else "note"
+    return Verdict(severity, f"{run.name}: the controller is starved.", evidence, "calibration")
 
 
-def _need(run: Run) -> tuple[int, str]:
+def _need(run: LoggedRun) -> tuple[int, str]:
     """Visits that fill the tracker's memory, and that in words."""
     difficulty = run.header.get("difficulty", {})
     if difficulty.get("tracker") == "windowed":

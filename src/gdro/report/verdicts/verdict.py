@@ -1,4 +1,4 @@
-"""The record of a verdict."""
+"""A verdict on a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ ORDER: tuple[Severity, ...] = ("warning", "note", "good")
 
 @dataclass(frozen=True)
 class Verdict:
-    """A finding.
+    """A verdict.
 
     Attributes:
         severity: `warning`, `note` or `good`.
-        words: What was found, in a sentence that names the run.
+        words: The verdict in a sentence that names the run.
         evidence: The numbers behind it, and what to do.
         link: Name of the figure that shows it.
     """
