@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -217,8 +217,8 @@ def require(strategy: str, checks: Mapping[str, tuple[bool, Any, str]]) -> None:
     """Raise for the first option that is out of range.
 
     Args:
-        strategy: The strategy's name.
-        checks: By option: whether it is fine, what was got, what is allowed.
+        strategy: Name of the strategy, for the message.
+        checks: For each option whether it is valid, its value, and what is allowed in words.
 
     Raises:
         StrategyError: An option is out of range.
@@ -228,19 +228,29 @@ def require(strategy: str, checks: Mapping[str, tuple[bool, Any, str]]) -> None:
             raise StrategyError(f"{strategy}: {option} is {got!r}; allowed: {allowed}")
 
 
-def require_counts(strategy: str, n_min: int, n_max: int) -> None:
-    """Raise for bounds on the rollouts of a prompt that leave a group without an advantage.
+def one_of(value: str, options: Any) -> tuple[bool, str, str]:
+    """A check for `require`: the value is one of a `Literal`'s."""
+    return value in get_args(options), value, ", ".join(get_args(options))
 
-    Args:
-        strategy: The strategy's name.
-        n_min: Fewest rollouts of a prompt.
-        n_max: Most rollouts of a prompt.
 
-    Raises:
-        StrategyError: A bound is out of range.
-    """
-    checks = {
-        "n_min": (n_min >= 2, n_min, "2 or more (one rollout has no advantage)"),
-        "n_max": (n_max >= n_min, n_max, f"n_min={n_min} or more"),
-    }
-    require(strategy, checks)
+@dataclass(frozen=True)
+class Allocator(Strategy[S]):
+    """A strategy that allocates, and gives each prompt `n_min` to `n_max` rollouts."""
+
+    n_min: int = 2
+    n_max: int = 12
+
+    def __post_init__(self) -> None:
+        checks = {
+            "n_min": (self.n_min >= 2, self.n_min, "2 or more (one rollout has no advantage)"),
+            "n_max": (self.n_max >= self.n_min, self.n_max, f"n_min={self.n_min} or more"),
+        }
+        require(self.name, checks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ("allocate",)
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.name, self.n_min, self.n_max)

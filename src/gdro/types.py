@@ -85,8 +85,7 @@ class Plan:
         num_rollouts: Rollouts that were asked for, which is the number of rows in the loss.
         first_P: Rollouts that each prompt came into the plan with, shape (P,): what `rollouts_P` has
             beyond them, an extension went on with.
-        mass_B: Probability with which a drawn prompt fell in each bin when the plan was made, shape
-            (B,); empty in plans of checkpoints that did not keep it.
+        mass_B: Probability of each bin for a drawn prompt when the plan was made, shape (B,).
     """
 
     ticket: int

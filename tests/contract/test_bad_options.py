@@ -51,7 +51,7 @@ STRATEGY_FAULTS = [
     (
         "joint",
         {"weigher": {"name": "prompt-gdro", "mode": "resample"}},
-        ["selector", "make the weigher reweight"],
+        ["selector", "a weigher that reweights"],
     ),
 ]
 

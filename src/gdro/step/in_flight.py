@@ -209,7 +209,7 @@ def _check(ticket: int, get: Arrays, num_bins: int) -> None:
     allowed |= {
         "shadow_P": (((0,), shape), np.int64 if get["shadow_P"].size else np.float64, -np.inf, np.inf),
         "weight_P": (((0,), shape), np.float64, -_MOST, _MOST),
-        "mass_B": (((0,), (num_bins,)), np.float64, 0, 1 + 1e-9),
+        "mass_B": (((num_bins,),), np.float64, 0, 1 + 1e-9),
         "counts": (((4,),), np.int64, 0, np.inf),
     }
     fine: dict[str, bool] = {}

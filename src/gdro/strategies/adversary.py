@@ -44,7 +44,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Adversary:
-    """How scores move and what distribution they mean. Options as in `PromptGDRO`."""
+    """How scores are updated and turned into a distribution. Options as in `PromptGDRO`."""
 
     score: Score
     ambiguity: Ambiguity
@@ -57,18 +57,18 @@ class Adversary:
     horizon: int
     delta: float
 
-    def moved(self, state: AdversaryState, seen: Seen) -> AdversaryState:
+    def updated(self, state: AdversaryState, seen: Seen) -> AdversaryState:
         """The state after one step's signals; bins that were absent keep their `ema` score."""
         seen_B = seen.count_B > 0
         updates_B = state.updates_B + seen_B
         score_B = state.score_B
         if self.score == "ema":
             ema_B = (1.0 - self.beta) * score_B + self.beta * seen.signal_B
-            moved_B = np.where(state.updates_B > 0, ema_B, seen.signal_B)
-            score_B = np.where(seen_B, moved_B, score_B)
+            fresh_B = np.where(state.updates_B > 0, ema_B, seen.signal_B)
+            score_B = np.where(seen_B, fresh_B, score_B)
         elif self.score == "cumulative":
             score_B = score_B + np.where(seen_B, seen.signal_B, 0.0)
-        elif seen_B.any():  # nothing scored is no evidence, not a bias for every bin
+        elif seen_B.any():  # a step without scores must not add the bias to every bin
             score_B = score_B + self._estimate(seen)
         return AdversaryState(score_B, updates_B, state.steps + 1)
 
@@ -88,15 +88,9 @@ class Adversary:
     def distribution(
         self, state: AdversaryState, present_B: BoolArray, prior_B: FloatArray | None = None
     ) -> FloatArray:
-        """q over the bins that are present, zero elsewhere (eq. 15), shape (B,).
+        """q over the bins that are present, zero elsewhere (eq. 15), shape (B,); sums to one or zero.
 
-        Args:
-            state: Scores.
-            present_B: Bins that may have mass, shape (B,).
-            prior_B: Share of each bin, for `cvar` and `chi2`, shape (B,). Default: uniform.
-
-        Returns:
-            Sums to one if any bin is present.
+        `cvar` and `chi2` take the share of each bin as the prior; the default is uniform.
         """
         q_B = np.zeros(len(present_B))
         if not present_B.any():
@@ -113,12 +107,7 @@ class Adversary:
     def tilt(self, state: AdversaryState, share_B: FloatArray) -> FloatArray:
         """Weight of a prompt of each bin up to a common factor, shape (B,).
 
-        Args:
-            state: Scores.
-            share_B: Share of the plan's prompts in each bin, shape (B,).
-
-        Returns:
-            omega with entropy (eq. 14), the worst case's density q / share otherwise.
+        It is omega with entropy (eq. 14), otherwise the density q / share of the worst case.
         """
         if self.ambiguity == "entropy":
             return self.omega(state)
@@ -133,7 +122,7 @@ class Adversary:
         return np.minimum(np.maximum(state.score_B, -self.clip), self.clip)
 
     def step(self, num_bins: int) -> float:
-        """eta, or the score rule's own: 4 for averages, else what its regret bound asks for."""
+        """eta, or the default of the score: 4 for averages, else the step size of its regret bound."""
         if self.eta is not None:
             return self.eta
         if self.score == "cumulative":
@@ -141,7 +130,7 @@ class Adversary:
         return exp3p_steps(num_bins, self.horizon, self.delta)[0] if self.score == "exp3p" else 4.0
 
     def mixing(self, num_bins: int) -> float:
-        """gamma, or the score rule's own: the paper's .01 but for EXP3.P and TINF."""
+        """gamma, or the default of the score: .01 as in the paper, except for EXP3.P and TINF."""
         if self.gamma is not None:
             return self.gamma
         own = {"exp3p": exp3p_steps(num_bins, self.horizon, self.delta)[1], "tinf": 0.0}

@@ -21,14 +21,9 @@ def is_composition(text: str) -> bool:
 
 
 def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Names and options of the terms of a composition.
+    """(name, options) of the terms `name` or `name(option=value, ...)` of a composition, joined by `+`.
 
-    Args:
-        text: Terms `name` or `name(option=value, ...)` joined by `+`; values are Python literals, and
-            bare words are strings.
-
-    Returns:
-        (name, options) of each term.
+    Values are Python literals, and bare words are strings.
 
     Raises:
         StrategyError: The text cannot be read.
@@ -57,7 +52,7 @@ def term_of(part: object) -> str:
     """The term of a part that is given as {"name": ..., options}.
 
     Raises:
-        StrategyError: It has no name.
+        StrategyError: The part has no name.
 
     >>> term_of({"name": "mopps", "target": 0.4, "rule": "band"})
     "mopps(target=0.4, rule='band')"
@@ -74,29 +69,23 @@ def term_of(part: object) -> str:
 
 
 def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
-    """Give each role to the part that changes it.
-
-    Args:
-        parts: Strategies by the text that they were written as.
-
-    Returns:
-        Strategies by role; roles that nobody changes are absent.
+    """Strategies by role, from strategies by the text that they were written as.
 
     Raises:
-        StrategyError: Two parts change the same role, one declares none, or is a composition itself.
+        StrategyError: Two parts take the same role, one declares none, or is a composition itself.
     """
     for text, part in parts.items():
         if not part.roles and part.name != "uniform":
             raise StrategyError(
-                f"{text!r} declares no roles, so a composition would never ask it for anything; let its "
-                f"class have the property `roles`, some of {', '.join(ROLES)}"
+                f"{text!r} declares no roles, so a composition would not use it; give its class the "
+                f"property `roles` with some of {', '.join(ROLES)}"
             )
         if part.name == "joint":
             own = (getattr(part, field.name).name for field in fields(part))
             others = [other for other in parts if other != text]
             written = " + ".join(dict.fromkeys([*(n for n in own if n != "uniform"), *others]))
             raise StrategyError(
-                f"{text!r} is a composition already, so nothing joins it with +; write out its parts, "
+                f"{text!r} is a composition already and cannot be joined with +; write out its parts, "
                 f"{written!r}, or give it another part, e.g. joint(remember=memory)"
             )
     taken: dict[str, tuple[str, Strategy[Any]]] = {}
@@ -107,10 +96,10 @@ def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
                     f"{taken[role][0]!r} and {text!r} clash: both {role}; drop one of them"
                 )
             taken[role] = (text, part)
-    found = {role: part for role, (_, part) in taken.items()}
-    if "select" in found and "weigh" not in found and found["select"].corrects_draws:
-        found["weigh"] = found["select"]
-    return found
+    by_role = {role: part for role, (_, part) in taken.items()}
+    if "select" in by_role and "weigh" not in by_role and by_role["select"].corrects_draws:
+        by_role["weigh"] = by_role["select"]
+    return by_role
 
 
 def _term(part: str, text: str) -> tuple[str, dict[str, Any]]:
@@ -142,7 +131,7 @@ def _literal(value: str) -> Any:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split outside of brackets."""
+    """Split at the separators outside of brackets."""
     parts: list[str] = []
     depth = start = 0
     for i, character in enumerate(text):

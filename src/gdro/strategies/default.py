@@ -1,4 +1,4 @@
-"""The strategy for those who name none, and the conditions of strategies with a name of their own."""
+"""The default strategy, and the conditions under which presets may be used."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from gdro.strategy import Strategy
 def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
     """The preset `gdro`: Rollout-GDRO with a memory of successes (studies/grading.yaml).
 
-    It neither selects prompts nor adds weights that a lucky success could profit from, so that it holds
+    It neither selects prompts nor adds weights that a lucky success could profit from, so it also works
     where only the final answer is graded. Where the whole work is checked, the preset `gdro-tail` gains
     more.
 
     Args:
-        mean_rollouts: Rollouts a prompt has on average (n_bar, TRL's `num_generations`).
+        mean_rollouts: Mean number of rollouts of a prompt (n_bar, TRL's `num_generations`).
 
     Returns:
         The strategy, a `joint`.
 
     Raises:
-        StrategyError: `mean_rollouts` is no whole number, or below 2.
+        StrategyError: `mean_rollouts` is not a whole number of at least 2.
 
     >>> default_strategy(4).allocator.n_max, default_strategy(16).allocator.n_max
     (12, 32)
@@ -39,10 +39,10 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
 
 
 def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
-    """The condition of the preset that a strategy is or extends, however it was written; or nothing.
+    """Condition of the preset that a strategy is or extends, however it was written; else "".
 
-    Its memory and what selects and weighs make the condition: other bounds on rollouts, other options of
-    what selects, or further rounds change nothing in it.
+    Memory, selector and weigher make the condition: other bounds on rollouts, other options of the
+    selector, or an extender do not change it.
 
     >>> condition_of(default_strategy(4), 4)
     ''
@@ -51,14 +51,14 @@ def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
     """
     for name, preset in PRESETS.items():
         if preset.condition and mean_rollouts > 1:
-            made: Any = named(name, {}, mean_rollouts)
-            if strategy.name == made.name and _like(strategy, made):
+            own = named(name, {}, mean_rollouts)
+            if strategy.name == own.name and _like(strategy, own):
                 return preset.condition
     return ""
 
 
 def _like(strategy: Any, preset: Any) -> bool:
-    """Whether the parts of a composition that select and weigh have a preset's names, and its memory."""
+    """Whether the selector and weigher have the names of a preset's, and the memory is the same."""
     same = all(
         getattr(strategy, part).name == getattr(preset, part).name for part in ("selector", "weigher")
     )

@@ -21,11 +21,20 @@ class FailureSampling(Strategy[NoState]):
     p is the posterior mean pass rate before the visit.
 
     Args:
-        offset: How much a solved prompt still weighs; .05 leans hard, .3 softly.
-        floor: Share of the draws that stays uniform.
+        offset: Weight w of a prompt that is always solved, above 0: .05 favours hard prompts strongly,
+            .3 mildly.
+        floor: Share of the draws that stays uniform, 0 to 1.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        None: a strategy of our own (docs/concepts.md).
+
+    >>> from gdro import Controller, Problem
+    >>> controller = Controller(FailureSampling(), Problem(["a", "b", "c"]), seed=0)
+    >>> len(controller.plan(Request(num_prompts=2, num_rollouts=8)).prompt_P)
+    2
     """
 
     name: ClassVar[str] = "failure-sampling"
@@ -49,7 +58,6 @@ class FailureSampling(Strategy[NoState]):
     def select(
         self, state: NoState, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """Hard prompts more often, every prompt sometimes."""
         weight_N = 1.0 + self.offset - belief.pass_rate(np.arange(belief.num_prompts))
         share_N = (1.0 - self.floor) * weight_N / weight_N.sum() + self.floor / len(weight_N)
         return draw_weighted(share_N, request.num_prompts, rng)

@@ -18,8 +18,13 @@ from gdro.strategies.uniform import Uniform
 from gdro.strategy import ROLES, Bounds, Draft, More, Role, Strategy
 from gdro.types import Request, Weights
 
-_FIELDS = {"select": "selector", "allocate": "allocator", "weigh": "weigher", "extend": "extender",
-           "remember": "rememberer"}  # fmt: skip
+_FIELDS = {
+    "select": "selector",
+    "allocate": "allocator",
+    "weigh": "weigher",
+    "extend": "extender",
+    "remember": "rememberer",
+}
 
 
 @dataclass(frozen=True)
@@ -35,21 +40,24 @@ class JointState:
 
 @dataclass(frozen=True)
 class Joint(Strategy[JointState]):
-    """Compose parts; every part observes every outcome. Both adversaries together by default.
+    """Compose strategies, one for each role; by default both adversaries. All observe every outcome.
 
-    `make_strategy("joint", ...)` also takes the parts by name or as {"name": ..., options}, and under
-    `select`, `allocate`, `weigh`, `extend` and `remember`; it reads "mopps + rollout-gdro" as a joint of
-    the parts that each name changes.
+    `make_strategy("joint", ...)` also takes parts by name or as {"name": ..., options}, and under the
+    names of their roles; a composition such as "mopps + rollout-gdro" is a joint of its terms.
 
     Args:
-        selector: Chooses prompts.
-        allocator: Decides rollouts.
-        weigher: Weights advantages.
-        extender: Asks for further rollouts and says which rows are kept.
-        rememberer: Remembers rollouts and recalls them.
+        selector: Strategy that chooses prompts (`select`).
+        allocator: Strategy that decides the rollouts of each prompt (`allocate`).
+        weigher: Strategy that weights advantages (`weigh`).
+        extender: Strategy that asks for further rollouts and decides which rows are kept (`extend`).
+        rememberer: Strategy that remembers rollouts and recalls them (`remember`).
 
     Raises:
-        StrategyError: A part is no strategy, or parts clash.
+        StrategyError: A part is not a strategy, or parts clash.
+
+    References:
+        Panaganti et al., 2026, "Group Distributionally Robust Optimization-Driven Reinforcement Learning
+        for LLM Reasoning", arXiv 2601.19280, which leaves both adversaries together as an open question.
 
     >>> Joint(weigher=PromptGDRO(eta=2.0)).weigher.eta
     2.0
@@ -68,8 +76,7 @@ class Joint(Strategy[JointState]):
 
     def __post_init__(self) -> None:
         for name in _FIELDS.values():
-            part: object = getattr(self, name)
-            if not isinstance(part, Strategy):
+            if not isinstance(part := getattr(self, name), Strategy):
                 raise StrategyError(
                     f"joint: {name} is {part!r}; pass a strategy, or make_strategy('joint', {name}=...)"
                 )
@@ -77,23 +84,22 @@ class Joint(Strategy[JointState]):
         weigher, selector, extender = parts["weigh"], parts["select"], parts["extend"]
         if weigher.selects and weigher != selector:
             raise StrategyError(
-                f"joint: weigher {weigher.name!r} acts by choosing prompts, which the selector "
-                f"{selector.name!r} does here; pass the same strategy as selector, or make the weigher "
-                "reweight"
+                f"joint: weigher {weigher.name!r} acts by choosing prompts, but the selector is "
+                f"{selector.name!r}; pass the same strategy as selector, or a weigher that reweights"
             )
         if weigher.extends and weigher != extender:
             raise StrategyError(
-                f"joint: weigher {weigher.name!r} keeps rows by asking for more, which the extender "
-                f"{extender.name!r} does here; pass it as extender"
+                f"joint: weigher {weigher.name!r} acts by asking for more rollouts, but the extender is "
+                f"{extender.name!r}; pass the weigher as extender"
             )
         if weigher.remembers and weigher != parts["remember"]:
             raise StrategyError(f"joint: weigher {weigher.name!r} is a memory; pass it as rememberer")
         allocator = parts["allocate"]
         if extender.needs_even and "allocate" in allocator.roles:
             raise StrategyError(
-                f"joint: {extender.name!r} goes on from groups of equal size, which the allocator "
-                f"{allocator.name!r} would undo: rollouts would be generated and dropped. Drop one of "
-                "them (allocator='uniform'), or extend by 'dapo', which keeps what was allocated"
+                f"joint: {extender.name!r} needs groups of equal size, but the allocator is "
+                f"{allocator.name!r}, so rollouts would be generated and dropped; drop one of them "
+                "(allocator='uniform'), or extend with 'dapo', which keeps what was allocated"
             )
         needs_loss = next((p for p in parts.values() if p.needs_loss), None)
         drops = next((p for p in parts.values() if p.extends), None)
@@ -105,68 +111,56 @@ class Joint(Strategy[JointState]):
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """Those that a part takes."""
         return tuple(role for role in ROLES if role in self._part(role).roles)
 
     @property
     def bounds(self) -> Bounds | None:
-        """Those of the allocator."""
         return self._part("allocate").bounds
 
     @property
     def needs_even(self) -> bool:
-        """Whether the extender counts on groups of equal size."""
         return self._part("extend").needs_even
 
     @property
     def splits_groups(self) -> bool:
-        """Whether the extender keeps a part of a group."""
         return self._part("extend").splits_groups
 
     @property
     def needs_loss(self) -> bool:
-        """Whether any part needs the loss after the update."""
         return any(self._part(role).needs_loss for role in _FIELDS)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that any part reads."""
         return tuple(dict.fromkeys(c for role in _FIELDS for c in self._part(role).columns))
 
     def init(self, num_prompts: int, num_bins: int) -> JointState:
-        """The initial state of each part."""
         return JointState(*(self._part(role).init(num_prompts, num_bins) for role in _FIELDS))
 
     def select(
         self, state: JointState, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """As the selector."""
         return self._part("select").select(state.select, belief, request, rng)
 
     def importance(self, state: JointState, belief: Belief, bin_P: IntArray) -> FloatArray:
-        """As the selector."""
         return self._part("select").importance(state.select, belief, bin_P)
 
     def mass(self, state: JointState, belief: Belief) -> FloatArray:
-        """As the selector."""
         return self._part("select").mass(state.select, belief)
 
     def allocate(
         self, state: JointState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
-        """As the allocator."""
         return self._part("allocate").allocate(state.allocate, belief, draft, rng)
 
     def extend(
         self, state: JointState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
     ) -> More | None:
-        """As the extender."""
         return self._part("extend").extend(state.extend, belief, groups, round, rng)
 
     def weigh(
         self, state: JointState, belief: Belief, groups: Groups, rng: np.random.Generator
     ) -> Weights:
-        """As the weigher, on the rows that the extender keeps, with what the rememberer recalls."""
+        """Weigh the rows that the extender keeps, and add what the rememberer recalls."""
         weights = self._weighed(state, belief, groups, rng)
         memory = self._part("remember")
         if not memory.remembers:
@@ -187,30 +181,27 @@ class Joint(Strategy[JointState]):
         extender = self._part("extend")
         if not extender.extends:
             return self._part("weigh").weigh(state.weigh, belief, groups, rng)
-        kept = extender.weigh(state.extend, belief, groups, rng)
+        extended = extender.weigh(state.extend, belief, groups, rng)
         if self._part("weigh").extends:
-            return kept
-        weights = self._part("weigh").weigh(state.weigh, belief, _kept(groups, kept), rng)
-        return Weights(weights.weight_R, weights.keep_R & kept.keep_R, kept.baseline)
+            return extended
+        weights = self._part("weigh").weigh(state.weigh, belief, _without(groups, extended), rng)
+        return Weights(weights.weight_R, weights.keep_R & extended.keep_R, extended.baseline)
 
     def update(self, state: JointState, belief: Belief, groups: Groups) -> JointState:
-        """Every part observes the outcome."""
         return JointState(*(self._part(r).update(getattr(state, r), belief, groups) for r in _FIELDS))
 
     def metrics(self, state: JointState) -> dict[str, float]:
-        """The parts' metrics."""
         return {k: v for r in _FIELDS for k, v in self._part(r).metrics(getattr(state, r)).items()}
 
     def by_bin(self, state: JointState) -> dict[str, FloatArray]:
-        """The parts' values by bin."""
         return {k: v for r in _FIELDS for k, v in self._part(r).by_bin(getattr(state, r)).items()}
 
     def _part(self, role: str) -> Strategy[Any]:
         return getattr(self, _FIELDS[role])
 
 
-def _kept(groups: Groups, weights: Weights) -> Groups:
-    """The groups as if those that are dropped whole had never been scored."""
+def _without(groups: Groups, weights: Weights) -> Groups:
+    """The groups as if those of which no row is kept had never been scored."""
     kept_P = np.bincount(groups.position_R, weights.keep_R, len(groups.received_P)) > 0
     if bool((kept_P | ~groups.rewarded_P).all()):
         return groups

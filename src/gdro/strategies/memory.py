@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
-from gdro.strategy import Role, Strategy, require
+from gdro.strategy import Role, Strategy, one_of, require
 from gdro.types import Recall, Weights
 
 AnchorPick = Literal["random", "least"]
@@ -20,12 +20,12 @@ AnchorPick = Literal["random", "least"]
 
 @dataclass(frozen=True)
 class Stored:
-    """What was stored when.
+    """When successes were stored.
 
     Attributes:
-        at_N: When each prompt's latest success was, in closed plans (-1: none), shape (N,).
-        misses_N: Visits without a success since, shape (N,).
-        steps: Plans closed.
+        at_N: Number of the closed plan with each prompt's latest success (-1: none), shape (N,).
+        misses_N: Visits without a success since then, shape (N,).
+        steps: Plans closed so far.
     """
 
     at_N: IntArray
@@ -37,35 +37,41 @@ class Stored:
 class Memory(Strategy[Stored]):
     """Remember the latest success of each prompt, and bring it back.
 
-    Success replay: a group that came out all wrong gets its prompt's stored success as one more row,
-    with advantages over n + 1 rows times `replay_weight`. Anchors: `anchors` stored successes of
-    prompts with pass rate above `anchor_rate` join with a fixed advantage, so that easy prompts are
-    not forgotten. Recalled rows take the place of rows without gradient: the number of rows stays
-    constant, and where there is no such row nothing is recalled. Beliefs learn from fresh rollouts only.
+    Success replay: an all-wrong group gets its prompt's stored success as one more row, with
+    advantages over n + 1 rows times `replay_weight`. Anchors: stored successes of prompts with a pass
+    rate above `anchor_rate` join with a fixed advantage, so that easy prompts are not forgotten.
+    Recalled rows replace rows without a gradient: the number of rows stays constant, and without such
+    rows nothing is recalled. Beliefs learn from fresh rollouts only.
 
-    Where only the final answer is graded, some successes are lucky: their work is wrong. The only
-    success of a prompt that keeps failing, and the least likely success of any prompt, are mostly of
-    that kind, which is why replays weigh a quarter and anchors are drawn at random by default. Where the
+    Where only the final answer is graded, some successes are lucky: the work behind them is wrong. The
+    only success of a prompt that keeps failing, and the least likely success of any prompt, are mostly
+    of that kind, so by default replays weigh a quarter and anchors are drawn at random. Where the
     whole work is graded, `replay_weight=1, anchor_pick="least"` learns faster (docs/results.md).
 
     Args:
-        replay: Whether to replay.
-        replay_weight: Factor on the advantages of a replay and of the failed group that it joins.
-        anchors: Most anchors of a step: a whole number of them, or below 1 a share of the step's
-            rollouts; 0 for none.
+        replay: Whether stored successes join failed groups.
+        replay_weight: Factor on the advantages of a replay and of the failed group that it joins, above
+            0, at most 1.
+        anchors: Most anchors of a step: a whole number, or below 1 a share of the step's rollouts; 0
+            for none.
         anchor_pick: Which stored successes become anchors: `random` ones, or of `candidates` random
             ones those `least` likely under the current policy, which takes a forward pass over them.
-        candidates: Stored successes that are drawn for anchors; a number or a share likewise.
-        anchor_rate: Pass rate above which a prompt's success may be an anchor.
-        anchor_advantage: Advantage of an anchor.
-        max_age: Plans after which a stored success is no longer used; 0: never too old.
+        candidates: Stored successes that are drawn for anchors: a number, or a share of the rollouts.
+        anchor_rate: Pass rate above which a prompt's success may be an anchor, 0 to 1.
+        anchor_advantage: Advantage of an anchor, above 0.
+        max_age: Plans after which a stored success is no longer used; 0: no limit.
         max_misses: Failed visits in a row after which a prompt's success is no longer used, until there
-            is a new one; 0: as many as there are. A verifier's lucky mistake is not confirmed by
-            fresh rollouts, so that it is replayed this often and no more.
-        amplify: Right rollouts count 1 + amplify (1 - p)^2 times; 3 is what we tried, 0 is off.
+            is a new one; 0: no limit. It bounds how often a mistake of the verifier is replayed.
+        amplify: Right rollouts count 1 + amplify (1 - p)^2 times; we tried 3, and 0 is off.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        None: a strategy of our own (docs/memory.md).
+
+    >>> Memory(max_misses=2).roles
+    ('remember',)
     """
 
     name: ClassVar[str] = "memory"
@@ -85,21 +91,14 @@ class Memory(Strategy[Stored]):
     amplify: float = 0.0
 
     def __post_init__(self) -> None:
+        advantage = self.anchor_advantage
         checks = {
             "replay_weight": (0 < self.replay_weight <= 1, self.replay_weight, "above 0, at most 1"),
-            "anchor_pick": (
-                self.anchor_pick in get_args(AnchorPick),
-                self.anchor_pick,
-                ", ".join(get_args(AnchorPick)),
-            ),
+            "anchor_pick": one_of(self.anchor_pick, AnchorPick),
             "anchors": (_amount(self.anchors), self.anchors, AMOUNT),
             "candidates": (_amount(self.candidates), self.candidates, AMOUNT),
             "anchor_rate": (0 <= self.anchor_rate <= 1, self.anchor_rate, "0 to 1"),
-            "anchor_advantage": (
-                0 < self.anchor_advantage < np.inf,
-                self.anchor_advantage,
-                "above 0, finite",
-            ),
+            "anchor_advantage": (0 < advantage < np.inf, advantage, "above 0, finite"),
             "max_age": (self.max_age >= 0, self.max_age, "0 or more"),
             "max_misses": (self.max_misses >= 0, self.max_misses, "0 or more"),
             "amplify": (0 <= self.amplify < np.inf, self.amplify, "0 or more, finite"),
@@ -111,11 +110,10 @@ class Memory(Strategy[Stored]):
         return ("remember",)
 
     def init(self, num_prompts: int, num_bins: int) -> Stored:
-        """Nothing remembered."""
         return Stored(np.full(num_prompts, -1), np.zeros(num_prompts, np.int64))
 
     def weigh(self, state: Stored, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
-        """What to remember and recall; ones but for `amplify`."""
+        """What to remember and recall; weights are ones unless `amplify` is set."""
         outcome = groups.outcome
         right_R = outcome.judged_mask_R & outcome.correct_R
         plain = groups.expand(np.ones(len(groups.received_P)))
@@ -128,17 +126,10 @@ class Memory(Strategy[Stored]):
         most = _count(self.anchors, groups)
         anchors = self._anchors(most, usable_N, belief, groups, rng)
         recall = (*self._replays(usable_N, groups), *anchors)
-        return Weights(
-            weight_R,
-            plain.keep_R,
-            remember_R=right_R,
-            recall=recall,
-            most_anchors=most,
-            anchor_pick=self.anchor_pick,
-        )
+        pick = self.anchor_pick
+        return Weights(weight_R, plain.keep_R, "kept", right_R, recall, most, pick)
 
     def update(self, state: Stored, belief: Belief, groups: Groups) -> Stored:
-        """Note the prompts that had a success."""
         at_N, misses_N = state.at_N.copy(), state.misses_N.copy()
         solved, failed = groups.successes_P > 0, groups.scored_P & (groups.successes_P == 0)
         at_N[groups.plan.prompt_P[solved]] = state.steps
@@ -147,7 +138,7 @@ class Memory(Strategy[Stored]):
         return Stored(at_N, misses_N, state.steps + 1)
 
     def metrics(self, state: Stored) -> dict[str, float]:
-        """Share of the pool with a stored success, and the mean age of those, in plans."""
+        """Share of the prompts with a stored success, and the mean age of these in plans."""
         stored_N = state.at_N >= 0
         ages = state.steps - state.at_N[stored_N]
         return {
@@ -168,12 +159,7 @@ class Memory(Strategy[Stored]):
         return [Recall(int(prompt), "replay", weight=self.replay_weight) for prompt in failed]
 
     def _anchors(
-        self,
-        most: int,
-        usable_N: BoolArray,
-        belief: Belief,
-        groups: Groups,
-        rng: np.random.Generator,
+        self, most: int, usable_N: BoolArray, belief: Belief, groups: Groups, rng: np.random.Generator
     ) -> list[Recall]:
         stored = np.flatnonzero(usable_N) if most else np.zeros(0, np.int64)
         if not len(stored):

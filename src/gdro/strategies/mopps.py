@@ -26,7 +26,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Mopps(Strategy[Posterior]):
-    """Model predictive prompt selection.
+    """Model predictive prompt selection: Thompson draws near a target pass rate.
 
     A candidate's pass rate is drawn from its posterior, g ~ Beta(alpha, beta); `topk` takes those with
     the smallest (g - target)^2, `band` those with low <= g <= high, and the nearest to it if too few.
@@ -34,16 +34,25 @@ class Mopps(Strategy[Posterior]):
     with n - s.
 
     Args:
-        target: Pass rate to be near to (`topk`).
-        rule: `topk` or `band`.
-        low: Lower end of the band.
-        high: Upper end of the band.
-        decay: lambda, what is kept of the old counts.
-        candidates: Candidates drawn uniformly for each prompt that is needed.
-        prior: Both parameters of the prior.
+        target: Pass rate to draw near to with `topk`, 0 to 1.
+        rule: `topk` (nearest to the target) or `band` (between `low` and `high`).
+        low: Lower end of the band, 0 to `high`.
+        high: Upper end of the band, at most 1.
+        decay: lambda, the factor on the old counts at a visit, 0 to 1.
+        candidates: Candidates drawn uniformly for each prompt of the batch.
+        prior: Both parameters of the Beta prior, above 0.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Qu et al., 2025, "Can Prompt Difficulty be Online Predicted for Accelerating RL Finetuning of
+        Reasoning Models?", arXiv 2507.04632.
+
+    >>> from gdro import Controller, Problem
+    >>> controller = Controller(Mopps(target=0.4), Problem(["a", "b", "c"]), seed=0)
+    >>> len(controller.plan(Request(num_prompts=2, num_rollouts=8)).prompt_P)
+    2
     """
 
     name: ClassVar[str] = "mopps"
@@ -75,13 +84,11 @@ class Mopps(Strategy[Posterior]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Posterior:
-        """The prior for every prompt."""
         return Posterior(np.full(num_prompts, self.prior), np.full(num_prompts, self.prior))
 
     def select(
         self, state: Posterior, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """The best of the candidates by one posterior draw each."""
         num = belief.num_prompts
         pool_C = rng.choice(num, min(num, self.candidates * request.num_prompts), replace=False)
         rate_C = rng.beta(state.alpha_N[pool_C], state.beta_N[pool_C])

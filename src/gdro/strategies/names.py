@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from gdro.common.hints import hint
 from gdro.errors import StrategyError
-from gdro.strategies.presets import ALIASES, PRESETS, Preset
+from gdro.strategies.presets import ALIASES, PRESETS, NamedComposition
 from gdro.strategy import Strategy
 
 GROUP = "gdro.strategies"
@@ -43,7 +43,7 @@ BUILT_IN = {
 
 @cache
 def _table() -> dict[str, tuple[EntryPoint, ...]]:
-    """What is under each name: one class, or several that clash."""
+    """Entry points by name; more than one where packages clash."""
     built_in = [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
     table: dict[str, tuple[EntryPoint, ...]] = {}
     for point in [*built_in, *entry_points(group=GROUP)]:
@@ -52,18 +52,19 @@ def _table() -> dict[str, tuple[EntryPoint, ...]]:
 
 
 def list_strategies() -> list[str]:
-    """Names of all strategies, built in or from other packages, sorted; presets are not among them."""
+    """Names of all strategies, built in or from other packages.
+
+    Returns:
+        The names, sorted, without presets.
+
+    >>> "rollout-gdro" in list_strategies(), "gdro" in list_strategies()
+    (True, False)
+    """
     return sorted(_table())
 
 
 def canonical(name: str) -> str:
-    """A name as the table has it: upper case, `_` for `-` and aliases are replaced.
-
-    Args:
-        name: A strategy, a preset, or another name of one.
-
-    Returns:
-        The name, unchanged if nothing is called so.
+    """A name as in the table: in lower case, with `-` for `_` and aliases replaced; unknown ones stay.
 
     >>> canonical("Rollout_GDRO"), canonical("GRPO"), canonical("nosuch")
     ('rollout-gdro', 'uniform', 'nosuch')
@@ -83,8 +84,7 @@ def strategy_class(name: str) -> type[Strategy[Any]]:
     """The class behind a name.
 
     Raises:
-        StrategyError: The name is unknown, which names the known ones; two packages have it; or a
-            package's class cannot be loaded.
+        StrategyError: The name is unknown, two packages have it, or its class cannot be loaded.
     """
     points = _table().get(canonical(name), ())
     if not points:
@@ -108,7 +108,7 @@ def strategy_class(name: str) -> type[Strategy[Any]]:
     return cast("type[Strategy[Any]]", loaded)
 
 
-def preset_of(name: str) -> Preset | None:
+def preset_of(name: str) -> NamedComposition | None:
     """The preset of a name, if it is one.
 
     Raises:

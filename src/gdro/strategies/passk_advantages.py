@@ -22,16 +22,23 @@ class PasskAdvantages(Strategy[NoState]):
     With n rollouts of which s are right, p = s / n, and R the unbiased pass@k, the paper's advantages
     of right and wrong rollouts are a = sqrt((1 - R) / R) and -a s / (n - s). Both are GRPO's advantage
     times a sqrt(p / (1 - p)), which is the prompt's weight here: 1 for k = 1, and in the paper 0 where
-    fewer than k rollouts are wrong. s counts verdicts, so that it is the paper's for rewards of 0 and
-    1. With partial credit an all-right group may have a gradient: it is solved, and weighs `least`; one
-    that is all wrong, or has no verdict, weighs one.
+    fewer than k rollouts are wrong. s counts verdicts, which for rewards of 0 and 1 is the paper's
+    count. With partial credit an all-right group may have a gradient: it is solved and weighs `least`;
+    a group that is all wrong, or has no verdict, weighs one.
 
     Args:
         k: Size of a subset; a group of fewer rollouts is one subset.
-        least: Least weight: a group that was paid for never counts for nothing.
+        least: Smallest weight, above 0, so that no group that was generated is ignored.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Chen et al., 2025, "Pass@k Training for Adaptively Balancing Exploration and Exploitation of
+        Large Reasoning Models", arXiv 2508.10751, its analytical derivation.
+
+    >>> PasskAdvantages(k=4).roles
+    ('weigh',)
     """
 
     name: ClassVar[str] = "passk-advantages"
@@ -53,7 +60,7 @@ class PasskAdvantages(Strategy[NoState]):
         return ("weigh",)
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
-        """The factor between both advantages; one where nothing is right or has a gradient."""
+        """Ratio of the pass@k advantage to GRPO's; one where nothing is right or has a gradient."""
         weight_P: FloatArray = np.ones(len(groups.trials_P))
         mixed_P = groups.mixed_P
         solved_P = groups.scored_P & (groups.successes_P == groups.trials_P)

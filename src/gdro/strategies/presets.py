@@ -9,13 +9,13 @@ _PAPER_MAX = 12
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A composition with a name.
+class NamedComposition:
+    """A composition with a name of its own.
 
     Attributes:
         text: The composition; `{n_max}` in it is twice the mean number of rollouts of a prompt, `{wide}`
             the same but at least the paper's 12.
-        note: What it is for, in one line.
+        note: Its purpose in one line.
         condition: When it may be used, in words; empty: always.
     """
 
@@ -24,9 +24,9 @@ class Preset:
     condition: str = ""
 
     def written(self, mean_rollouts: int) -> str:
-        """The composition for a trainer that gives a prompt so many rollouts on average (n_bar).
+        """The composition for a mean number of rollouts of a prompt (n_bar).
 
-        >>> Preset("rollout-gdro(n_max={n_max}) + memory", "").written(4)
+        >>> NamedComposition("rollout-gdro(n_max={n_max}) + memory", "").written(4)
         'rollout-gdro(n_max=8) + memory'
         """
         n_max = 2 * mean_rollouts
@@ -34,11 +34,11 @@ class Preset:
 
 
 PRESETS = {
-    "gdro": Preset(
+    "gdro": NamedComposition(
         "rollout-gdro(n_max={wide}) + memory",
         "the default: what trains where no strategy is named (gdro.default_strategy)",
     ),
-    "gdro-tail": Preset(
+    "gdro-tail": NamedComposition(
         "mopps(target=0.1) + rollout-gdro(n_max={n_max}) + passk-advantages + "
         "memory(replay_weight=1, anchor_pick=least)",
         "the strongest on a hard tail: draws prompts near a pass rate of .1 and weighs pass@2",

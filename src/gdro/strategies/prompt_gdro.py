@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,14 +16,15 @@ from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import mean_one
 from gdro.strategies.adversary import Adversary, AdversaryState, Ambiguity, Score, Seen
-from gdro.strategy import Role, Strategy, require
+from gdro.strategy import Role, Strategy, one_of, require
 from gdro.types import Request, Weights
 
 Signal = Literal["failure", "reward", "surrogate"]
 Normalise = Literal["mean_one", "mean_one_active", "raw", "probability"]
+Mode = Literal["reweight", "resample"]
 
-_ASLEEP = 0.01  # signal below which the adversary moves no weight worth speaking of
-_ASLEEP_AFTER = 20  # updates before saying so
+_ASLEEP = 0.01  # largest score below which the adversary hardly changes any weight
+_ASLEEP_AFTER = 20  # updates before the warning
 
 
 @dataclass(frozen=True)
@@ -37,32 +38,44 @@ class PromptGDRO(Strategy[AdversaryState]):
     or prompts are drawn by bin with probability q(b)                         (`resample`)
 
     Args:
-        eta: Step size on the score. Default: by the score, 4 for `ema` (weights of 1 to 55 for a
-            signal in [0, 1]; the paper's .65 spans 1 to 1.9), else what the regret bound asks for.
-        gamma: Share of the uniform distribution in q (eq. 15). Default: by the score, .01 (paper).
-        beta: Weight of the newest signal in the moving average (eq. 13).
+        eta: Step size on the score, 0 or more. Default: 4 for `ema` (weights of 1 to 55 for a signal in
+            [0, 1]; the paper's .65 spans 1 to 1.9), otherwise that of the score's regret bound.
+        gamma: Share of the uniform distribution in q (eq. 15), 0 to 1. Default: .01 (paper), or that of
+            the score's regret bound.
+        beta: Weight of the newest signal in the moving average (eq. 13), above 0, at most 1.
         signal: `failure` (1 - success rate), `reward` (minus the mean reward), or `surrogate` (the
             paper's clipped loss; zero on policy, needs `loss_R`).
-        share_divided: Divide the signal by the bin's share of the batch, as the released code does.
+        share_divided: Whether to divide the signal by the bin's share of the batch, as the released
+            code does.
         score: `ema` (paper), `cumulative` (Hedge: the sum of signals, no clip), or `exp3p` and
             `tinf` (bandit feedback with importance weights; arXiv 2212.13669).
         ambiguity: The set of the worst case: `entropy` (exponential weights, the paper), `cvar` or
             `chi2` (exact best response to the average score).
-        level: Share of the prompts that `cvar` may put all weight on.
-        radius: Radius of the `chi2` ball.
-        horizon: Steps that the step sizes of `cumulative` and `exp3p` are set for.
-        delta: Probability with which the bound of `exp3p` may fail.
-        clip: C, bound on the score's absolute value (`ema`).
-        cap: omega_max, largest weight.
+        level: Share of the prompts that `cvar` may put all weight on, above 0, at most 1.
+        radius: Radius of the `chi2` ball, 0 or more.
+        horizon: Number of steps that the step sizes of `cumulative` and `exp3p` are set for.
+        delta: Probability with which the bound of `exp3p` may fail, between 0 and 1.
+        clip: C, bound on the score's absolute value (`ema`), above 0.
+        cap: omega_max, the largest weight, 1 or more.
         normalise: `mean_one` over the prompts that the loss sees, `mean_one_active` over those with a
-            gradient (rewards that differ),
-            `raw` omega (eq. 16), or `probability` q.
+            gradient (rewards that differ), `raw` omega (eq. 16), or `probability` q.
         mode: `reweight` advantages (the paper) or `resample` prompts.
-        importance_weight: With `resample`, weight rows so that the expected gradient is that of
-            uniform sampling.
+        importance_weight: With `resample`, whether to weight rows so that the expected gradient is that
+            of uniform sampling.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Panaganti et al., 2026, "Group Distributionally Robust Optimization-Driven Reinforcement Learning
+        for LLM Reasoning", arXiv 2601.19280, eq. 12-16.
+        Soma et al., 2022, "Near-Optimal Algorithms for Group Distributionally Robust Optimization and
+        Beyond", arXiv 2212.13669 (`exp3p`, `tinf`).
+        Duchi and Namkoong, 2018, "Learning Models with Uniform Performance via Distributionally Robust
+        Optimization", arXiv 1810.08750 (`cvar`, `chi2`).
+
+    >>> PromptGDRO().eta, PromptGDRO(mode="resample").roles
+    (4.0, ('select',))
     """
 
     name: ClassVar[str] = "prompt-gdro"
@@ -83,7 +96,7 @@ class PromptGDRO(Strategy[AdversaryState]):
     clip: float = 10.0
     cap: float = 15.0
     normalise: Normalise = "mean_one"
-    mode: Literal["reweight", "resample"] = "reweight"
+    mode: Mode = "reweight"
     importance_weight: bool = False
 
     def __post_init__(self) -> None:
@@ -95,17 +108,17 @@ class PromptGDRO(Strategy[AdversaryState]):
             "eta": (self.eta is None or 0 <= self.eta < np.inf, self.eta, "0 or more, finite"),
             "gamma": (self.gamma is None or 0 <= self.gamma <= 1, self.gamma, "0 to 1"),
             "beta": (0 < self.beta <= 1, self.beta, "above 0, at most 1"),
-            "signal": _one_of(self.signal, Signal),
-            "score": _one_of(self.score, Score),
-            "ambiguity": _one_of(self.ambiguity, Ambiguity),
+            "signal": one_of(self.signal, Signal),
+            "score": one_of(self.score, Score),
+            "ambiguity": one_of(self.ambiguity, Ambiguity),
             "level": (0 < self.level <= 1, self.level, "above 0, at most 1"),
             "radius": (0 <= self.radius < np.inf, self.radius, "0 or more, finite"),
             "horizon": (self.horizon >= 1, self.horizon, "1 or more"),
             "delta": (0 < self.delta < 1, self.delta, "between 0 and 1"),
             "clip": (self.clip > 0, self.clip, "above 0"),
             "cap": (self.cap >= 1, self.cap, "1 or more"),
-            "normalise": _one_of(self.normalise, Normalise),
-            "mode": (self.mode in ("reweight", "resample"), self.mode, "reweight, resample"),
+            "normalise": one_of(self.normalise, Normalise),
+            "mode": one_of(self.mode, Mode),
             "importance_weight": (
                 self.mode == "resample" or not self.importance_weight,
                 self.importance_weight,
@@ -135,15 +148,11 @@ class PromptGDRO(Strategy[AdversaryState]):
 
     @cached_property
     def adversary(self) -> Adversary:
-        """The part that scores bins."""
-        return Adversary(
-            self.score, self.ambiguity, self.eta, self.gamma, self.beta, self.clip,
-            self.level, self.radius, self.horizon, self.delta,
-        )  # fmt: skip
+        """The rule that scores bins and turns scores into weights."""
+        return Adversary(**{option.name: getattr(self, option.name) for option in fields(Adversary)})
 
     @property
     def waits_for(self) -> Literal["bin"]:
-        """A bin: prompts without one get what all get."""
         return "bin"
 
     @property
@@ -157,11 +166,9 @@ class PromptGDRO(Strategy[AdversaryState]):
 
     @property
     def needs_loss(self) -> bool:
-        """True for the surrogate signal."""
         return self.signal == "surrogate"
 
     def init(self, num_prompts: int, num_bins: int) -> AdversaryState:
-        """No bin seen yet."""
         return AdversaryState(np.zeros(num_bins), np.zeros(num_bins, np.int64))
 
     def select(
@@ -182,7 +189,6 @@ class PromptGDRO(Strategy[AdversaryState]):
         return np.minimum(np.where(mass_P > 0, share_P / np.maximum(mass_P, 1e-12), 1.0), self.cap)
 
     def mass(self, state: AdversaryState, belief: Belief) -> FloatArray:
-        """By q when resampling, shape (B,)."""
         if self.mode == "reweight":
             return super().mass(state, belief)
         return self._bin_mass(state, belief)[1:]
@@ -193,17 +199,17 @@ class PromptGDRO(Strategy[AdversaryState]):
         """Weights by the plan's own bins; unseen prompts and bins without a score have one."""
         bin_P = groups.plan.bin_P
         if self.mode == "resample":
-            # As it was when the prompts were drawn: a plan may be weighed late.
+            # The value at the draw: a plan may be weighed late.
             weight_P = groups.plan.importance_P if self.importance_weight else np.ones(len(bin_P))
             return groups.expand(weight_P)
         num_bins, bin_C = len(state.score_B), bin_P + 1
         known_B = state.updates_B > 0
         active_P = groups.has_gradient_P if self.normalise == "mean_one_active" else None
-        # Groups that the loss does not see have no part in the mean: else the others lose it.
+        # The mean is over the groups that the loss sees: else their weights would not average to one.
         count_B = np.bincount(bin_C[groups.rewarded_P], minlength=1 + num_bins)[1:] * known_B
         active_B = count_B
         if active_P is not None:
-            # Groups whose rewards agree have no gradient and would soak up the weight.
+            # Groups whose rewards agree have no gradient and would absorb weight.
             active_B = np.bincount(bin_C[active_P], minlength=1 + num_bins)[1:] * known_B
             if not active_B.any():
                 active_B, active_P = count_B, None
@@ -226,12 +232,11 @@ class PromptGDRO(Strategy[AdversaryState]):
         signal_B = np.bincount(bin_P, signal_P, classes)[1:] / np.maximum(count_B, 1)
         if self.share_divided:
             signal_B = signal_B * (max(1, int(count_B.sum())) / np.maximum(count_B, 1))
-        # As it was at the draw: a plan may be closed late.
-        mass_B = groups.plan.mass_B if len(groups.plan.mass_B) else self.mass(state, belief)
-        seen = Seen(signal_B, count_B, len(bin_P), mass_B)
-        moved = self.adversary.moved(state, seen)
-        self._warn_asleep(moved)
-        return moved
+        # The probabilities at the draw: a plan may be closed late.
+        seen = Seen(signal_B, count_B, len(bin_P), groups.plan.mass_B)
+        after = self.adversary.updated(state, seen)
+        self._warn_asleep(after)
+        return after
 
     def metrics(self, state: AdversaryState) -> dict[str, float]:
         """Entropy of q over scored bins (nats) and the largest absolute score."""
@@ -243,7 +248,6 @@ class PromptGDRO(Strategy[AdversaryState]):
         }
 
     def by_bin(self, state: AdversaryState) -> dict[str, FloatArray]:
-        """Score and q of each bin."""
         return {"score": state.score_B, "q": self.adversary.distribution(state, state.updates_B > 0)}
 
     def _signal(self, groups: Groups) -> FloatArray:
@@ -259,7 +263,7 @@ class PromptGDRO(Strategy[AdversaryState]):
         return groups.loss_P
 
     def _normalised(self, state: AdversaryState, count_B: IntArray, active_B: IntArray) -> FloatArray:
-        """Weight of a prompt of each bin, from the plan's prompts and those the mean is over (B,)."""
+        """Weight of a prompt of each bin, from counts of all prompts and of the averaged ones, (B,)."""
         adversary, total = self.adversary, int(count_B.sum())
         if self.normalise == "raw":
             # The cap is applied in the log domain, where a long cumulative score cannot overflow.
@@ -288,7 +292,3 @@ class PromptGDRO(Strategy[AdversaryState]):
                 "signal='failure'.",
                 stacklevel=2,
             )
-
-
-def _one_of(value: str, options: Any) -> tuple[bool, str, str]:
-    return value in get_args(options), value, ", ".join(get_args(options))

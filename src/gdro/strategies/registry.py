@@ -15,7 +15,7 @@ from gdro.strategy import ROLES, Strategy
 
 __all__ = ["MEAN_ROLLOUTS", "list_strategies", "make_strategy", "named", "strategy_class", "text_of"]
 
-MEAN_ROLLOUTS = 4  # of presets, where nothing says how many rollouts a prompt has on average
+MEAN_ROLLOUTS = 4  # the mean number of rollouts of a prompt for presets, where it is not given
 
 
 def make_strategy(name: str | Sequence[Part], **options: Any) -> Strategy[Any]:
@@ -25,8 +25,8 @@ def make_strategy(name: str | Sequence[Part], **options: Any) -> Strategy[Any]:
         name: One of `list_strategies()` in any case, a preset such as "gdro" (the default), or a
             composition: "mopps(target=0.4) + rollout-gdro(n_max=8)", or a list of its parts, each
             a name, {"name": ..., options} or a strategy.
-        **options: Its options; the rest keep their defaults. For a composition: a mapping of options
-            by the name of a part.
+        **options: Options of the strategy; others keep their defaults. For a composition: a mapping of
+            options for each part, by its name.
 
     Returns:
         The strategy.
@@ -47,16 +47,7 @@ def make_strategy(name: str | Sequence[Part], **options: Any) -> Strategy[Any]:
 def named(
     name: str | Sequence[Part], options: Mapping[str, Any], mean_rollouts: int = MEAN_ROLLOUTS
 ) -> Strategy[Any]:
-    """As `make_strategy`, for a trainer whose mean number of rollouts is known.
-
-    Args:
-        name: A name, a preset, a composition, or a list of parts.
-        options: Its options; of a composition by part.
-        mean_rollouts: Rollouts a prompt has on average (n_bar), which presets scale with.
-
-    Raises:
-        StrategyError: The name or an option is unknown, or an option is out of range.
-    """
+    """`make_strategy` for a known mean number of rollouts of a prompt, with which presets scale."""
     if isinstance(name, str) and not is_composition(name):
         if preset_of(name) is None:
             return _single(name, options)
@@ -71,13 +62,7 @@ def named(
 
 
 def text_of(name: Any) -> Any:
-    """A strategy as recipes keep it: one line of text, with the names of the table.
-
-    Args:
-        name: A name, a composition or a list of parts, as a file has it.
-
-    Returns:
-        The text; what is neither text nor a list is returned as it is, and so is what cannot be read.
+    """A strategy of a file as one line of text with canonical names; what cannot be read stays as it is.
 
     >>> text_of(["Rollout-GDRO", {"name": "memory", "max_misses": 2}])
     'rollout-gdro + memory(max_misses=2)'
@@ -107,7 +92,7 @@ def _single(name: str, options: Mapping[str, Any]) -> Strategy[Any]:
 
 
 def _part(value: Any, option: str) -> Any:
-    """A part of a `joint`: the strategy that is named."""
+    """The strategy of a part of a `joint`, made where it is given by name."""
     if not isinstance(value, str | Mapping):
         return value
     written = cast("Mapping[str, Any]", {"name": value} if isinstance(value, str) else value)
@@ -120,23 +105,23 @@ _Term = tuple[str, dict[str, Any]] | Strategy[Any]
 
 
 def _terms(part: Part, mean_rollouts: int) -> list[_Term]:
-    """Terms of a part of a composition: names with options, presets written out, or a strategy."""
+    """Terms of a part of a composition: names with options, presets expanded, or a strategy."""
     if isinstance(part, Strategy):
         return [part]
     text = part if isinstance(part, str) else term_of(part)
-    found: list[_Term] = []
+    terms: list[_Term] = []
     for name, own in parse(text):
         preset = preset_of(name)
         if preset is None:
-            found.append((canonical(name), own))
+            terms.append((canonical(name), own))
             continue
         if own:
             raise StrategyError(
                 f"{text!r} gives options to the preset {name!r}; write out its parts, "
                 f"{preset.written(mean_rollouts)!r}, or give options by part"
             )
-        found += parse(preset.written(mean_rollouts))
-    return found
+        terms += parse(preset.written(mean_rollouts))
+    return terms
 
 
 def _composition(terms: Sequence[_Term], written: Any, options: Mapping[str, Any]) -> Strategy[Any]:
@@ -158,7 +143,7 @@ def _composition(terms: Sequence[_Term], written: Any, options: Mapping[str, Any
 
 
 def _check_part(part: str, given: Any, parts: Sequence[str], written: Any) -> None:
-    """Raise unless options of a composition are a mapping, and of one of its parts."""
+    """Raise unless the options are a mapping for one of the parts of a composition."""
     owner = next((p for p in parts if part in [f.name for f in fields(strategy_class(p))]), None)
     shown, option = owner or (parts[0] if parts else "NAME"), part if owner else "option"
     fix = (

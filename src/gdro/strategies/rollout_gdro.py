@@ -16,7 +16,7 @@ from gdro.numerics.passk import Utility, utilities
 from gdro.numerics.price import ascend, demand
 from gdro.numerics.ragged import segments
 from gdro.numerics.simplex import mix, softmax
-from gdro.strategy import Bounds, Draft, Role, Strategy, require
+from gdro.strategy import Allocator, Draft, require
 
 AnyUtility = Literal[Utility, "loss"]
 
@@ -31,45 +31,53 @@ class PriceState:
 
 
 @dataclass(frozen=True)
-class RolloutGDRO(Strategy[PriceState]):
+class RolloutGDRO(Allocator[PriceState]):
     """Give rollouts where the next one is worth most, the total held exactly (eq. 17-21).
 
     maximise sum_i U_b(i)(n_i) with sum_i n_i = n_bar P and n_min <= n_i <= n_max   (17-18)
     U_b(n) = mean of E[(1 - p) (1 - (1 - p)^n)] over the bin's prompts              (`discovery`)
     mu <- max(0, mu + alpha_mu (demand(mu) - n_bar)), the price of a rollout        (21)
 
-    The price steers `solver="exp3p"` alone. `exact` meets the total by construction, so that its plans
-    do not depend on mu: the price is logged there as a diagnosis, what one more rollout is worth.
+    The price only steers `solver="exp3p"`. `exact` meets the total by construction, so its plans do not
+    depend on mu; there the price is logged as a diagnostic, the utility of one more rollout.
 
-    P prompts in a plan, n_bar their mean, b(i) the bin of prompt i, p its pass rate under the
-    posterior. Prompts that were never seen get n_bar.
+    P is the number of prompts in a plan, n_bar their mean number of rollouts, b(i) the bin of prompt i,
+    p its pass rate under the posterior. Prompts that were never seen get n_bar.
 
     Args:
-        n_min: Fewest rollouts of a prompt (a group of one has no advantage, so at least 2).
+        n_min: Fewest rollouts of a prompt, at least 2 (a group of one has no advantage).
         n_max: Most rollouts of a prompt.
         solver: `exact` (utilities in closed form under the posterior) or `exp3p` (the paper's arm
             distributions, learned from bandit feedback).
         utility: Of n rollouts: `discovery`, `failure`, `mixed`, `hit`, `variance`; `loss` belongs to
             `exp3p`.
-        per: One arm a `bin` (the paper) or a `prompt`.
-        split: Let one bin's prompts take two adjacent arms, so that the total is met.
-        eta: Step size on arm scores (`exp3p`).
-        gamma: Share of the uniform distribution over arms (`exp3p`).
-        arm_ema: Weight of the newest feedback in an arm's score (`exp3p`).
-        alpha_mu: Step size of the price. With `exact` it moves a figure of the log and no plan, and is
-            relative: one step moves the price by alpha_mu times the marginal utility at the mean budget
-            times the relative excess demand.
+        per: One rollout count for each `bin` (the paper) or each `prompt`.
+        split: Whether the prompts of one bin may take two adjacent counts, so that the total is met.
+        eta: Step size on arm scores (`exp3p`), 0 or more.
+        gamma: Share of the uniform distribution over arms (`exp3p`), above 0, at most 1.
+        arm_ema: Weight of the newest feedback in an arm's score (`exp3p`), above 0, at most 1.
+        alpha_mu: Step size of the price, above 0. With `exact` it changes a logged number and no plan,
+            and is relative: a step changes the price by alpha_mu times the marginal utility at the mean
+            budget times the relative excess demand.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Panaganti et al., 2026, "Group Distributionally Robust Optimization-Driven Reinforcement Learning
+        for LLM Reasoning", arXiv 2601.19280, eq. 17-21.
+
+    >>> from gdro import Controller, Problem, Request
+    >>> problem = Problem(["easy", "hard"], prior_N=np.array([0.99, 0.2]))
+    >>> request = Request(num_prompts=2, num_rollouts=8, offered_P=np.array([0, 1]))
+    >>> Controller(RolloutGDRO(), problem).plan(request).rollouts_P.tolist()
+    [2, 6]
     """
 
     name: ClassVar[str] = "rollout-gdro"
     changes: ClassVar[str] = "rollouts of each prompt, total constant"
     source: ClassVar[str] = "arXiv 2601.19280, eq. 17-21"
 
-    n_min: int = 2
-    n_max: int = 12
     solver: Literal["exact", "exp3p"] = "exact"
     utility: AnyUtility = "discovery"
     per: Literal["bin", "prompt"] = "bin"
@@ -80,13 +88,12 @@ class RolloutGDRO(Strategy[PriceState]):
     alpha_mu: float = 0.05
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.solver == "exp3p" and self.utility == "discovery":
             object.__setattr__(self, "utility", "loss")
         exact = get_args(Utility)
         allowed = exact if self.solver == "exact" else ("loss",)
         checks = {
-            "n_min": (self.n_min >= 2, self.n_min, "2 or more (one rollout has no advantage)"),
-            "n_max": (self.n_max >= self.n_min, self.n_max, f"n_min={self.n_min} or more"),
             "solver": (self.solver in ("exact", "exp3p"), self.solver, "exact, exp3p"),
             "utility": (
                 self.utility in allowed,
@@ -106,25 +113,15 @@ class RolloutGDRO(Strategy[PriceState]):
         require(self.name, checks)
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        return ("allocate",)
-
-    @property
-    def bounds(self) -> Bounds:
-        return Bounds(self.name, self.n_min, self.n_max)
-
-    @property
     def arm_A(self) -> IntArray:
         """Rollout counts to choose from, shape (A,)."""
         return np.arange(self.n_min, self.n_max + 1)
 
     @property
     def waits_for(self) -> Literal["bin"]:
-        """A bin: prompts without one get what all get."""
         return "bin"
 
     def init(self, num_prompts: int, num_bins: int) -> PriceState:
-        """Price zero; no arm is better than another."""
         arms = len(self.arm_A) if self.solver == "exp3p" else 0
         return PriceState(0.0, 0.0, np.zeros((num_bins, arms)))
 
@@ -146,9 +143,9 @@ class RolloutGDRO(Strategy[PriceState]):
         return rollouts_P
 
     def update(self, state: PriceState, belief: Belief, groups: Groups) -> PriceState:
-        """Drive the price by demand, and with `exp3p` score the arms that were played."""
+        """Update the price by demand, and with `exp3p` the scores of the arms that were played."""
         plan = groups.plan
-        # The bandit is paid in rewards; the price rests on beliefs alone.
+        # The bandit learns from rewards, the price from beliefs alone.
         known_P = groups.rewarded_P if self.solver == "exp3p" else groups.scored_P
         seen_P = np.flatnonzero((plan.bin_P >= 0) & known_P)
         seen_P = seen_P[seen_P < plan.num_prompts]  # no arm was chosen for those of extensions
@@ -163,7 +160,7 @@ class RolloutGDRO(Strategy[PriceState]):
         return PriceState(ascend(state.price, wanted - mean, step), wanted, state.score_BA)
 
     def metrics(self, state: PriceState) -> dict[str, float]:
-        """The shadow price (utility of one more rollout) and the demand at it."""
+        """The shadow price (utility of one more rollout) and the demand at that price."""
         return {"price": state.price, "demand": state.demand}
 
     def _values(self, belief: Belief, prompt_P: IntArray) -> FloatArray:
@@ -187,16 +184,12 @@ class RolloutGDRO(Strategy[PriceState]):
         by_bin = segments(bin_P)
         count_B = by_bin.count_K
         if self.solver == "exp3p":
-            arms_BA = np.log(self._policy(state))[by_bin.label_K]
-            spent_B = choose_arms(arms_BA, count_B, total, self.n_min, self.split)
+            value_BA = np.log(self._policy(state))[by_bin.label_K]
         else:
             value_BA = by_bin.mean(self._values(belief, prompt_P))
-            spent_B = (
-                greedy(value_BA, total, self.n_min, count_B)
-                if self.split
-                else choose_arms(value_BA, count_B, total, self.n_min, split=False)
-            )
-        return by_bin.spread(spent_B)
+        if self.solver == "exact" and self.split:  # utilities are concave, so greedy is exact
+            return by_bin.spread(greedy(value_BA, total, self.n_min, count_B))
+        return by_bin.spread(choose_arms(value_BA, count_B, total, self.n_min, self.split))
 
     def _scale(self, value_BA: FloatArray, share_B: FloatArray, mean: float) -> float:
         """Marginal utility at the mean budget, which gives the price step its unit."""
@@ -208,8 +201,8 @@ class RolloutGDRO(Strategy[PriceState]):
 
     def _policy(self, state: PriceState) -> FloatArray:
         """Arm distributions pi_b at the current price, shape (B, A)."""
-        # The price is subtracted here, not stored in the scores of the arms that happened to be
-        # played: else arms never played look ever better as the price rises.
+        # The price is subtracted here instead of stored in the scores of the arms that were played:
+        # otherwise arms that were never played would look better as the price rises.
         return mix(softmax(self.eta * (state.score_BA - state.price * self.arm_A)), self.gamma)
 
     def _bandit_update(self, state: PriceState, groups: Groups, seen_P: IntArray) -> PriceState:

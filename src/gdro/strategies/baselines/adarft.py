@@ -23,21 +23,28 @@ class Target:
 
 @dataclass(frozen=True)
 class AdaRFT(Strategy[Target]):
-    """Adaptive curriculum: the prompts with the smallest |d_i - T|, ties at random.
+    """Adaptive curriculum: draw the prompts with the smallest |d_i - T|, ties at random.
 
-    After a step of mean pass rate R: T <- clip(T + eta tanh(alpha (R - beta)), d_min, d_max).
+    After a step with mean pass rate R: T <- clip(T + eta tanh(alpha (R - beta)), d_min, d_max).
 
     Args:
-        column: Column of the pool with a difficulty from d_min to d_max, larger is harder.
-        eta: Step size, in units of the difficulty.
-        alpha: Sensitivity to the pass rate.
-        beta: Pass rate to aim at.
-        d_min: Least target.
+        column: Column of the prompts with a difficulty d from d_min to d_max; larger is harder.
+        eta: Step size of the target T, in units of the difficulty.
+        alpha: How sharply the target reacts to the pass rate.
+        beta: Pass rate to aim at, 0 to 1.
+        d_min: Smallest target.
         d_max: Largest target.
-        start: First target.
+        start: Target of the first step.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Shi et al., 2025, "Efficient Reinforcement Finetuning via Adaptive Curriculum Learning",
+        arXiv 2504.05520.
+
+    >>> AdaRFT(start=20.0).init(num_prompts=4, num_bins=10)
+    Target(target=20.0)
     """
 
     name: ClassVar[str] = "adarft"
@@ -69,23 +76,20 @@ class AdaRFT(Strategy[Target]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The difficulty."""
         return (self.column,)
 
     def init(self, num_prompts: int, num_bins: int) -> Target:
-        """The first target."""
         return Target(float(self.start))
 
     def select(
         self, state: Target, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """The nearest prompts."""
         shuffled_N = rng.permutation(belief.num_prompts)
         distance_N = np.abs(belief.column(self.column)[shuffled_N] - state.target)
         return shuffled_N[np.argsort(distance_N, kind="stable")[: request.num_prompts]]
 
     def update(self, state: Target, belief: Belief, groups: Groups) -> Target:
-        """Harder after success, easier after failure."""
+        """Raise the target after success, lower it after failure."""
         scored_P = groups.scored_P
         if not scored_P.any():
             return state
@@ -94,5 +98,4 @@ class AdaRFT(Strategy[Target]):
         return Target(float(np.clip(state.target + step, self.d_min, self.d_max)))
 
     def metrics(self, state: Target) -> dict[str, float]:
-        """The target."""
         return {"target_difficulty": state.target}

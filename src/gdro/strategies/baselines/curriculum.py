@@ -15,27 +15,34 @@ from gdro.types import Request
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepCount:
     """Plans closed so far."""
 
     steps: int = 0
 
 
 @dataclass(frozen=True)
-class Curriculum(Strategy[Steps]):
-    """Draw uniformly from the easiest share c(t) of the pool, which grows to the whole pool.
+class Curriculum(Strategy[StepCount]):
+    """Draw uniformly from the easiest share c(t) of the prompts, which grows to all of them.
 
     c(t) = min(1, (t (1 - start^power) / num_steps + start^power)^(1/power)), the competence of
     Platanios et al.; power 2 is their square root, 1 is linear.
 
     Args:
-        column: Column of the pool with a difficulty, larger is harder.
-        num_steps: Steps until the whole pool is open.
-        start: Share of the pool that is open at the first step.
-        power: Shape of the growth.
+        column: Column of the prompts with a difficulty; larger is harder.
+        num_steps: StepCount until every prompt may be drawn.
+        start: Share of the prompts that may be drawn at the first step.
+        power: Exponent of the growth, above 0.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Platanios et al., 2019, "Competence-based Curriculum Learning for Neural Machine Translation",
+        arXiv 1903.09848.
+
+    >>> Curriculum(num_steps=100, start=0.5, power=1.0).open_share(steps=50)
+    0.75
     """
 
     name: ClassVar[str] = "curriculum"
@@ -62,20 +69,18 @@ class Curriculum(Strategy[Steps]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The difficulty."""
         return (self.column,)
 
-    def init(self, num_prompts: int, num_bins: int) -> Steps:
-        """No step yet."""
-        return Steps()
+    def init(self, num_prompts: int, num_bins: int) -> StepCount:
+        return StepCount()
 
     def open_share(self, steps: int) -> float:
-        """c(t): share of the pool, easiest first, that may be drawn."""
+        """c(t): share of the prompts, easiest first, that may be drawn."""
         base = self.start**self.power
         return min(1.0, (steps * (1.0 - base) / self.num_steps + base) ** (1.0 / self.power))
 
     def select(
-        self, state: Steps, belief: Belief, request: Request, rng: np.random.Generator
+        self, state: StepCount, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
         """Uniformly from the easiest prompts; equal difficulties are ordered at random."""
         num = belief.num_prompts
@@ -84,10 +89,8 @@ class Curriculum(Strategy[Steps]):
         order_N = shuffled_N[np.argsort(belief.column(self.column)[shuffled_N], kind="stable")]
         return rng.choice(order_N[:room], request.num_prompts, replace=False)
 
-    def update(self, state: Steps, belief: Belief, groups: Groups) -> Steps:
-        """One step further."""
-        return Steps(state.steps + 1)
+    def update(self, state: StepCount, belief: Belief, groups: Groups) -> StepCount:
+        return StepCount(state.steps + 1)
 
-    def metrics(self, state: Steps) -> dict[str, float]:
-        """The open share of the pool."""
+    def metrics(self, state: StepCount) -> dict[str, float]:
         return {"curriculum_open": self.open_share(state.steps)}

@@ -16,19 +16,26 @@ from gdro.types import Weights
 
 @dataclass(frozen=True)
 class Dapo(Strategy[NoState]):
-    """Drop groups whose rewards agree and generate for fresh prompts until the batch is full.
+    """Dynamic sampling: drop groups whose rewards agree, sample fresh prompts until the batch is full.
 
-    Groups are kept in the order of their generation until the loss has its rows. When
-    `max_num_gen_batches` were generated, or the pool is used up, what is missing stays without
-    gradient. Dropped rollouts are spent: the ledger counts them.
+    Groups are kept in the order of their generation until the loss has its rows. After
+    `max_num_gen_batches` batches, or when no fresh prompts are left, the missing rows stay without a
+    gradient. Dropped rollouts count as spent in the ledger.
 
     Args:
-        max_num_gen_batches: Batches generated at most, the first included.
+        max_num_gen_batches: Most batches to generate in a step, the first included.
         refill: `batch` generates as many prompts as the first time, as published; `missing` only as
             many as are missing, which spends less and needs more rounds.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Yu et al., 2025, "DAPO: An Open-Source LLM Reinforcement Learning System at Scale",
+        arXiv 2503.14476, section 3.2.
+
+    >>> Dapo(refill="missing").roles
+    ('extend',)
     """
 
     name: ClassVar[str] = "dapo"
@@ -65,7 +72,7 @@ class Dapo(Strategy[NoState]):
         return More(fresh_P, np.full(len(fresh_P), each)) if len(fresh_P) else None
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
-        """Keep whole groups with a gradient, first come first served."""
+        """Keep whole groups with a gradient, in the order of their generation."""
         if not groups.plan.extended:
             return groups.expand(np.ones(len(groups.received_P)))
         return groups.keep_first(groups.has_gradient_P)

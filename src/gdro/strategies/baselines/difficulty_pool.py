@@ -29,17 +29,23 @@ class Pools:
 class DifficultyPool(Strategy[Pools]):
     """Draw each prompt from the easy, hard or normal pool with fixed probabilities.
 
-    After a visit a prompt of mean pass rate above `easy_border` is easy, below `hard_border` hard,
-    else normal; prompts start as normal. A pool that runs out passes its draws to the others.
+    After a visit a prompt with a pass rate above `easy_border` is easy, below `hard_border` hard,
+    otherwise normal; prompts start as normal. An empty pool passes its draws to the others.
 
     Args:
-        easy_border: Pass rate above which a prompt is easy.
-        hard_border: Pass rate below which a prompt is hard.
-        easy: Share of draws from the easy pool.
-        hard: Share of draws from the hard pool.
+        easy_border: Pass rate above which a prompt is easy, `hard_border` to 1.
+        hard_border: Pass rate below which a prompt is hard, 0 or more.
+        easy: Share of the draws from the easy pool, 0 to 1.
+        hard: Share of the draws from the hard pool, 0 to 1.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        prime-rl (software, github.com/PrimeIntellect-ai/prime-rl), its difficulty pools.
+
+    >>> DifficultyPool().init(num_prompts=3, num_bins=10).pool_N.tolist()
+    [1, 1, 1]
     """
 
     name: ClassVar[str] = "difficulty-pool"
@@ -70,26 +76,22 @@ class DifficultyPool(Strategy[Pools]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Pools:
-        """All normal."""
         return Pools(np.full(num_prompts, _NORMAL))
 
     def select(
         self, state: Pools, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """A pool by its share, then a prompt inside it uniformly."""
         mass_C = np.array([0.0, self.hard, 1.0 - self.hard - self.easy, self.easy])
         return draw_by_bin(state.pool_N, mass_C, request.num_prompts, rng)
 
     def update(self, state: Pools, belief: Belief, groups: Groups) -> Pools:
-        """Move the visited prompts."""
         scored_P = groups.scored_P
         rate_P = groups.successes_P[scored_P] / groups.trials_P[scored_P]
-        moved_P = np.where(rate_P > self.easy_border, _EASY, _NORMAL)
+        pool_P = np.where(rate_P > self.easy_border, _EASY, _NORMAL)
         pool_N = state.pool_N.copy()
-        pool_N[groups.plan.prompt_P[scored_P]] = np.where(rate_P < self.hard_border, _HARD, moved_P)
+        pool_N[groups.plan.prompt_P[scored_P]] = np.where(rate_P < self.hard_border, _HARD, pool_P)
         return Pools(pool_N)
 
     def metrics(self, state: Pools) -> dict[str, float]:
-        """Share of the pool that is easy and hard."""
         share = np.bincount(state.pool_N, minlength=3) / len(state.pool_N)
         return {"pool_hard": float(share[_HARD]), "pool_easy": float(share[_EASY])}

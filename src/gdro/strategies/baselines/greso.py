@@ -20,9 +20,9 @@ class Runs:
 
     Attributes:
         run_N: Latest visits in a row whose rewards agreed, shape (N,).
-        easy_N: 1 where the latest was all right, shape (N,).
-        explore_easy: Of prompts that are all right.
-        explore_hard: Of prompts that are all wrong.
+        easy_N: 1 where the latest visit was all right, shape (N,).
+        explore_easy: Exploration probability of prompts that were all right.
+        explore_hard: Exploration probability of the other prompts with zero variance.
     """
 
     run_N: IntArray
@@ -35,19 +35,27 @@ class Runs:
 class Greso(Strategy[Runs]):
     """Selective rollouts: a prompt after z zero-variance visits is skipped with probability 1 - p^z.
 
-    Zero variance is one of rewards. p is `explore_easy` if the latest visit was all right, else
-    `explore_hard`. After a step each moves by
-    `step`: down when the share of its kind among the groups is at or above its target, else up.
+    Zero variance means that the rewards agree. p is `explore_easy` if the latest visit was all right,
+    else `explore_hard`. After a step each p changes by `step`: down when the share of its kind among
+    the groups is at or above its target, else up.
 
     Args:
-        explore: First value of both probabilities.
-        target_easy: Share of all-right groups to aim at.
-        target_hard: Share of all-wrong groups to aim at.
-        step: How far the probabilities move.
-        least: Least exploration, so that no prompt is lost for good.
+        explore: Initial value of both probabilities p.
+        target_easy: Target share of zero-variance groups that are all right, 0 to 1.
+        target_hard: Target share of the other zero-variance groups, 0 to 1.
+        step: Change of each p in a step.
+        least: Smallest p, above 0, so that every prompt is tried again.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Zheng et al., 2025, "Act Only When It Pays: Efficient Reinforcement Learning for LLM Reasoning
+        via Selective Rollouts", arXiv 2506.02177.
+
+    >>> strategy = Greso(explore=0.5)
+    >>> strategy.chance(strategy.init(num_prompts=2, num_bins=10)).tolist()
+    [1.0, 1.0]
     """
 
     name: ClassVar[str] = "greso"
@@ -75,7 +83,6 @@ class Greso(Strategy[Runs]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Runs:
-        """No visit yet."""
         zeros = np.zeros(num_prompts, np.int64)
         return Runs(zeros, zeros, float(self.explore), float(self.explore))
 
@@ -87,13 +94,13 @@ class Greso(Strategy[Runs]):
     def select(
         self, state: Runs, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """Go through the pool in random order, skipping; skipped prompts serve if too few are left."""
+        """Walk the prompts in random order, skipping; skipped ones serve if too few are left."""
         shuffled_N = rng.permutation(belief.num_prompts)
         skipped_N = rng.random(len(shuffled_N)) >= self.chance(state)[shuffled_N]
         return shuffled_N[np.argsort(skipped_N, kind="stable")[: request.num_prompts]]
 
     def update(self, state: Runs, belief: Belief, groups: Groups) -> Runs:
-        """Lengthen or end the runs, and move the probabilities."""
+        """Extend or end the runs, and adapt both probabilities."""
         rewarded_P = groups.rewarded_P
         if not rewarded_P.any():
             return state
@@ -105,14 +112,13 @@ class Greso(Strategy[Runs]):
         run_N, easy_N = state.run_N.copy(), state.easy_N.copy()
         run_N[prompt_P] = np.where(flat_P, run_N[prompt_P] + 1, 0)
         easy_N[prompt_P] = right_P
-        easy = self._moved(state.explore_easy, float(right_P.mean()), self.target_easy)
-        hard = self._moved(state.explore_hard, float(wrong_P.mean()), self.target_hard)
+        easy = self._adapted(state.explore_easy, float(right_P.mean()), self.target_easy)
+        hard = self._adapted(state.explore_hard, float(wrong_P.mean()), self.target_hard)
         return Runs(run_N, easy_N, easy, hard)
 
     def metrics(self, state: Runs) -> dict[str, float]:
-        """Both exploration probabilities."""
         return {"explore_easy": state.explore_easy, "explore_hard": state.explore_hard}
 
-    def _moved(self, explore: float, share: float, target: float) -> float:
-        moved = explore - self.step if share >= target else explore + self.step
-        return min(max(moved, self.least), 1.0)
+    def _adapted(self, explore: float, share: float, target: float) -> float:
+        change = -self.step if share >= target else self.step
+        return min(max(explore + change, self.least), 1.0)

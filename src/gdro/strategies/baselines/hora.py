@@ -11,52 +11,45 @@ from gdro.difficulty.belief import Belief
 from gdro.numerics.arrays import IntArray
 from gdro.numerics.budget import check_feasible, greedy
 from gdro.numerics.passk import utilities
-from gdro.strategy import Bounds, Draft, NoState, Role, Strategy, require_counts
+from gdro.strategy import Allocator, Draft, NoState
 
 
 @dataclass(frozen=True)
-class Hora(Strategy[NoState]):
+class Hora(Allocator[NoState]):
     """Maximise sum_i P(at least one hit in n_i rollouts) at an exact total.
 
-    With s successes and f failures counted so far and a uniform prior, p ~ Beta(1 + s, 1 + f); the
-    utility 1 - E[(1-p)^n] is concave in n, so taking the best next rollout is exact. Counts are the
-    tracker's, of earlier visits. Prompts that nothing is known of have the prior alone.
+    With s successes and f failures in earlier visits and a uniform prior, p ~ Beta(1 + s, 1 + f). The
+    utility 1 - E[(1-p)^n] is concave in n, so greedy allocation is exact. Prompts that were never
+    visited have the prior alone.
 
     Args:
-        n_min: Fewest rollouts of a prompt.
+        n_min: Fewest rollouts of a prompt, 2 or more.
         n_max: Most rollouts of a prompt.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Wang et al., 2026, "Where to Spend Rollouts: Hit-Utility Optimal Rollout Allocation for
+        Group-Based RLVR", arXiv 2605.07114.
+
+    >>> Hora(n_max=16).bounds
+    Bounds(strategy='hora', n_min=2, n_max=16)
     """
 
     name: ClassVar[str] = "hora"
     changes: ClassVar[str] = "rollouts of each prompt, total constant"
     source: ClassVar[str] = "arXiv 2605.07114"
 
-    n_min: int = 2
     n_max: int = 32
-
-    def __post_init__(self) -> None:
-        require_counts(self.name, self.n_min, self.n_max)
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return ("allocate",)
-
-    @property
-    def bounds(self) -> Bounds:
-        return Bounds(self.name, self.n_min, self.n_max)
 
     @property
     def waits_for(self) -> Literal["visits"]:
-        """Visits: it goes by the prompt's own counts."""
         return "visits"
 
     def allocate(
         self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
-        """The exact optimum."""
         num = len(draft.prompt_P)
         check_feasible(num, draft.num_rollouts, self.n_min, self.n_max)
         success_P, failure_P = belief.counts(draft.prompt_P)

@@ -10,18 +10,11 @@ import numpy as np
 from gdro.difficulty.belief import Belief
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.budget import check_feasible, even_split, greedy
-from gdro.strategy import Bounds, Draft, NoState, Role, Strategy, require_counts
+from gdro.strategy import Allocator, Draft, NoState
 
 
 def value(rate_P: FloatArray, arm_A: IntArray) -> FloatArray:
-    """(1 - p^n - (1-p)^n) p (1-p)^2: a mixed group, times the gain of one gradient step.
-
-    Args:
-        rate_P: Pass rates, shape (P,).
-        arm_A: Rollout counts, shape (A,).
-
-    Returns:
-        Shape (P, A).
+    """(1 - p^n - (1-p)^n) p (1-p)^2: chance of a mixed group times the gain of a step, shape (P, A).
 
     >>> value(np.array([0.5]), np.array([2])).tolist()
     [[0.0625]]
@@ -32,48 +25,41 @@ def value(rate_P: FloatArray, arm_A: IntArray) -> FloatArray:
 
 
 @dataclass(frozen=True)
-class Knapsack(Strategy[NoState]):
+class Knapsack(Allocator[NoState]):
     """Maximise sum_i value(p_i, n_i) with sum_i n_i = total and n_min <= n_i <= n_max.
 
-    The value is concave in n, so taking the best next rollout is exact. Prompts at p = 0 and p = 1
-    have no value and get n_min, unless budget is left when all others have n_max. The paper takes p
-    from the prompt's last visit; here it is the posterior mean. Unseen prompts get the mean.
+    The value is concave in n, so greedy allocation is exact. Prompts with p = 0 or p = 1 have no value
+    and get n_min, unless budget is left when all others have n_max. The paper takes p from the
+    prompt's last visit; here it is the posterior mean. Unseen prompts get the mean number of rollouts.
 
     Args:
-        n_min: Fewest rollouts of a prompt.
+        n_min: Fewest rollouts of a prompt, 2 or more.
         n_max: Most rollouts of a prompt.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Li et al., 2025, "Knapsack RL: Unlocking Exploration of LLMs via Optimizing Budget Allocation",
+        arXiv 2509.25849.
+
+    >>> Knapsack(n_max=64).bounds
+    Bounds(strategy='knapsack', n_min=2, n_max=64)
     """
 
     name: ClassVar[str] = "knapsack"
     changes: ClassVar[str] = "rollouts of each prompt, total constant"
     source: ClassVar[str] = "arXiv 2509.25849"
 
-    n_min: int = 2
     n_max: int = 128
-
-    def __post_init__(self) -> None:
-        require_counts(self.name, self.n_min, self.n_max)
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return ("allocate",)
-
-    @property
-    def bounds(self) -> Bounds:
-        return Bounds(self.name, self.n_min, self.n_max)
 
     @property
     def waits_for(self) -> Literal["bin"]:
-        """A bin: prompts without one get what all get."""
         return "bin"
 
     def allocate(
         self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
-        """The exact optimum over the prompts that were seen."""
         check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
         rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
         seen_P = np.flatnonzero(draft.bin_P >= 0)

@@ -17,8 +17,15 @@ from gdro.strategies.prompt_gdro import PromptGDRO, Signal
 class PlaceboWeights(PromptGDRO):
     """Prompt-GDRO on the clipped surrogate loss, which is zero on policy: its weights stay near one.
 
-    What remains is what reweighting does without information; every comparison needs it. Where a
-    trainer gives no losses, their value on policy is taken: zero. Options as in `PromptGDRO`.
+    A placebo that shows what reweighting does without information. Where a trainer gives no losses,
+    their on-policy value of zero is used. Options are those of `PromptGDRO`.
+
+    References:
+        Panaganti et al., 2026, "Group Distributionally Robust Optimization-Driven Reinforcement Learning
+        for LLM Reasoning", arXiv 2601.19280, with the signal as written there.
+
+    >>> PlaceboWeights().signal
+    'surrogate'
     """
 
     name: ClassVar[str] = "placebo-weights"
@@ -33,4 +40,4 @@ class PlaceboWeights(PromptGDRO):
         return super()._signal(groups)
 
     def _warn_asleep(self, state: AdversaryState) -> None:
-        """A placebo is meant to sleep."""
+        """A placebo is meant to do nothing, so there is nothing to warn of."""

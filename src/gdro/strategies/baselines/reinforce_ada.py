@@ -17,21 +17,27 @@ from gdro.types import Weights
 
 @dataclass(frozen=True)
 class ReinforceAda(Strategy[NoState]):
-    """Rounds of sampling; a prompt leaves when its exit condition holds, then n rollouts are kept.
+    """Sample each prompt in rounds until its exit condition holds, then keep n of its rollouts.
 
-    `balanced`: n/2 right and n/2 wrong rollouts were drawn. `positive`: one right rollout was.
-    Of a prompt's rollouts n are kept, half of them right where there are enough of both kinds, and such
-    without a verdict last. A prompt of which no rollout has a verdict is not sampled on.
-    Advantages are centred and scaled over all its rollouts, kept or not. n is what the plan gave
-    the prompt.
+    n is what the plan gave the prompt. Half of the kept rollouts are right where there are enough of
+    both kinds; those without a verdict come last. A prompt that has rewards but no verdict is not
+    sampled further. Advantages are centred and scaled over all rollouts of a prompt, kept or not.
 
     Args:
-        exit: `balanced` or `positive`.
-        rounds: Rounds of sampling at most, the first included.
-        per_round: Rollouts a round of each prompt still active; 0: n.
+        exit: `balanced` ends a prompt after n/2 right and n/2 wrong rollouts, `positive` after the first
+            right one.
+        rounds: Most rounds of sampling in a step, the first included.
+        per_round: Rollouts of each active prompt in a further round; 0: n.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Xiong et al., 2025, "Reinforce-Ada: An Adaptive Sampling Framework for Reinforce-Style LLM
+        Training", arXiv 2510.04996.
+
+    >>> ReinforceAda(exit="positive", rounds=2).splits_groups
+    True
     """
 
     name: ClassVar[str] = "reinforce-ada"
@@ -57,18 +63,16 @@ class ReinforceAda(Strategy[NoState]):
 
     @property
     def splits_groups(self) -> bool:
-        """True."""
         return True
 
     @property
     def needs_even(self) -> bool:
-        """True: n is the same for every prompt."""
         return True
 
     def extend(
         self, state: NoState, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
     ) -> More | None:
-        """Another round for the prompts whose exit condition does not hold."""
+        """Another round for the prompts whose exit condition does not hold yet."""
         if round + 1 >= self.rounds:
             return None
         right_P, wrong_P = groups.successes_P, groups.trials_P - groups.successes_P
@@ -81,7 +85,7 @@ class ReinforceAda(Strategy[NoState]):
         return More(active_P, np.full(len(active_P), self.per_round or keep)) if len(active_P) else None
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
-        """Keep n rollouts a prompt, balanced as far as they allow."""
+        """Keep n rollouts of each prompt, half of them right where possible."""
         plain = groups.expand(np.ones(len(groups.received_P)))
         if not groups.plan.extended:
             return Weights(plain.weight_R, plain.keep_R, baseline="all")
@@ -89,7 +93,7 @@ class ReinforceAda(Strategy[NoState]):
 
 
 def _balanced(groups: Groups) -> BoolArray:
-    """n rows of each prompt: half right, half wrong, the rest of the kinds that are left."""
+    """Mask of n rows of each prompt, half right and half wrong where possible, shape (R,)."""
     plan = groups.plan
     keep_P = np.full(plan.num_prompts, plan.num_rollouts // plan.num_prompts)
     keep_P[: plan.num_rollouts % plan.num_prompts] += 1

@@ -29,15 +29,21 @@ class Sec(Strategy[Values]):
     """Self-evolving curriculum: draw bins with probability softmax(Q / tau).
 
     Q(b) <- alpha r(b) + (1 - alpha) Q(b), where r(b) is the mean |advantage| of the bin's rollouts.
-    The paper's categories are given; take bins from a column for that. Unseen prompts keep their
+    The categories of the paper are given; take bins from a column for that. Unseen prompts keep their
     share of the draws.
 
     Args:
-        alpha: Weight of the newest reward.
-        tau: Temperature.
+        alpha: Weight of the newest reward r in Q, above 0, at most 1.
+        tau: Temperature of the softmax, above 0.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Chen et al., 2025, "Self-Evolving Curriculum for LLM Reasoning", arXiv 2505.14970.
+
+    >>> Sec().init(num_prompts=4, num_bins=3).value_B.tolist()
+    [0.0, 0.0, 0.0]
     """
 
     name: ClassVar[str] = "sec"
@@ -59,13 +65,11 @@ class Sec(Strategy[Values]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Values:
-        """Zero for every bin."""
         return Values(np.zeros(num_bins))
 
     def select(
         self, state: Values, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        """A bin by softmax, then a prompt inside it uniformly."""
         share_C = belief.size_C / belief.num_prompts
         present_B = share_C[1:] > 0
         mass_B = np.zeros(len(present_B))
@@ -75,7 +79,7 @@ class Sec(Strategy[Values]):
         return draw_by_bin(belief.bin_N, mass_C, request.num_prompts, rng, belief.size_C)
 
     def update(self, state: Values, belief: Belief, groups: Groups) -> Values:
-        """Pay each bin that was played."""
+        """Move Q of each bin that was drawn towards its reward."""
         bin_P = groups.plan.bin_P
         seen_P = groups.rewarded_P & (bin_P >= 0)
         if not seen_P.any():
@@ -84,11 +88,10 @@ class Sec(Strategy[Values]):
         size_P = absolute_advantage(groups)
         count_B = np.bincount(bin_P[seen_P], minlength=num_bins)
         reward_B = np.bincount(bin_P[seen_P], size_P[seen_P], num_bins) / np.maximum(count_B, 1)
-        moved_B = self.alpha * reward_B + (1.0 - self.alpha) * state.value_B
-        return Values(np.where(count_B > 0, moved_B, state.value_B))
+        value_B = self.alpha * reward_B + (1.0 - self.alpha) * state.value_B
+        return Values(np.where(count_B > 0, value_B, state.value_B))
 
     def by_bin(self, state: Values) -> dict[str, FloatArray]:
-        """Q of each bin."""
         return {"q_value": state.value_B}
 
 

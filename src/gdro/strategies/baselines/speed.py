@@ -19,8 +19,8 @@ from gdro.types import Plan, Weights
 class Speed(Strategy[NoState]):
     """Continue only prompts whose screening pass rate lies strictly between `low` and `high`.
 
-    At 0 and 1, the defaults, that is every group whose rewards differ, which with partial credit may be
-    one that is all wrong. Bounds inside of these ask for the pass rate too.
+    With the defaults 0 and 1 every group whose rewards differ passes, which with partial credit may
+    include one that is all wrong. Tighter bounds also need a pass rate between them.
 
     The plan's own rollouts are the screening (n_init, the trainer's group size). Prompts that pass
     get n_cont further rollouts, as many prompts as the loss has room for; while too few passed, fresh
@@ -28,13 +28,20 @@ class Speed(Strategy[NoState]):
     dropped, and counted as spent.
 
     Args:
-        continuation: n_cont over n_init.
-        low: Pass rate that screening must exceed.
-        high: Pass rate that screening must stay below.
-        max_screens: Batches screened at most, the first included.
+        continuation: n_cont divided by n_init, above 0.
+        low: Pass rate that the screening must exceed, 0 to `high`.
+        high: Pass rate that the screening must stay below, at most 1.
+        max_screens: Most batches to screen in a step, the first included.
 
     Raises:
         StrategyError: An option is out of range.
+
+    References:
+        Zhang et al., 2025, "SPEED-RL: Faster Training of Reasoning Models via Online Curriculum
+        Learning", arXiv 2506.09016.
+
+    >>> Speed(continuation=3.0).needs_even
+    True
     """
 
     name: ClassVar[str] = "speed"
@@ -62,7 +69,6 @@ class Speed(Strategy[NoState]):
 
     @property
     def needs_even(self) -> bool:
-        """True: n is the same for every prompt."""
         return True
 
     def extend(
@@ -71,7 +77,7 @@ class Speed(Strategy[NoState]):
         """Screen fresh prompts while too few passed, then continue those that did."""
         plan = groups.plan
         each = max(1, plan.num_rollouts // plan.num_prompts)
-        further = max(1, round_half_up(self.continuation * each))
+        further = max(1, int(np.floor(self.continuation * each + 0.5)))  # halves round up
         if _continued(plan).any():
             return None
         passed_P = self._passed(groups)
@@ -80,7 +86,7 @@ class Speed(Strategy[NoState]):
             fresh_P = draw_outside(belief.num_prompts, plan.prompt_P, plan.num_prompts, rng)
             if len(fresh_P):
                 return More(fresh_P, np.full(len(fresh_P), each))
-        # Spare rollouts of an uneven split count: what does not fit in the loss is not continued.
+        # Prompts whose rows do not fit in the loss are not continued.
         size_K = plan.rollouts_P[passed_P] + further
         fits = int(np.count_nonzero(np.cumsum(size_K) <= plan.num_rollouts))
         chosen_P = plan.prompt_P[passed_P[: max(1, fits)]]
@@ -94,7 +100,7 @@ class Speed(Strategy[NoState]):
         return groups.keep_first(_continued(plan))
 
     def _passed(self, groups: Groups) -> IntArray:
-        rate_P = 1.0 - groups.failure_P  # not a number where nothing was judged: no bound is met
+        rate_P = 1.0 - groups.failure_P  # NaN where nothing was judged, which meets no bound
         above_P = (rate_P > self.low) | (self.low == 0)
         below_P = (rate_P < self.high) | (self.high == 1)
         return np.flatnonzero(groups.has_gradient_P & above_P & below_P)
@@ -103,12 +109,3 @@ class Speed(Strategy[NoState]):
 def _continued(plan: Plan) -> BoolArray:
     """Prompts that got rollouts beyond their screening, shape (P,)."""
     return plan.rollouts_P > plan.first_P
-
-
-def round_half_up(value: float) -> int:
-    """The nearest integer, halves up.
-
-    >>> round_half_up(2.5)
-    3
-    """
-    return int(np.floor(value + 0.5))
