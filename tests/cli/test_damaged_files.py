@@ -43,7 +43,7 @@ def test_an_evaluation_with_a_damaged_line(
 def test_an_evaluation_that_is_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "samples.jsonl").write_text("")
     assert main(["eval", "compare", str(tmp_path), str(tmp_path)]) == 2
-    assert "no sampled problem" in capsys.readouterr().err
+    assert "has no samples yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["cut", "[]", "{}"])

@@ -71,15 +71,15 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
             "{}": r"is \{\}",
             "-1": "is -1",
             "-0.5": "is -0.5",
-            "NaN": "NaN is no JSON",
-            "Infinity": "Infinity is no JSON",
-            "-Infinity": "-Infinity is no JSON",
+            "NaN": "NaN is not JSON",
+            "Infinity": "Infinity is not JSON",
+            "-Infinity": "-Infinity is not JSON",
             "1e999": "is inf",
             "1e2": "is 100.0",
-            "25": "is 25 .* 8 were",
+            "25": "is 25 .* max_tokens 8",
             "10000000000": "is 10000000000 for",
             "9" * 400: "is 9999.*…",
-            "9" * 5000: "no JSON",
+            "9" * 5000: "not JSON",
             "0": "is 0 for a text of 1 characters",
             '"\\u001b[31m"': "must be a whole number",
             f'"{KEY}"': r"is '\*\*\*'",
@@ -108,26 +108,26 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
         http({**reply(), "choices": [{"message": {"content": "4"}}]}),
         r"without choices\[0\].text",
     ),
-    "list": (http([reply()]), "is list, not an object"),
-    "string": (http(b'"4"'), "is str, not an object"),
+    "list": (http([reply()]), "is list, not a JSON object"),
+    "string": (http(b'"4"'), "is str, not a JSON object"),
     "number": (http(b"4"), "is int"),
     "null": (http(b"null"), "is NoneType"),
     # No JSON.
-    "empty": (http(b""), "no JSON"),
-    "html": (http(b"<html><h1>Hello</h1>"), "no JSON .*<html>"),
-    "cut": (http(GOOD[:-3]), "no JSON"),
-    "twice": (http(GOOD + GOOD), "no JSON"),
-    "stream": (http(b"data: " + GOOD + b"\n\ndata: [DONE]\n\n"), "no JSON .*data: "),
-    "bytes": (http(b"\xff\xfe\x00\x01"), "no UTF-8 at byte 0"),
+    "empty": (http(b""), "not JSON"),
+    "html": (http(b"<html><h1>Hello</h1>"), "not JSON .*<html>"),
+    "cut": (http(GOOD[:-3]), "not JSON"),
+    "twice": (http(GOOD + GOOD), "not JSON"),
+    "stream": (http(b"data: " + GOOD + b"\n\ndata: [DONE]\n\n"), "not JSON .*data: "),
+    "bytes": (http(b"\xff\xfe\x00\x01"), "not UTF-8 at byte 0"),
     "utf-16": (http(GOOD.decode().encode("utf-16")), "UTF-8"),
-    "zeros": (http(b"\0" * 1000), "no JSON"),
-    "nested": (http(NESTED), "no JSON"),
-    "nested objects": (http(b'{"a":' * 100_000), "no JSON"),
-    "quotes": (http(b"'4'"), "no JSON"),
-    "escapes": (http(b"\x1b[2J\x1b]0;title\x07 hello \xe2\x80\xae"), "no JSON"),
-    # Errors with a status of success.
-    "error": (http({"error": {"message": "out of memory"}}), "status of success: .*out of memory"),
-    "error text": (http({"error": "no"}), "status of success"),
+    "zeros": (http(b"\0" * 1000), "not JSON"),
+    "nested": (http(NESTED), "not JSON"),
+    "nested objects": (http(b'{"a":' * 100_000), "not JSON"),
+    "quotes": (http(b"'4'"), "not JSON"),
+    "escapes": (http(b"\x1b[2J\x1b]0;title\x07 hello \xe2\x80\xae"), "not JSON"),
+    # Errors with a success status.
+    "error": (http({"error": {"message": "out of memory"}}), "success status: .*out of memory"),
+    "error text": (http({"error": "no"}), "success status"),
     # Errors.
     "401": (http({"error": {"message": f"bad key {KEY}"}}, "401 X"), r"status 401: bad key \*\*\*;"),
     "401 header": (
@@ -139,7 +139,7 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
         http({"message": "\x1b[31mno\u202e\u2028\n\n model"}, "404 X"),
         "status 404: no model;",
     ),
-    "404 empty": (http(b"", "404 X"), "status 404: without a word"),
+    "404 empty": (http(b"", "404 X"), "status 404: without a message"),
     "404 nested": (http(NESTED, "404 X"), "status 404"),
     "400 number": (http(b"17", "400 X"), "status 400: 17"),
     "422 list": (http({"detail": [{"msg": "too long"}]}, "422 X"), "status 422: .*too long"),
@@ -153,16 +153,16 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
     # Elsewhere.
     "301": (
         http(b"", "301 X", f"Location: http://u:{KEY}@evil.test/v1"),
-        r"leads to http://\*\*\*@evil.test/v1",
+        r"redirects to http://\*\*\*@evil.test/v1",
     ),
     "307": (http(b"", "307 X", "Location: file:///etc/passwd"), "which is not followed; give that URL"),
-    "308": (http(b"", "308 X"), "leads to nowhere"),
-    "204": (http(b"", "204 No Content"), "no JSON"),
+    "308": (http(b"", "308 X"), "redirects to nowhere"),
+    "204": (http(b"", "204 No Content"), "not JSON"),
     # Lengths.
     "long": (http(reply("x" * (LIMIT + 1))), f"longer than {LIMIT:,} bytes"),
     "said too long": (http(GOOD, length=10**15), "within|peer closed|incomplete|no answer"),
-    "said too short": (http(GOOD, length=5), "no JSON"),
-    "length negative": (http(GOOD, length=-1), "no whole answer|[Ll]ength|no answer"),
+    "said too short": (http(GOOD, length=5), "not JSON"),
+    "length negative": (http(GOOD, length=-1), "no complete answer|[Ll]ength|no answer"),
     "endless": (endless(CHUNKED, b"10000\r\n" + b" " * 65536 + b"\r\n"), "longer than"),
     "endless without length": (endless(b"HTTP/1.1 200 OK\r\n\r\n", b" " * 65536), "longer than"),
     # Packed.
@@ -173,32 +173,35 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
     ),
     "gzip twice": (
         http(gzip.compress(gzip.compress(GOOD)), "200 OK", "Content-Encoding: gzip, gzip"),
-        "packed as",
+        "encoded as",
     ),
     "brotli": (
         http(b"\x0b", "200 OK", "Content-Encoding: br"),
-        "packed as 'br', which was not asked for",
+        "encoded as 'br', which was not requested",
     ),
-    "zstd": (http(b"\x28\xb5", "200 OK", "Content-Encoding: zstd"), "packed as 'zstd'"),
-    "no gzip": (http(GOOD, "200 OK", "Content-Encoding: gzip"), "it is no gzip"),
+    "zstd": (http(b"\x28\xb5", "200 OK", "Content-Encoding: zstd"), "encoded as 'zstd'"),
+    "no gzip": (http(GOOD, "200 OK", "Content-Encoding: gzip"), "it is not valid gzip"),
     "gzip cut": (http(gzip.compress(GOOD)[:-9], "200 OK", "Content-Encoding: gzip"), "ends too soon"),
     "packing odd": (
         http(GOOD, "200 OK", "Content-Encoding: x\x1b[31m" + "y" * 90),
-        "packed as|no answer|llegal",
+        "encoded as|no answer|llegal",
     ),
     # Slow.
-    "nothing": (lambda to: threading.Event().wait(2), "no whole answer within 0.4 s"),
-    "slow head": (endless(b"HTTP/1.1 200 OK\r\nX: ", b"a", 0.02), "no whole answer within 0.4 s"),
+    "nothing": (lambda to: threading.Event().wait(2), "no complete answer within 0.4 s"),
+    "slow head": (endless(b"HTTP/1.1 200 OK\r\nX: ", b"a", 0.02), "no complete answer within 0.4 s"),
     "slow body": (
         endless(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", b" ", 0.02),
-        "no whole answer",
+        "no complete answer",
     ),
-    "slow chunks": (endless(CHUNKED, b"1\r\n \r\n", 0.02), "no whole answer within 0.4 s"),
+    "slow chunks": (endless(CHUNKED, b"1\r\n \r\n", 0.02), "no complete answer within 0.4 s"),
     "slow error": (
         endless(b"HTTP/1.1 401 X\r\nContent-Length: 9000\r\n\r\n", b" ", 0.02),
-        "no whole answer",
+        "no complete answer",
     ),
-    "hints": (endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.02), "no whole answer within 0.4 s"),
+    "hints": (
+        endless(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.02),
+        "no complete answer within 0.4 s",
+    ),
     # No HTTP.
     "closed": (b"", "disconnected|closed|no answer"),
     "half a head": (b"HTTP/1.1 200 OK\r\nConte", "disconnected|closed"),
@@ -278,7 +281,7 @@ def test_an_odd_reply_is_one_line_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     odd.answer, said = ODD[name]
-    slow = "no whole answer" in said
+    slow = "no complete answer" in said
     asks = ServerGenerator(odd.url, "m", retries=0, timeout_s=0.4 if slow else 20.0)
     with pytest.raises(EvaluationError, match=said) as told:
         evaluate(asks, {"s": table}, tmp_path, OPTIONS)
@@ -347,7 +350,7 @@ def test_what_may_pass_is_asked_again_and_counted(odd: Odd, monkeypatch: pytest.
 
 def test_pauses_and_requests_share_one_deadline(odd: Odd) -> None:
     odd.answer = http({"error": "busy"}, "429 X", "Retry-After: 30")
-    with pytest.raises(EvaluationError, match=r"no whole answer within 0\.5 s"):
+    with pytest.raises(EvaluationError, match=r"no complete answer within 0\.5 s"):
         ServerGenerator(odd.url, "m", retries=99, timeout_s=0.5).generate(["2"], OPTIONS, 0)
 
 
@@ -371,7 +374,7 @@ def test_endless_bodies_are_left_early(odd: Odd) -> None:
 )
 def test_a_key_that_is_none_is_said_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
-    with pytest.raises(EvaluationError, match="OPENAI_API_KEY is no key: ") as told:
+    with pytest.raises(EvaluationError, match="OPENAI_API_KEY is not a key: ") as told:
         ServerGenerator("http://localhost:1/v1", "m")
     assert key not in str(told.value) and str(told.value).isprintable()
 
@@ -467,7 +470,7 @@ SOUND = {"set": "s", "prompt_id": "p", "source": "s", "level": "", "right": [Tru
 def test_a_spoilt_store_is_one_line(spoilt: dict[str, Any], tmp_path: Path, capsys: Any) -> None:
     lines = [json.dumps(SOUND), json.dumps({**SOUND, "prompt_id": "q", **spoilt})]
     (tmp_path / SAMPLES).write_text("\n".join(lines) + "\n")
-    with pytest.raises(EvaluationError, match=r"samples.jsonl, line 2: no record .* delete the line"):
+    with pytest.raises(EvaluationError, match=r"samples.jsonl, line 2: not a record .* delete the line"):
         read_records(tmp_path)
     assert main(["eval", "compare", str(tmp_path), str(tmp_path)]) == 2
     said = capsys.readouterr().err
@@ -481,6 +484,6 @@ def test_what_another_generator_gives_is_checked_too(table: Dataset, tmp_path: P
         def generate(self, prompts: Any, options: Options, seed: int) -> Any:
             return [("4", float("nan"))] * len(prompts)
 
-    with pytest.raises(EvaluationError, match="wrong completed a prompt oddly: tokens holds nan"):
+    with pytest.raises(EvaluationError, match="wrong gave an odd completion: tokens holds nan"):
         evaluate(Wrong(), {"s": table}, tmp_path, OPTIONS)
     assert read_records(tmp_path) == []

@@ -135,7 +135,7 @@ def test_what_a_server_refuses_is_said_and_the_rest_goes_on(
     server.faults = [500] * 2
     server.bodies.clear()
     mortal = ServerGenerator(server.url, "tiny", retries=0)
-    with pytest.raises(EvaluationError, match="too busy; the same command goes on from here"):
+    with pytest.raises(EvaluationError, match="too busy; the same command continues from here"):
         evaluate(mortal, {"s": table}, tmp_path / "cut", OPTIONS)
     server.faults = []
     assert evaluate(mortal, {"s": table}, tmp_path / "cut", OPTIONS) == whole

@@ -17,14 +17,14 @@ def compare(first: Sequence[Record], second: Sequence[Record], k: int) -> dict[s
     """Compare two models problem by problem.
 
     Args:
-        first: Of the model compared with.
-        second: Of the other.
-        k: Of pass@k; at most the samples of either.
+        first: Records of the reference model.
+        second: Records of the model compared with it, on the same problems.
+        k: The k of pass@k; at most the number of samples of either model.
 
     Returns:
-        By set, and for all problems as `all`: `num_prompts`, and for `pass@k` and `mean` the `first`,
-        the `second`, their `difference` with `low` and `high` (95% bootstrap over problems), and on how
-        many problems the second is `better` and `worse`.
+        By set, and for all problems as `all`: `num_prompts`, and for `pass@k` and `mean` the values of
+        `first` and `second`, their `difference` with `low` and `high` (95% bootstrap over problems), and
+        the numbers of problems on which the second model is `better` and `worse`.
 
     Raises:
         EvaluationError: The problems differ, or k is out of range.
@@ -32,7 +32,7 @@ def compare(first: Sequence[Record], second: Sequence[Record], k: int) -> dict[s
     a = {(record.set, record.prompt_id): record for record in first}
     b = {(record.set, record.prompt_id): record for record in second}
     if not a or not b:
-        raise EvaluationError("an evaluation has no sampled problem yet; finish both, then compare them")
+        raise EvaluationError("an evaluation has no samples yet; finish both, then compare them")
     if a.keys() != b.keys():
         common = len(a.keys() & b.keys())
         raise EvaluationError(
@@ -69,7 +69,11 @@ def _difference(first_N: FloatArray, second_N: FloatArray) -> dict[str, float]:
     change_N = second_N - first_N
     low, high = interval(change_N)
     return {
-        "first": float(first_N.mean()), "second": float(second_N.mean()),
-        "difference": float(change_N.mean()), "low": low, "high": high,
-        "better": int((change_N > 0).sum()), "worse": int((change_N < 0).sum()),
-    }  # fmt: skip
+        "first": float(first_N.mean()),
+        "second": float(second_N.mean()),
+        "difference": float(change_N.mean()),
+        "low": low,
+        "high": high,
+        "better": int((change_N > 0).sum()),
+        "worse": int((change_N < 0).sum()),
+    }

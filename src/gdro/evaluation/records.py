@@ -1,4 +1,4 @@
-"""What was sampled, one line a problem, so that an evaluation goes on where it was killed."""
+"""Samples on disk, one line per problem, so that an interrupted evaluation can be continued."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES, OPTIONS = "samples.jsonl", "options.json"
 
 
 class EvaluationError(GdroError):
-    """An evaluation cannot be made, continued or compared."""
+    """An evaluation cannot be run, continued or compared."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Record:
 
     Attributes:
         set: Name of the set.
-        prompt_id: Of the problem.
-        source: Of the problem, as the set says.
-        level: Of the problem, empty if the set has none.
+        prompt_id: Id of the problem.
+        source: Source of the problem, from the set.
+        level: Level of the problem, empty if the set has none.
         right: Whether each sample is right, shape (S,).
-        answers: The answer that was found in each, shape (S,).
-        tokens: Tokens of each, shape (S,).
-        texts: What the model wrote, shape (S,).
+        answers: Answer extracted from each sample, None if there is none, shape (S,).
+        tokens: Number of tokens of each sample, shape (S,).
+        texts: Completions of the model, shape (S,).
     """
 
     set: str
@@ -46,14 +46,10 @@ class Record:
 
 
 def open_folder(folder: Path, options: dict[str, Any]) -> list[Record]:
-    """Begin or go on with an evaluation.
-
-    Args:
-        folder: Of the evaluation.
-        options: All that the samples depend on.
+    """Start or continue an evaluation; `options` are all that its samples depend on.
 
     Returns:
-        What is there already; a line that a kill cut is removed from the file.
+        The records that the folder holds already; a truncated last line is removed from the file.
 
     Raises:
         EvaluationError: The folder holds an evaluation with other options.
@@ -76,16 +72,22 @@ def open_folder(folder: Path, options: dict[str, Any]) -> list[Record]:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Read what an evaluation sampled, up to a line that a kill cut.
+    """Read the records of an evaluation, without a truncated last line.
+
+    Args:
+        folder: Output folder of the evaluation.
+
+    Returns:
+        The records, in the order in which they were sampled.
 
     Raises:
-        EvaluationError: The folder holds no evaluation.
+        EvaluationError: The folder holds no evaluation, or a line is damaged.
     """
     path = folder / SAMPLES
     if not path.is_file():
         raise EvaluationError(f"{folder} holds no evaluation (no {SAMPLES}); gdro eval writes one")
     lines = path.read_bytes().split(b"\n")
-    # What follows the last newline was cut.
+    # Anything after the last newline is incomplete.
     return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines[:-1], 1)]
 
 
@@ -96,41 +98,40 @@ def _record(line: bytes, where: str) -> Record:
         return record
     except (ValueError, TypeError, RecursionError) as problem:
         raise EvaluationError(
-            f"{where}: no record of an evaluation ({problem}); delete the line, or evaluate anew"
+            f"{where}: not a record of an evaluation ({problem}); delete the line, or evaluate again"
         ) from problem
 
 
 def check(record: Record) -> None:
-    """Raise a ValueError that names the first field which no sampling gives.
+    """Raise a ValueError that names the first field with an impossible value.
 
-    A bad number in the store would spoil every later evaluation that goes on with it.
+    An invalid record on disk would break every later run that continues the evaluation.
     """
     samples = record.right
-    kinds: dict[str, tuple[type, ...]] = {
-        "right": (bool,), "answers": (str, NoneType), "tokens": (int,), "texts": (str,),
-    }  # fmt: skip
+    kinds: dict[str, tuple[type, ...]] = {"right": (bool,), "answers": (str, NoneType)}
+    kinds |= {"tokens": (int,), "texts": (str,)}
     for name in ("set", "prompt_id", "source", "level"):
         if not isinstance(getattr(record, name), str):
-            raise ValueError(f"{name} is {getattr(record, name)!r:.60}, no text")
+            raise ValueError(f"{name} is {getattr(record, name)!r:.60}, not text")
     for name, kind in kinds.items():
-        found = getattr(record, name)
-        values = cast("list[Any]", found) if isinstance(found, list) else []
+        field = getattr(record, name)
+        values = cast("list[Any]", field) if isinstance(field, list) else []
         if not values or len(values) != len(samples):
-            raise ValueError(f"{name} is {found!r:.60}, not one value a sample")
+            raise ValueError(f"{name} is {field!r:.60}, not one value per sample")
         bad = [value for value in values if type(value) not in kind]
         if bad:
             raise ValueError(f"{name} holds {bad[0]!r:.60}")
     if not 0 <= min(record.tokens) <= max(record.tokens) < MOST_TOKENS:
-        raise ValueError(f"tokens are {record.tokens!r:.60}, which no model writes")
+        raise ValueError(f"tokens are {record.tokens!r:.60}; allowed: 0 to {MOST_TOKENS:,}")
 
 
 def rewrite(folder: Path, records: Iterable[Record]) -> None:
-    """Write all records anew, by renaming into place."""
+    """Replace all records on disk atomically."""
     write_text(folder / SAMPLES, "".join(map(_line, records)))
 
 
 def append(folder: Path, records: Sequence[Record]) -> None:
-    """Add records."""
+    """Append records to the samples on disk."""
     with open(folder / SAMPLES, "a", encoding="utf-8", opener=no_link) as file:
         file.writelines(map(_line, records))
 

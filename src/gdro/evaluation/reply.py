@@ -1,4 +1,4 @@
-"""What a server may answer: bounded in bytes, of the protocol's types, possible numbers."""
+"""Checks of a server's replies: size, types of the protocol, plausible numbers."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from openai import OpenAIError
 from gdro.common.redact import shown
 
 BODY = "gdro_body"
-_SLACK = 16  # tokens that servers count besides: of the end, of a template
+_SLACK = 16  # tokens that servers count in addition, e.g. of the end or of a template
 _LONGEST_WAIT_S = 60.0
 _ERROR_BYTES = 2**16
 _ZIPPED = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
 
 class OddReply(ValueError):
-    """A reply that is no completion."""
+    """A reply that is not a completion."""
 
 
 class Refused(OpenAIError):
     """A request that ended without a completion.
 
     Args:
-        why: For a message.
-        kind: For a count.
-        passes: Whether it is worth to ask again.
-        wait_s: Seconds that the server asks to wait.
+        why: Reason, for error messages.
+        kind: Class of reasons, under which retries are counted.
+        passes: Whether a retry may succeed.
+        wait_s: Seconds that the server asks to wait before a retry.
     """
 
     def __init__(self, why: str, kind: str, passes: bool, wait_s: float | None = None) -> None:
@@ -37,15 +37,11 @@ class Refused(OpenAIError):
         self.kind, self.passes, self.wait_s = kind, passes, wait_s
 
 
-async def kept_body(response: Any, most: int) -> None:
-    """Read a response of httpx, at most so many bytes, and keep them in its extensions.
-
-    Args:
-        response: As soon as its headers have come.
-        most: Bytes, as sent and unpacked.
+async def read_body(response: Any, most: int) -> None:
+    """Read at most `most` bytes of an httpx response, raw and decoded, into its extensions.
 
     Raises:
-        Refused: Its status is no success, or it is too long or packed in another way than known.
+        Refused: Its status is not a success, it is too long, or its encoding is unknown.
     """
     status = response.status_code
     good = 200 <= status < 300
@@ -66,7 +62,7 @@ async def kept_body(response: Any, most: int) -> None:
 
 async def _read(response: Any, packing: str, limit: int) -> bytes:
     if packing != "identity" and packing not in _ZIPPED:
-        raise OddReply(f"it is packed as {packing[:40]!r}, which was not asked for")
+        raise OddReply(f"it is encoded as {packing[:40]!r}, which was not requested")
     unpack = zlib.decompressobj(_ZIPPED[packing]) if packing in _ZIPPED else None
     body, sent = bytearray(), 0
     async for raw in response.aiter_raw():
@@ -74,36 +70,33 @@ async def _read(response: Any, packing: str, limit: int) -> bytes:
         try:
             body += raw if unpack is None else unpack.decompress(raw, limit + 1 - len(body))
         except zlib.error as problem:
-            raise OddReply(f"it is no {packing} ({problem})") from None
+            raise OddReply(f"it is not valid {packing} ({problem})") from None
         if max(sent, len(body)) > limit:
-            raise OddReply(f"it is longer than {limit:,} bytes, more than the tokens asked for can take")
+            raise OddReply(f"it is longer than {limit:,} bytes, more than the requested tokens can take")
     if unpack is not None and not unpack.eof:
         raise OddReply(f"its {packing} ends too soon")
     return bytes(body)
 
 
 def _why(response: Any, body: bytes) -> str:
-    """What an error's body says, in the forms that servers have."""
+    """The message in an error's body, in the forms that servers use."""
     status = response.status_code
     if 300 <= status < 400:
         place = shown(response.headers.get("location", "nowhere"))
-        return (
-            f"status {status}: it leads to {place}, which is not followed; give that URL if it is right"
-        )
+        return f"status {status}: it redirects to {place}, which is not followed; give that URL if right"
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
+        error = json.loads(text)
     except (ValueError, RecursionError):
-        return f"status {status}: {shown(text) or 'without a word'}"
+        return f"status {status}: {shown(text) or 'without a message'}"
     for key in ("error", "message", "detail"):
-        if isinstance(found, dict) and key in found:
-            found = cast("dict[str, Any]", found)[key]
-    said = found if isinstance(found, str) else json.dumps(found)
-    return f"status {status}: {shown(said)}"
+        if isinstance(error, dict) and key in error:
+            error = cast("dict[str, Any]", error)[key]
+    return f"status {status}: {shown(error if isinstance(error, str) else json.dumps(error))}"
 
 
 def _wait(headers: Any) -> float | None:
-    """Seconds to wait, if the server says a number; none that would take the evaluation's time."""
+    """Seconds that the server asks to wait, limited to a minute; None if it does not say."""
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) / unit
@@ -115,20 +108,15 @@ def _wait(headers: Any) -> float | None:
 
 
 def completion(body: bytes, talks: bool, most_tokens: int) -> tuple[str, int]:
-    """Text and number of tokens of a reply.
-
-    Args:
-        body: JSON.
-        talks: Whether it is a chat's.
-        most_tokens: That were asked for.
+    """Text and number of tokens of a reply, of the chat protocol if `talks`.
 
     Raises:
-        OddReply: It is not in the protocol, or its numbers cannot be.
+        OddReply: It does not follow the protocol, or its numbers are impossible.
     """
     reply = _json(body)
     error, choices, usage = reply.get("error"), reply.get("choices"), reply.get("usage")
     if error and not choices:
-        raise OddReply(f"an error with a status of success: {shown(json.dumps(error))}")
+        raise OddReply(f"an error with a success status: {shown(json.dumps(error))}")
     if not isinstance(choices, list) or not choices or not isinstance(usage, dict):
         lacking = "choices" if not isinstance(choices, list) or not choices else "usage"
         raise OddReply(
@@ -143,8 +131,8 @@ def completion(body: bytes, talks: bool, most_tokens: int) -> tuple[str, int]:
     if not bool(text) <= tokens <= most_tokens + _SLACK:
         raise OddReply(
             f"usage.completion_tokens is {shown(repr(tokens), most=60)} for a text of {len(text):,} "
-            f"characters, and at most {most_tokens:,} were asked for; a server that does not heed "
-            "max_tokens, or does not count, cannot be compared"
+            f"characters, with max_tokens {most_tokens:,}; use a server that respects max_tokens and "
+            "counts tokens"
         )
     return text, tokens
 
@@ -157,7 +145,7 @@ def _text(choice: Any, talks: bool) -> str:
     if not isinstance(choice, dict) or name not in choice:
         raise OddReply(f"a reply without {where}, so not in OpenAI's protocol")
     text = cast("dict[str, Any]", choice)[name]
-    if text is None and talks:  # a refusal, a call of a tool, thoughts alone
+    if text is None and talks:  # a refusal, a tool call, or only reasoning
         return ""
     if not isinstance(text, str):
         raise OddReply(f"{where} is {shown(repr(text), most=60)}; it must be a text")
@@ -166,15 +154,17 @@ def _text(choice: Any, talks: bool) -> str:
 
 def _json(body: bytes) -> dict[str, Any]:
     def no_number(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not JSON")
 
     try:
-        found = json.loads(body.decode("utf-8-sig"), parse_constant=no_number)
+        reply = json.loads(body.decode("utf-8-sig"), parse_constant=no_number)
     except UnicodeDecodeError as problem:
-        raise OddReply(f"a reply that is no UTF-8 at byte {problem.start}") from None
+        raise OddReply(f"a reply that is not UTF-8 at byte {problem.start}") from None
     except (ValueError, RecursionError) as problem:
         began = shown(body[:200].decode("utf-8", "replace"), most=80)
-        raise OddReply(f"a reply that is no JSON ({shown(str(problem), most=100)}): {began!r}") from None
-    if not isinstance(found, dict):
-        raise OddReply(f"a reply that is {type(found).__name__}, not an object of JSON")
-    return cast("dict[str, Any]", found)
+        raise OddReply(
+            f"a reply that is not JSON ({shown(str(problem), most=100)}): {began!r}"
+        ) from None
+    if not isinstance(reply, dict):
+        raise OddReply(f"a reply that is {type(reply).__name__}, not a JSON object")
+    return cast("dict[str, Any]", reply)

@@ -1,4 +1,4 @@
-"""Sample every problem of every set, and judge the samples."""
+"""Sample completions for every problem of every set, and grade them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CHOICES = ("gpqa-diamond",)  # sets whose answers are letters
 
 @dataclass(frozen=True)
 class Options:
-    """How to sample.
+    """Sampling options.
 
     Attributes:
-        samples: S, completions a problem.
-        max_new_tokens: Longest completion.
-        temperature: Of the sampling.
-        top_p: Of the sampling.
-        batch_size: Completions generated at once; it orders the random numbers, so samples depend on it.
-        seed: Of the sampling.
+        samples: S, completions per problem.
+        max_new_tokens: Longest completion, in tokens.
+        temperature: Sampling temperature, above 0.
+        top_p: Probability mass of nucleus sampling, in (0, 1].
+        batch_size: Completions generated at once; samples depend on it through the random numbers.
+        seed: Sampling seed.
         style: `chat` or `plain` prompts, see `gdro.data.prompts`.
-        instruction: Below each problem.
+        instruction: Text appended to each problem; recorded with the samples.
     """
 
     samples: int = 8
@@ -47,18 +47,18 @@ class Options:
             if getattr(self, name) < least:
                 raise EvaluationError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not 0 < self.temperature < inf:
-            raise EvaluationError(f"temperature is {self.temperature}; it must be above 0, and finite")
+            raise EvaluationError(f"temperature is {self.temperature}; it must be above 0 and finite")
         if not 0 < self.top_p <= 1:
             raise EvaluationError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 
 
 class Generator(Protocol):
-    """What completes prompts."""
+    """Completes prompts; implemented for servers, transformers and vLLM."""
 
     name: str
 
     def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
-        """Complete each prompt once: text and number of tokens, shape (P,)."""
+        """Complete each of P prompts once: text and number of tokens, shape (P,)."""
         ...
 
 
@@ -69,42 +69,40 @@ def evaluate(
     options: Options,
     progress: Callable[..., Any] | None = None,
 ) -> list[Record]:
-    """Evaluate a model; the same call goes on after a kill, with the same samples.
+    """Evaluate a model; the same call continues an interrupted evaluation with the same samples.
 
     Args:
-        generator: The model.
-        sets: By name, with the columns of `gdro.data.load` and prompts made by `gdro.data.prompts`.
-        folder: Where samples are kept.
-        options: How to sample.
-        progress: Wraps the chunks that are left, as tqdm does.
+        generator: Completes the prompts.
+        sets: Datasets by name, with the columns of `gdro.data.load` and the prompts of
+            `gdro.data.prompts`.
+        folder: Output folder of the samples.
+        options: Sampling options.
+        progress: Wraps the list of remaining chunks, as tqdm does.
 
     Returns:
-        A record each problem, in the order of the sets.
+        One record per problem, in the order of the sets.
 
     Raises:
-        EvaluationError: An option is out of range, or the folder holds another evaluation.
+        EvaluationError: An option is out of range, the folder holds another evaluation, or the generator
+            fails.
     """
     options.check()
-    chunks = [
-        (number, name, rows) for name, table in sets.items()
-        for number, rows in enumerate(_chunks(table, max(1, options.batch_size // options.samples)))
-    ]  # fmt: skip
+    size = max(1, options.batch_size // options.samples)
+    chunks = [(i, name, rows) for name in sets for i, rows in enumerate(_chunks(sets[name], size))]
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {name: len(table) for name, table in sets.items()}
     done = open_folder(folder, {"model": generator.name, "sets": sizes, **asdict(options)})
-    found = {(record.set, record.prompt_id): record for record in done}
-    left = [
-        chunk for chunk in chunks if not all((chunk[1], row["prompt_id"]) in found for row in chunk[2])
-    ]
-    # A chunk that was cut is sampled anew as a whole: its random numbers are one stream.
+    records = {(record.set, record.prompt_id): record for record in done}
+    left = [c for c in chunks if not all((c[1], row["prompt_id"]) in records for row in c[2])]
+    # An incomplete chunk is sampled again as a whole: its random numbers are one stream.
     again = {(name, row["prompt_id"]) for _, name, rows in left for row in rows}
-    found = {key: record for key, record in found.items() if key not in again}
-    rewrite(folder, found.values())
+    records = {key: record for key, record in records.items() if key not in again}
+    rewrite(folder, records.values())
     for number, name, rows in left if progress is None else progress(left):
-        made = _sampled(generator, name, rows, options, _seed(options.seed, name, number))
-        append(folder, made)
-        found.update({(record.set, record.prompt_id): record for record in made})
-    return [found[name, row["prompt_id"]] for _, name, rows in chunks for row in rows]
+        batch = _sampled(generator, name, rows, options, _seed(options.seed, name, number))
+        append(folder, batch)
+        records |= {(record.set, record.prompt_id): record for record in batch}
+    return [records[name, row["prompt_id"]] for _, name, rows in chunks for row in rows]
 
 
 def _chunks(table: Iterable[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:
@@ -122,32 +120,30 @@ def _sampled(
     generator: Generator, name: str, rows: Sequence[dict[str, Any]], options: Options, seed: int
 ) -> list[Record]:
     repeated = [row for row in rows for _ in range(options.samples)]
-    made = generator.generate([row["prompt"] for row in repeated], options, seed)
-    if len(made) != len(repeated):
-        raise EvaluationError(f"{len(made)} completions of {len(repeated)} prompts came back")
-    texts, tokens = [text for text, _ in made], [number for _, number in made]
-    right = judged(name, repeated, texts)
-    find = chosen if name in CHOICES else answer_of
-    records = [
-        Record(
-            set=name, prompt_id=row["prompt_id"], source=row["source"], level=str(row.get("level", "")),
-            right=right[part], answers=[find(text) for text in texts[part]], tokens=tokens[part],
-            texts=texts[part],
+    completions = generator.generate([row["prompt"] for row in repeated], options, seed)
+    if len(completions) != len(repeated):
+        raise EvaluationError(
+            f"{generator.name} returned {len(completions)} completions of {len(repeated)} prompts"
         )
-        for i, row in enumerate(rows)
-        for part in [slice(i * options.samples, (i + 1) * options.samples)]
-    ]  # fmt: skip
-    try:
-        for record in records:
+    texts, tokens = [text for text, _ in completions], [number for _, number in completions]
+    right = judged(name, repeated, texts)
+    answers = [(chosen if name in CHOICES else answer_of)(text) for text in texts]
+    records: list[Record] = []
+    for i, row in enumerate(rows):
+        part = slice(i * options.samples, (i + 1) * options.samples)
+        labels = name, row["prompt_id"], row["source"], str(row.get("level", ""))
+        record = Record(*labels, right[part], answers[part], tokens[part], texts[part])
+        try:
             check(record)
-    except ValueError as problem:
-        raise EvaluationError(f"{generator.name} completed a prompt oddly: {problem}") from problem
+        except ValueError as problem:
+            raise EvaluationError(f"{generator.name} gave an odd completion: {problem}") from problem
+        records.append(record)
     return records
 
 
 @cache
 def _gym() -> RewardFunction:
-    """One pool of workers for the whole process."""
+    """One worker pool for the whole process."""
     return gym_reward()
 
 

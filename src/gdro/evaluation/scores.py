@@ -1,9 +1,9 @@
-"""From samples to figures: mean@k, unbiased pass@k with intervals, majority votes, groups."""
+"""Scores of samples: mean@S, unbiased pass@k with intervals, majority votes, groups."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,15 @@ ALL = "all"
 def scores(
     records: Sequence[Record], ks: Sequence[int], base: Mapping[tuple[str, str], float] | None = None
 ) -> dict[str, Any]:
-    """Sum up an evaluation.
+    """Summarise an evaluation.
 
     Args:
-        records: All with the same number of samples S.
-        ks: Sizes k of pass@k, each at most S.
-        base: Pass rate of a base model by set and problem, for slices of base difficulty.
+        records: One record per problem, all with the same number of samples S.
+        ks: The values k of pass@k, each from 1 to S.
+        base: Pass rate of a base model by set and prompt id, for slices by base difficulty.
 
     Returns:
-        `sets`: figures by set, and of all problems together as `all`; `groups`: figures by `source` and
+        `sets`: scores by set, and of all problems together as `all`; `groups`: scores by `source` and
         `level`, with the `worst` of each; `slices` by base difficulty, if `base` is given.
 
     Raises:
@@ -36,36 +36,32 @@ def scores(
             `base` lacks a problem.
     """
     _check(records, ks)
-    found: dict[str, Any] = {"sets": _figures_by(records, ks, lambda record: record.set)}
-    found["sets"][ALL] = figures(records, ks)
-    found["groups"] = {}
+    summary: dict[str, Any] = {"sets": _figures_by([record.set for record in records], records, ks)}
+    summary["sets"][ALL] = figures(records, ks)
+    summary["groups"] = {}
     for column in ("source", "level"):
-        groups = _figures_by(
-            [r for r in records if getattr(r, column)], ks,
-            lambda record, column=column: f"{record.set}: {getattr(record, column)}",
-        )  # fmt: skip
+        labelled = [record for record in records if getattr(record, column)]
+        names = [f"{record.set}: {getattr(record, column)}" for record in labelled]
+        groups = _figures_by(names, labelled, ks)
         if len(groups) > 1:
             worst = min(groups, key=lambda name: groups[name][f"pass@{max(ks)}"])
-            found["groups"][column] = {"worst": worst, "by": groups}
+            summary["groups"][column] = {"worst": worst, "by": groups}
     if base is not None:
-        found["slices"] = _slices(records, ks, base)
-    return found
+        summary["slices"] = _slices(records, ks, base)
+    return summary
 
 
 def figures(records: Sequence[Record], ks: Sequence[int]) -> dict[str, Any]:
-    """Figures of some problems.
-
-    Args:
-        records: With S samples each.
-        ks: Sizes k of pass@k (arXiv 2107.03374, eq. 1).
+    """Scores of some problems with S samples each.
 
     Returns:
-        `num_prompts`, `samples`, `mean@S`, `maj@S` (ties count by the share of right answers among the
-        most frequent), `pass@k` and `ci_pass@k` for each k, mean `tokens` of a sample.
+        `num_prompts`, `samples`, `mean@S`, `maj@S` (a tie counts as the share of right answers among the
+        most frequent ones), `pass@k` (arXiv 2107.03374, eq. 1) and `ci_pass@k` for each k, and the mean
+        `tokens` per sample.
     """
     right = np.array([record.right for record in records])
     samples = right.shape[1]
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         "num_prompts": len(records),
         "samples": samples,
         f"mean@{samples}": float(right.mean()),
@@ -74,15 +70,15 @@ def figures(records: Sequence[Record], ks: Sequence[int]) -> dict[str, Any]:
     }
     for k in ks:
         pass_N = passk_unbiased(right.sum(axis=1), np.full(len(records), samples), k)
-        found[f"pass@{k}"] = float(pass_N.mean())
-        found[f"ci_pass@{k}"] = interval(pass_N)
-    return found
+        scores[f"pass@{k}"] = float(pass_N.mean())
+        scores[f"ci_pass@{k}"] = interval(pass_N)
+    return scores
 
 
 def majority(record: Record) -> float:
-    """How right the most frequent answer is: 1, 0, or between where several tie.
+    """Score of the most frequent answer: 1 or 0, or between them on a tie.
 
-    Answers are the same if their texts are, spaces apart; samples without one do not vote.
+    Answers are equal if their texts are, ignoring spaces; samples without an answer do not vote.
     """
     votes: Counter[str] = Counter()
     right: dict[str, bool] = {}
@@ -99,15 +95,7 @@ def majority(record: Record) -> float:
 
 
 def interval(value_N: FloatArray, seed: int = 0) -> list[float]:
-    """95% bootstrap interval of a mean over problems.
-
-    Args:
-        value_N: Shape (N,).
-        seed: Of the bootstrap.
-
-    Returns:
-        Low and high.
-    """
+    """Low and high end of the 95% bootstrap interval of a mean over problems."""
     rng = np.random.default_rng(seed)
     draws = rng.integers(0, len(value_N), (BOOTSTRAP, len(value_N)))
     low, high = np.quantile(value_N[draws].mean(axis=1), [0.025, 0.975])
@@ -116,11 +104,11 @@ def interval(value_N: FloatArray, seed: int = 0) -> list[float]:
 
 def _check(records: Sequence[Record], ks: Sequence[int]) -> None:
     if not records:
-        raise EvaluationError("there are no records")
+        raise EvaluationError("there are no records; run `gdro eval` first")
     sizes = {len(record.right) for record in records}
     if len(sizes) > 1:
         raise EvaluationError(
-            f"problems have {min(sizes)} to {max(sizes)} samples; all must have as many"
+            f"problems have {min(sizes)} to {max(sizes)} samples; all must have the same number"
         )
     wrong = [k for k in ks if not 1 <= k <= min(sizes)]
     if wrong or not ks:
@@ -129,12 +117,11 @@ def _check(records: Sequence[Record], ks: Sequence[int]) -> None:
         )
 
 
-def _figures_by(
-    records: Sequence[Record], ks: Sequence[int], key: Callable[[Record], str]
-) -> dict[str, Any]:
+def _figures_by(names: Sequence[str], records: Sequence[Record], ks: Sequence[int]) -> dict[str, Any]:
+    """Scores of groups of records, by the name of each record's group."""
     groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(key(record), []).append(record)
+    for name, record in zip(names, records, strict=True):
+        groups.setdefault(name, []).append(record)
     return {name: figures(group, ks) for name, group in groups.items()}
 
 
@@ -147,10 +134,8 @@ def _slices(
             f"the base evaluation lacks {len(missing)} of {len(records)} problems, the first of "
             f"{missing[0].set!r}; evaluate it on the same sets"
         )
-    rates = [base[record.set, record.prompt_id] for record in records]
-    found: dict[str, Any] = {}
-    for name, low, high in SLICES:
-        group = [r for r, rate in zip(records, rates, strict=True) if low <= rate < high]
-        if group:
-            found[name] = figures(group, ks)
-    return found
+    groups = {
+        name: [r for r in records if low <= base[r.set, r.prompt_id] < high]
+        for name, low, high in SLICES
+    }
+    return {name: figures(group, ks) for name, group in groups.items() if group}

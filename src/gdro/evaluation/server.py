@@ -17,7 +17,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
 from gdro.common.redact import SHORT, masked, shown
 from gdro.evaluation.records import EvaluationError
-from gdro.evaluation.reply import BODY, OddReply, Refused, completion, kept_body
+from gdro.evaluation.reply import BODY, OddReply, Refused, completion, read_body
 from gdro.evaluation.run import Options
 
 _T = TypeVar("_T")
@@ -26,24 +26,24 @@ _LONGEST_KEY = 4096
 
 
 class ServerGenerator:
-    """Completes prompts by requests, as many at once as the batch has.
+    """Completes prompts by requests to a server, one batch of them concurrently.
 
-    Texts go to `/completions`, conversations to `/chat/completions`, one request a completion with a
-    seed of its own. A request that fails for a while (no answer, 429, 5xx), or is answered oddly, is
-    made again. A server is a stranger: what it sends is bounded in time and bytes, and checked before it
-    is kept; redirections are not followed.
+    Texts go to `/completions`, conversations to `/chat/completions`, one request per completion with
+    its own seed. Requests that fail temporarily (no answer, 429, 5xx, an odd reply) are retried. Servers
+    are not trusted: replies are limited in time and bytes and checked before they are stored, and
+    redirects are not followed.
 
     Args:
-        url: Of the server, up to the version: `http://localhost:8000/v1`.
-        model: Name that the server knows it by.
-        retries: Most times that a request is made again.
-        timeout_s: Most seconds for one completion, with all its requests and pauses.
+        url: URL of the server, up to the version: `http://localhost:8000/v1`.
+        model: The server's name of the model.
+        retries: Most retries of a request.
+        timeout_s: Most seconds for one completion, including retries and pauses.
 
     Attributes:
-        again: Requests that were made again, by why.
+        again: Number of retries by reason.
 
     Raises:
-        EvaluationError: The URL is none, or OPENAI_API_KEY no key.
+        EvaluationError: The URL is invalid, or OPENAI_API_KEY cannot be a key.
     """
 
     def __init__(self, url: str, model: str, retries: int = 5, timeout_s: float = 600.0) -> None:
@@ -54,18 +54,10 @@ class ServerGenerator:
         self._url = shown(url, self._secrets)
 
     def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
-        """Complete each prompt once.
-
-        Args:
-            prompts: Texts or conversations, shape (P,).
-            options: How to sample.
-            seed: Of this batch; servers that heed seeds give the same again.
-
-        Returns:
-            Text and number of tokens, shape (P,).
+        """Complete each of P texts or conversations once: text and number of tokens, shape (P,).
 
         Raises:
-            EvaluationError: The server cannot be reached, refuses, or answers something else.
+            EvaluationError: The server cannot be reached, refuses, or sends something else.
         """
         seeds = np.random.SeedSequence(seed).generate_state(len(prompts)) >> 1  # of 31 bits
         return _run(self._all(prompts, options, [int(own) for own in seeds]))
@@ -73,13 +65,12 @@ class ServerGenerator:
     async def _all(
         self, prompts: Sequence[Any], options: Options, seeds: Sequence[int]
     ) -> list[tuple[str, int]]:
-        hook = partial(kept_body, most=_most_bytes(options))
+        # A whole reply: its text, escaped, and what servers add to it.
+        hook = partial(read_body, most=2**20 + 256 * options.max_new_tokens)
         plain = DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [hook]})
-        # Local servers want no key; the client wants some text.
-        client: Any = AsyncOpenAI(
-            base_url=self._given, api_key=self._key or "none", max_retries=0,
-            timeout=self._timeout_s, http_client=plain,
-        )  # fmt: skip
+        key = self._key or "none"  # local servers need no key, but the client insists on one
+        own: dict[str, Any] = {"max_retries": 0, "timeout": self._timeout_s, "http_client": plain}
+        client = AsyncOpenAI(base_url=self._given, api_key=key, **own)
         turns = asyncio.Semaphore(options.batch_size)
 
         async def one(prompt: Any, seed: int) -> tuple[str, int]:
@@ -102,22 +93,20 @@ class ServerGenerator:
                         self.again[problem.kind] += 1
                         await asyncio.sleep(_pause(problem.wait_s, attempt))
         except TimeoutError:
-            raise self._error(f"no whole answer within {self._timeout_s:g} s") from None
+            raise self._error(f"no complete answer within {self._timeout_s:g} s") from None
         raise AssertionError  # the last attempt returned or raised
 
     async def _ask(self, client: Any, prompt: Any, options: Options, seed: int) -> tuple[str, int]:
-        """One request.
-
-        Raises:
-            Refused: It was not answered by a completion; says why, and whether that may pass.
-        """
+        """Send one request; `Refused` says why there is no completion and whether to retry."""
         talks = not isinstance(prompt, str)
         ask = client.chat.completions if talks else client.completions
         how: dict[str, Any] = {
-            "model": self.name, "max_tokens": options.max_new_tokens, "seed": seed,
-            "temperature": options.temperature, "top_p": options.top_p,
+            "model": self.name,
             "messages" if talks else "prompt": prompt,
-        }  # fmt: skip
+            "seed": seed,
+        }
+        how |= {"temperature": options.temperature, "top_p": options.top_p}
+        how["max_tokens"] = options.max_new_tokens
         plainly = {"Accept-Encoding": "identity"}
         try:
             async with ask.with_streaming_response.create(**how, extra_headers=plainly) as reply:
@@ -126,22 +115,22 @@ class ServerGenerator:
         except OddReply as problem:
             raise Refused(str(problem), kind="odd reply", passes=True) from None
         except UnicodeEncodeError:
-            raise Refused("the prompt holds half of a character", "odd prompt", passes=False) from None
+            raise Refused("the prompt holds a lone surrogate", "odd prompt", passes=False) from None
         except OpenAIError as problem:
             raise _refused(problem) from None
-        # Words such as "none" are keys of local servers, and words.
+        # Short keys of local servers, such as "none", also occur as words and stay.
         return masked(text, [s for s in self._secrets if len(s) >= SHORT]), tokens
 
     def _error(self, why: str) -> EvaluationError:
         said = shown(why, self._secrets)
         return EvaluationError(
             f"{self._url} did not complete a prompt with model {shown(self.name)!r}: {said}; the same "
-            "command goes on from here"
+            "command continues from here"
         )
 
 
 def _refused(problem: OpenAIError) -> Refused:
-    """Why there was no reply; what the client wraps is what happened."""
+    """Why there was no reply: the cause that the client's exception wraps."""
     why = problem if isinstance(problem, Refused) else problem.__cause__ or problem
     if isinstance(why, Refused):
         return why
@@ -159,39 +148,22 @@ def _pause(wait_s: float | None, attempt: int) -> float:
     return min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)
 
 
-def _most_bytes(options: Options) -> int:
-    """A whole reply: its text, escaped, and whatever a server says besides."""
-    return 2**20 + 256 * options.max_new_tokens
-
-
 def _key() -> str:
-    """OPENAI_API_KEY, empty where there is none.
-
-    Raises:
-        EvaluationError: It cannot be sent in a header; the message does not quote it.
-    """
+    """OPENAI_API_KEY or an empty text; errors do not quote it."""
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     bad = next((i for i, c in enumerate(key, 1) if not "!" <= c <= "~"), None)
     if bad is not None or len(key) > _LONGEST_KEY:
-        what = (
-            f"character {bad} is a space, a line break or no letter of ASCII"
-            if bad
-            else "it is too long"
-        )
-        raise EvaluationError(f"OPENAI_API_KEY is no key: {what}; export it again, without quotes")
+        what = f"character {bad} is a space, a line break or not ASCII" if bad else "it is too long"
+        raise EvaluationError(f"OPENAI_API_KEY is not a key: {what}; export it again, without quotes")
     return key
 
 
 def _checked(url: str) -> str:
-    """The URL.
-
-    Raises:
-        EvaluationError: It is none of a server.
-    """
+    """The URL, if it can be a server's."""
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # of the port, or of an IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         good = False
     if not good or not re.fullmatch(r"[!-~]+", url) or not _is_host(urlsplit(url).hostname or ""):
         raise EvaluationError(
@@ -210,7 +182,7 @@ def _is_host(name: str) -> bool:
 
 
 def _run(asked: Coroutine[Any, Any, _T]) -> _T:
-    """The result of a coroutine, inside of a notebook's loop too; the first error alone is raised."""
+    """The result of a coroutine, also inside a notebook's loop; only the first error is raised."""
     try:
         if _is_in_loop():
             return ThreadPoolExecutor(1).submit(asyncio.run, asked).result()

@@ -19,11 +19,11 @@ class Effect:
     """The mean of paired differences.
 
     Attributes:
-        mean: The mean.
+        mean: Mean difference.
         low: Lower end of the 95% bootstrap interval over pairs.
-        high: Upper end.
-        p_value: Of the sign-flip permutation test, two-sided.
-        wins: Pairs with a difference above zero.
+        high: Upper end of that interval.
+        p_value: Two-sided p-value of the sign-flip permutation test.
+        wins: Number of pairs with a difference above zero.
         pairs: Number of pairs.
     """
 
@@ -36,20 +36,13 @@ class Effect:
 
 
 def paired(difference_S: FloatArray, seed: int = 0) -> Effect:
-    """Summarise paired differences.
-
-    Args:
-        difference_S: One number a pair, shape (S,).
-        seed: Of the bootstrap and the permutations.
-
-    Returns:
-        The effect; the interval and the test need at least two pairs that differ.
+    """Summarise paired differences, shape (S,); interval and test need two pairs that differ.
 
     Raises:
         StudyError: A difference is not finite.
     """
     if not bool(np.isfinite(difference_S).all()):
-        raise StudyError(f"paired differences hold values that are not finite: {difference_S.tolist()}")
+        raise StudyError(f"paired differences must be finite, got {difference_S.tolist()}")
     mean, num = float(difference_S.mean()), len(difference_S)
     wins = int((difference_S > 0).sum())
     if num < 2 or float(np.ptp(difference_S)) == 0.0:
@@ -66,13 +59,7 @@ def paired(difference_S: FloatArray, seed: int = 0) -> Effect:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjustment (Holm 1979): the family-wise error over all arms stays below alpha.
-
-    Args:
-        p_values: By arm.
-
-    Returns:
-        Adjusted values by arm.
+    """p-values by arm with Holm's step-down adjustment (Holm 1979) for the family-wise error.
 
     >>> {k: round(v, 3) for k, v in holm({"a": 0.01, "b": 0.04, "c": 0.03}).items()}
     {'a': 0.03, 'c': 0.06, 'b': 0.06}
@@ -86,14 +73,5 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def at_budget(spent: Sequence[float], value: Sequence[float], budget: float) -> float:
-    """A learning curve's value at a budget, by linear interpolation; held at its ends.
-
-    Args:
-        spent: What had been spent at each point, increasing.
-        value: The curve.
-        budget: Where to read it.
-
-    Returns:
-        The value.
-    """
+    """A learning curve's value at a budget, by linear interpolation, constant beyond its ends."""
     return float(np.interp(budget, spent, value))

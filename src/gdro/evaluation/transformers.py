@@ -1,4 +1,4 @@
-"""Generation by transformers: any causal language model, on whatever device it is."""
+"""Generation by transformers: any causal language model, on its own device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TransformersGenerator:
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer; prompts are padded on the left.
-        name: Of the model, kept with the samples.
+        name: Name of the model, recorded with the samples.
     """
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
@@ -29,15 +29,18 @@ class TransformersGenerator:
 
     @classmethod
     def load(cls, path: str, dtype: str = "auto", style: str = "plain") -> TransformersGenerator:
-        """Load a model by its folder or name on the hub, on an accelerator if there is one.
+        """Load a model onto an accelerator, if there is one.
 
         Args:
-            path: Folder, or name.
-            dtype: Of the weights; `auto` is that of the checkpoint.
-            style: Of the prompts that will come; `chat` needs a chat template.
+            path: Folder of the model, or its name on the hub.
+            dtype: dtype of the weights; `auto`: as in the checkpoint.
+            style: Style of the prompts; `chat` needs a chat template.
+
+        Returns:
+            The generator.
 
         Raises:
-            EvaluationError: There is no model, or no tokenizer, or it has no chat template.
+            EvaluationError: The model or its tokenizer cannot be loaded, or has no chat template.
         """
         model = load_model(path, dtype)
         tokenizer = _loaded("AutoTokenizer", path)
@@ -47,36 +50,23 @@ class TransformersGenerator:
         return cls(model.to(device), tokenizer, path)
 
     def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
-        """Complete each prompt once.
+        """Complete each of P texts or conversations once: text and number of tokens, shape (P,).
 
-        Args:
-            prompts: Texts, or conversations, to which the chat template is applied, shape (P,).
-            options: How to sample.
-            seed: Of this batch; the global generator is left as it was.
-
-        Returns:
-            Text and number of tokens, shape (P,).
+        The chat template is applied to conversations; torch's global generator is left unchanged.
         """
         inputs = encoded(self._tokenizer, prompts).to(self._model.device)
-        width = inputs["input_ids"].shape[1]
+        tokens = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
+        how = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+        ends = {"max_new_tokens": options.max_new_tokens, "pad_token_id": self._tokenizer.pad_token_id}
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            output = self._model.generate(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=True,
-                temperature=options.temperature, top_p=options.top_p, top_k=0,
-                max_new_tokens=options.max_new_tokens, pad_token_id=self._tokenizer.pad_token_id,
-            )[:, width:]  # fmt: skip
+            output = self._model.generate(**tokens, **how, **ends)[:, tokens["input_ids"].shape[1] :]
         decoded = self._tokenizer.batch_decode(output, skip_special_tokens=True)
         return list(zip(decoded, lengths(self._model, output), strict=True))
 
 
 def lengths(model: Any, tail: Any) -> list[int]:
-    """Tokens of each completion, its end token included.
-
-    Args:
-        model: Whose end tokens they are.
-        tail: Completions, padded behind their ends, shape (R, width).
-    """
+    """Number of tokens of each right-padded completion in `tail`, its end token included, shape (R,)."""
     ends = model.generation_config.eos_token_id
     ends = torch.tensor(ends if isinstance(ends, list) else [ends if ends is not None else -1])
     is_end = torch.isin(tail.cpu(), ends)
@@ -85,15 +75,7 @@ def lengths(model: Any, tail: Any) -> list[int]:
 
 
 def load_model(path: str, dtype: str | None = None) -> Any:
-    """Load a causal language model.
-
-    Args:
-        path: Folder, or name on the hub.
-        dtype: Of the weights; default: that of transformers.
-
-    Raises:
-        EvaluationError: There is none.
-    """
+    """Load a causal language model from a folder or by its name on the hub."""
     return _loaded("AutoModelForCausalLM", path, **({} if dtype is None else {"dtype": dtype}))
 
 
@@ -111,15 +93,7 @@ def _loaded(kind: str, path: str, **options: Any) -> Any:
 
 
 def encoded(tokenizer: Any, prompts: Sequence[Any]) -> Any:
-    """Tokens of prompts, padded; to conversations the chat template is applied.
-
-    Args:
-        tokenizer: It pads on its own side.
-        prompts: All texts, or all conversations.
-
-    Returns:
-        `input_ids` and `attention_mask`.
-    """
+    """Padded `input_ids` and `attention_mask` of texts, or of conversations by the chat template."""
     talks = not isinstance(prompts[0], str)
     texts = [
         tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) if talks else p
