@@ -62,15 +62,16 @@ def main() -> None:
     controller = Controller(strategy, Problem([f"p{i}" for i in range(50)]), seed=0)
     rate_N = np.linspace(0.0, 1.0, 50)
     rng = np.random.default_rng(0)
+    rates, factors = [], []
     for _ in range(40):
         plan = controller.plan(Request(num_prompts=16, num_rollouts=64))
         right_R = rng.random(64) < rate_N[plan.prompt_R]
         outcome = Outcome(plan.ticket, plan.prompt_R, right_R * 1.0, right_R)
-        weights = controller.weigh(outcome)
+        rates.append(rate_N[plan.prompt_R])
+        factors.append(controller.weigh(outcome).weight_R)
         controller.observe(outcome)
-    hard_R = rate_N[outcome.prompt_R] < 0.2
-    hard, others = weights.weight_R[hard_R].mean(), weights.weight_R[~hard_R].mean()
-    print(f"mean weight of hard prompts {hard:.2f}, of the others {others:.2f}")
+    hard, factor = np.concatenate(rates) < 0.2, np.concatenate(factors)
+    print(f"mean weight of hard prompts {factor[hard].mean():.2f}, others {factor[~hard].mean():.2f}")
 
 
 if __name__ == "__main__":

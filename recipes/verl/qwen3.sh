@@ -1,40 +1,40 @@
 #!/usr/bin/env bash
 # The paper's runs (arXiv 2601.19280) in verl: Qwen3-Base on DAPO-Math's 14.1k English problems.
 #   recipes/verl/qwen3.sh MODEL ARM [overrides]      MODEL: 1.7b, 4b, 8b; ARM: grpo, prompt, rollout
-# The scripts beside this one call it; any further override of verl's main_ppo goes behind.
+# The other scripts in this folder call it. Further overrides of verl's main_ppo are appended.
 #
 # Data first:   gdro data dapo-math-14k --to-parquet data/dapo-math-14k
 #               gdro data math-500 --to-parquet data/math-500
-# A dry run on a CPU, nothing downloaded but the data:
+# A dry run on a CPU, which downloads only the data:
 #               VERL_MAIN="gdro verl-dry-run --stub qwen3 --" recipes/verl/qwen3_4b_dapo14k_rollout.sh
 set -euo pipefail
 model=${1:?MODEL: 1.7b, 4b or 8b}
 arm=${2:?ARM: grpo, prompt or rollout}
 shift 2
 case $model in
-  # Ours: accelerators, and prompts a device holds at once. The paper does not say.
+  # Ours: accelerators, and prompts per device at a time. The paper does not give these.
   1.7b) path=Qwen/Qwen3-1.7B-Base gpus=8 tensor_parallel=1 micro=8 ;;
   4b) path=Qwen/Qwen3-4B-Base gpus=8 tensor_parallel=1 micro=4 ;;
   8b) path=Qwen/Qwen3-8B-Base gpus=8 tensor_parallel=2 micro=2 ;;
   *) echo "MODEL is $model; allowed: 1.7b, 4b, 8b" >&2 && exit 2 ;;
 esac
 case $arm in
-  # Uniform: verl's own GRPO, and the run log beside it.
+  # Uniform: verl's own GRPO, with gdro's run log.
   grpo) own=(trainer.v1.trainer_mode=gdro +gdro.strategy=uniform) ;;
-  # The paper's eta is .65 on its loss signal, which does nothing as written (docs/concepts.md): ours
-  # is the failure signal with the default eta.
+  # The paper's eta is .65 on its loss signal, which has no effect as written (docs/concepts.md).
+  # We use the failure signal with the default eta.
   prompt) own=(trainer.v1.trainer_mode=gdro +gdro.strategy=prompt-gdro) ;;
-  # The paper's arms are learned from bandit feedback; ours solve the allocation exactly.
+  # The paper learns its arms from bandit feedback; we solve the allocation exactly.
   rollout) own=(trainer.v1.trainer_mode=gdro +gdro.strategy=rollout-gdro) ;;
   *) echo "ARM is $arm; allowed: grpo, prompt, rollout" >&2 && exit 2 ;;
 esac
 data=${DATA:-data}
 actor=actor_rollout_ref.actor rollout=actor_rollout_ref.rollout
 export VERL_USE_EXTERNAL_MODULES=gdro.integrations.verl
-# The paper's: 256 prompts x 4 rollouts, AdamW at 1e-6, KL .001, clip .2/.28, rewards -1/+1 (verl's
-# math_dapo), answers of 4096 tokens, 1000 steps, temperature 1 (its scripts; its appendix says .6, top-p
-# .8, top-k 20). It clips advantages to [-5, 5], which verl does not: 4 rollouts reach 1.5, 12 reach 3.2.
-# Ours: mini-batches of 64 prompts, prompts of 1024 tokens, an evaluation every 50 steps.
+# The paper's values: 256 prompts x 4 rollouts, AdamW at 1e-6, KL .001, clip .2/.28, rewards -1/+1 (verl's
+# math_dapo), answers of 4096 tokens, 1000 steps, temperature 1 (as in its scripts; the appendix says .6,
+# top-p .8, top-k 20). It clips advantages to [-5, 5], verl does not: 4 rollouts give at most 1.5, 12 at most 3.2.
+# Our values: mini-batches of 64 prompts, prompts of 1024 tokens, an evaluation every 50 steps.
 exec ${VERL_MAIN:-python -m verl.trainer.main_ppo} \
   algorithm.adv_estimator=grpo algorithm.use_kl_in_reward=False \
   data.train_files="$data/dapo-math-14k/train.parquet" data.val_files="$data/math-500/test.parquet" \
