@@ -1,7 +1,8 @@
 """Worst cases over ambiguity sets of distributions: exact best responses of the adversary.
 
 Each solves max_q <q, loss> over distributions q near a prior: with an entropy penalty, with a bounded
-density (CVaR), or in a chi-square ball (Duchi and Namkoong 2021, arXiv 1810.08750).
+density (CVaR), or in a chi-square ball (Duchi and Namkoong 2018, arXiv 1810.08750). Losses have shape
+(B,); so has the prior, which may have zeros and is uniform by default.
 """
 
 from __future__ import annotations
@@ -13,16 +14,9 @@ from gdro.numerics.simplex import softmax
 
 
 def entropy_response(loss_B: FloatArray, eta: float, prior_B: FloatArray | None = None) -> FloatArray:
-    """The maximiser of <q, loss> - KL(q || prior) / eta: q proportional to prior exp(eta loss).
+    """The maximiser of <q, loss> - KL(q || prior) / eta: q proportional to prior exp(eta loss), (B,).
 
-    Args:
-        loss_B: Loss of each bin, shape (B,).
-        eta: Inverse temperature, 0 or more.
-        prior_B: Distribution, shape (B,); zeros are allowed. Default: uniform.
-
-    Returns:
-        q, shape (B,). With the uniform prior its value is within log(B) / eta of the largest loss
-        (Lemma 4.1).
+    With the uniform prior its value is within log(B) / eta of the largest loss (Lemma 4.1).
     """
     if prior_B is None:
         return softmax(eta * loss_B)
@@ -31,16 +25,10 @@ def entropy_response(loss_B: FloatArray, eta: float, prior_B: FloatArray | None 
 
 
 def cvar_response(loss_B: FloatArray, level: float, prior_B: FloatArray | None = None) -> FloatArray:
-    """The maximiser of <q, loss> over q <= prior / level: the mean of the worst `level` of the mass.
+    """The maximiser of <q, loss> over q <= prior / level: the worst `level` of the mass.
 
-    Args:
-        loss_B: Loss of each bin, shape (B,).
-        level: alpha in (0, 1]; 1 gives the prior, small values the worst bin.
-        prior_B: Distribution, shape (B,); zeros are allowed. Default: uniform.
-
-    Returns:
-        q, shape (B,). Bins of equal loss at the boundary share what is left in proportion to the
-        prior, so the response does not depend on their order.
+    A level of 1 gives the prior, small ones the worst bin. Bins of equal loss at the boundary share
+    what is left in proportion to the prior, so the response does not depend on their order.
 
     >>> cvar_response(np.array([0.0, 1.0, 2.0, 3.0]), level=0.5).tolist()
     [0.0, 0.0, 0.5, 0.5]
@@ -60,15 +48,8 @@ def chi2_response(loss_B: FloatArray, radius: float, prior_B: FloatArray | None 
     """The maximiser of <q, loss> over sum (q - prior)^2 / prior <= radius.
 
     It is prior * max(0, loss - nu) up to scale. For the k worst bins nu has a closed form, and the
-    divergence grows with nu, so the right k is found by bisection on sorted prefix sums.
-
-    Args:
-        loss_B: Loss of each bin, shape (B,).
-        radius: rho, 0 or more; 0 gives the prior.
-        prior_B: Distribution, shape (B,); zeros are allowed. Default: uniform.
-
-    Returns:
-        q, shape (B,).
+    divergence grows with nu, so k follows from sorted prefix sums. A radius of 0 gives the prior.
+    Shape (B,).
 
     >>> chi2_response(np.array([0.0, 1.0]), radius=0.25).round(3).tolist()
     [0.25, 0.75]

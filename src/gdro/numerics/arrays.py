@@ -20,7 +20,7 @@ def frozen(values: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 def integers(values: Any, name: str, error: type[Exception]) -> IntArray:
-    """A read-only copy of dataset indices or counts; raises `error` for anything else."""
+    """A read-only copy of dataset indices or counts, shape (n,); raises `error` for anything else."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise error(

@@ -1,8 +1,8 @@
 """Online adversaries from partial feedback: Hedge, EXP3.P and Tsallis-INF.
 
 The three score rules of the stochastic group-DRO game of Soma et al. 2022 (arXiv 2212.13669): Hedge
-where every bin is seen in each step, EXP3.P and TINF where a step shows only the bins it drew. Gains
-lie in [0, 1]; the adversary wants bins of large gain (loss of the model).
+where every bin is seen in each step, EXP3.P and TINF where a step only shows the bins that it drew.
+Gains lie in [0, 1]; the adversary prefers bins of large gain (loss of the model).
 """
 
 from __future__ import annotations
@@ -17,32 +17,17 @@ from gdro.numerics.arrays import FloatArray
 def hedge_step(num_bins: int, horizon: int) -> float:
     """Step size sqrt(8 log B / T) of Hedge.
 
-    With it the regret against the best bin is at most sqrt(T log(B) / 2), for any gains in [0, 1]
-    (Cesa-Bianchi and Lugosi 2006, theorem 2.2: log(B) / eta + eta T / 8).
-
-    Args:
-        num_bins: B.
-        horizon: T, steps.
-
-    Returns:
-        eta.
+    With it the regret against the best of B bins in T steps is at most sqrt(T log(B) / 2), for any gains
+    in [0, 1] (Cesa-Bianchi and Lugosi 2006, theorem 2.2: log(B) / eta + eta T / 8).
     """
     return math.sqrt(8.0 * math.log(max(2, num_bins)) / horizon)
 
 
 def exp3p_steps(num_bins: int, horizon: int, delta: float = 0.05) -> tuple[float, float, float]:
-    """Step size, mixing and bias of EXP3.P.
+    """Step size eta, mixing gamma and bias of EXP3.P.
 
-    With them the regret is at most 5.15 sqrt(T B log(B / delta)) with probability 1 - delta, also
-    against an adaptive opponent (Bubeck and Cesa-Bianchi 2012, theorem 3.3).
-
-    Args:
-        num_bins: B.
-        horizon: T, steps.
-        delta: Probability that the bound fails.
-
-    Returns:
-        eta, gamma, bias.
+    With them the regret in T steps is at most 5.15 sqrt(T B log(B / delta)) with probability 1 - delta,
+    also against an adaptive opponent (Bubeck and Cesa-Bianchi 2012, theorem 3.3).
     """
     bins = max(2, num_bins)
     rate = math.sqrt(math.log(bins) / (horizon * bins))
@@ -56,17 +41,8 @@ def importance_estimate(
     """Estimate every bin's gain from those that were drawn: (share gain + bias) / probability.
 
     Unbiased without `bias` when each prompt falls in bin b with probability_B[b]. The bias makes the
-    estimate an upper bound with high probability, in place of more exploration.
-
-    Args:
-        gain_B: Mean gain of the drawn prompts of each bin, anything where none was drawn, (..., B).
-        share_B: Share of the drawn prompts in each bin, shape (..., B).
-        probability_B: Probability of each bin at the draw, shape (..., B); bins of zero are not
-            estimated (0).
-        bias: Added to every bin.
-
-    Returns:
-        Estimates, shape (..., B).
+    estimate an upper bound with high probability, instead of more exploration. `gain_B` is the mean gain
+    of the drawn prompts of each bin, `share_B` their share; a bin of probability zero gets 0. (..., B).
     """
     seen_B = np.where(share_B > 0, gain_B, 0.0) * share_B + bias
     possible_B = probability_B > 0
@@ -77,26 +53,16 @@ def tinf_step(step: int) -> float:
     """Anytime step size 2 / sqrt(t) of Tsallis-INF.
 
     With it the expected regret is at most 4 sqrt(B T) + 1 for any T (Zimmert and Seldin 2021, arXiv
-    1807.07623, theorem 1 with importance-weighted estimates).
-
-    Args:
-        step: t, from 1.
-
-    Returns:
-        eta.
+    1807.07623, theorem 1 with importance-weighted estimates). Steps count from 1.
     """
     return 2.0 / math.sqrt(max(1, step))
 
 
 def tinf_policy(loss_B: FloatArray, eta: float) -> FloatArray:
-    """Follow the leader regularised by the 1/2-Tsallis entropy: q_b = 4 / (eta (L_b - x))^2.
+    """Follow the leader regularised by the 1/2-Tsallis entropy: q_b = 4 / (eta (L_b - x))^2, (..., B).
 
-    Args:
-        loss_B: Cumulative estimated losses L (for gains: minus them), shape (..., B).
-        eta: Step size, above 0.
-
-    Returns:
-        q, shape (..., B), sums to one; x is found by Newton's method.
+    L are the cumulative estimated losses (minus the gains); Newton's method gives the x for which q
+    sums to one.
     """
     # Scaled so that the smallest loss is zero: x then lies in [-2 sqrt(B), -2].
     scaled_B = eta * (loss_B - loss_B.min(axis=-1, keepdims=True))

@@ -9,17 +9,7 @@ from gdro.numerics.arrays import FloatArray, IntArray
 
 
 def check_feasible(num_prompts: int, total: int, n_min: int, n_max: int) -> None:
-    """Raise unless `total` rollouts fit `num_prompts` prompts within the bounds.
-
-    Args:
-        num_prompts: P.
-        total: Rollouts to spend.
-        n_min: Fewest rollouts of a prompt.
-        n_max: Most rollouts of a prompt.
-
-    Raises:
-        BudgetError: The total lies outside [P n_min, P n_max].
-    """
+    """Raise BudgetError unless P n_min <= total <= P n_max."""
     if not n_min * num_prompts <= total <= n_max * num_prompts:
         raise BudgetError(
             f"{total} rollouts for {num_prompts} prompts (mean {total / num_prompts:.3g}) do not fit "
@@ -29,14 +19,7 @@ def check_feasible(num_prompts: int, total: int, n_min: int, n_max: int) -> None
 
 
 def even_split(num_prompts: int, total: int) -> IntArray:
-    """Spread `total` over prompts as evenly as integers allow, the first ones getting the rest.
-
-    Args:
-        num_prompts: P.
-        total: Rollouts to spend.
-
-    Returns:
-        Shape (P,), sums to `total`.
+    """Spread `total` over P prompts as evenly as integers allow, the first ones getting the rest.
 
     >>> even_split(3, 8).tolist()
     [3, 3, 2]
@@ -46,20 +29,12 @@ def even_split(num_prompts: int, total: int) -> IntArray:
 
 
 def greedy(value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | None = None) -> IntArray:
-    """Spend a total where the next rollout is worth most; exact for concave utilities.
+    """Spend a feasible total where the next rollout is worth most; exact for concave utilities.
 
-    With counts, row b stands for `count_P[b]` prompts of one bin; the last bin served may be split
-    between two adjacent arms. Equal marginal values go level by level, then by position.
-
-    Args:
-        value_PA: Utility of n_min, n_min+1, ... rollouts, concave in n, shape (P, A).
-        total: Rollouts to spend; feasible by `check_feasible`.
-        n_min: First arm.
-        count_P: Prompts behind each row, shape (P,). Default: one each.
-
-    Returns:
-        Rollouts bought in all by each row, shape (P,), `sum == total`. For rows of several prompts
-        divide them by `even_split`.
+    The columns of `value_PA` are the utilities of n_min, n_min+1, ... rollouts. With counts, row b
+    stands for `count_P[b]` prompts of one bin, and the last bin served may be split between two
+    adjacent arms. Equal marginal values go level by level, then by position. Returns the rollouts of
+    each row in all, shape (P,), which sum to the total.
     """
     count = np.ones(len(value_PA), np.int64) if count_P is None else count_P
     gain_PA = np.diff(value_PA, axis=1)
@@ -76,7 +51,7 @@ def greedy(value_PA: FloatArray, total: int, n_min: int, count_P: IntArray | Non
 
 
 def _top_steps(gain_PA: FloatArray, steps: int) -> IntArray:
-    """Take the `steps` largest gains of rows that fall: a threshold, then ties level by level."""
+    """How many of the `steps` largest gains are in each row; the gains of a row fall, shape (P,)."""
     num_prompts = len(gain_PA)
     if steps == 0 or not gain_PA.size:
         return np.zeros(num_prompts, np.int64)
@@ -91,24 +66,15 @@ def _top_steps(gain_PA: FloatArray, steps: int) -> IntArray:
 def choose_arms(
     value_BA: FloatArray, count_B: IntArray, total: int, n_min: int, split: bool = True
 ) -> IntArray:
-    """One arm a bin: maximise sum_b count_b value_b(n_b) with sum_b count_b n_b = total.
+    """One arm for each bin: maximise sum_b count_b value_b(n_b) with sum_b count_b n_b = total.
 
-    Dynamic programming over reachable totals; values need not be concave. Ties go to the smaller
-    arm. With `split`, when no choice of whole bins meets the total, one bin's prompts take two
-    adjacent arms, chosen among the best whole choices that fall short of it.
-
-    Args:
-        value_BA: Value of each arm a prompt, shape (B, A).
-        count_B: Prompts of each bin, positive, shape (B,).
-        total: Rollouts to spend.
-        n_min: First arm; the arms are n_min..n_min+A-1.
-        split: Allow one split bin.
-
-    Returns:
-        Rollouts of each bin in all, shape (B,), `sum == total`.
+    Dynamic programming over reachable totals; values need not be concave. The arms are n_min, n_min+1,
+    ...; ties go to the smaller one. With `split`, when no choice of whole bins meets the total, the
+    prompts of one bin take two adjacent arms, chosen among the best whole choices below the total.
+    Returns the rollouts of each bin in all, shape (B,).
 
     Raises:
-        BudgetError: No choice meets the total; names the nearest totals that can be met.
+        BudgetError: No choice of whole bins meets the total.
     """
     budget = total - n_min * int(count_B.sum())
     best_BT = _forward(value_BA, count_B, budget)
@@ -150,8 +116,8 @@ def _backtrack(
 ) -> IntArray:
     """Steps above n_min of each bin for several totals at once, shape (C, B).
 
-    Remembering the best arm of each total would double the forward pass; here it is computed again,
-    with the same sums, for the totals on the way alone.
+    Storing the best arm of each total would double the forward pass, so it is computed again, with the
+    same sums, for the totals on the way only.
     """
     left_C = total_C.copy()
     steps_CB = np.zeros((len(total_C), len(count_B)), np.int64)
@@ -165,7 +131,7 @@ def _backtrack(
 
 
 def _complete(value_BA: FloatArray, count_B: IntArray, budget: int, best_BT: FloatArray) -> IntArray:
-    """Meet a total that whole bins miss: lift some prompts of one bin by one arm."""
+    """Meet a total that whole bins miss: some prompts of one bin take the next arm."""
     best_T = best_BT[-1]
     low = max(0, budget - int(count_B.max()) + 1)
     total_C = low + np.flatnonzero(np.isfinite(best_T[low:budget]))

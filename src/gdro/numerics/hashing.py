@@ -18,13 +18,7 @@ def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def hash_keys(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """Hash strings to 64 bits.
-
-    Args:
-        keys: N strings.
-
-    Returns:
-        Hashes, shape (N,), dtype uint64; a key's hash does not depend on the other keys.
+    """64-bit hashes of N strings, shape (N,); the hash of a key does not depend on the other keys.
 
     >>> bool(hash_keys(["a", "b"])[1] == hash_keys(["b"])[0])
     True

@@ -18,13 +18,7 @@ _FAILURE_OFFSET = 1.05  # `failure` gives a prompt rollouts in proportion to 1.0
 def passk_unbiased(successes: npt.ArrayLike, trials: npt.ArrayLike, k: int) -> FloatArray:
     """Unbiased pass@k, 1 - C(n-s, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
 
-    Args:
-        successes: s, any shape; may be fractional (decayed counts).
-        trials: n >= k, same shape.
-        k: Size of the subset.
-
-    Returns:
-        Values in [0, 1], same shape.
+    Successes s and trials n >= k have the same shape and may be fractional (decayed counts).
 
     >>> float(passk_unbiased(1, 4, 2))
     0.5
@@ -39,16 +33,8 @@ def passk_unbiased(successes: npt.ArrayLike, trials: npt.ArrayLike, k: int) -> F
 def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatArray:
     """E[(1-p)^n] for n = 0..n_max under p ~ Beta(alpha, beta).
 
-    A running product of (beta+i)/(alpha+beta+i): exact to rounding at any size of the counts, where
-    differences of log-gammas lose digits.
-
-    Args:
-        alpha: Successes plus prior, shape (...,), positive.
-        beta: Failures plus prior, shape (...,), positive.
-        n_max: Largest n.
-
-    Returns:
-        Shape (..., n_max + 1).
+    A running product of (beta+i)/(alpha+beta+i): exact to rounding for counts of any size, where
+    differences of log-gammas lose digits. Shape (..., n_max + 1).
 
     >>> miss_curve(1.0, 1.0, 2).round(4).tolist()
     [1.0, 0.5, 0.3333]
@@ -65,16 +51,7 @@ def miss_curve(alpha: npt.ArrayLike, beta: npt.ArrayLike, n_max: int) -> FloatAr
 
 
 def passk_posterior(alpha: npt.ArrayLike, beta: npt.ArrayLike, k: int) -> FloatArray:
-    """Posterior mean of pass@k, 1 - E[(1-p)^k].
-
-    Args:
-        alpha: Successes plus prior, shape (...,), positive.
-        beta: Failures plus prior, shape (...,), positive.
-        k: Rollouts.
-
-    Returns:
-        Values in [0, 1], shape (...,).
-    """
+    """Posterior mean of pass@k, 1 - E[(1-p)^k] under p ~ Beta(alpha, beta)."""
     failures = np.asarray(beta, np.float64)
     trials = np.asarray(alpha, np.float64) + failures
     # The product runs over the first axis: whole rows are multiplied at once.
@@ -87,16 +64,8 @@ def utilities(kind: Utility, alpha_P: FloatArray, beta_P: FloatArray, arm_A: Int
 
     discovery: E[(1-p)(1-(1-p)^n)]; mixed: 1 - E p^n - E(1-p)^n; hit: 1 - E(1-p)^n;
     variance: -E[p(1-p)]/n, the square-root law (Theorem 4.2); failure: (1.05 - E p) log n, whose
-    optimum gives rollouts in proportion to 1.05 - E p. All are concave in n.
-
-    Args:
-        kind: Which utility.
-        alpha_P: Successes plus prior, shape (P,).
-        beta_P: Failures plus prior, shape (P,).
-        arm_A: Rollout counts, consecutive and increasing, shape (A,).
-
-    Returns:
-        Shape (P, A).
+    optimum gives rollouts in proportion to 1.05 - E p. All are concave in n. The counts of `arm_A` are
+    consecutive and increasing. Shape (P, A).
     """
     n_max = int(arm_A[-1])
     total_P = alpha_P + beta_P

@@ -12,14 +12,7 @@ _HALVINGS = 200  # at most; bisection stops when the bracket is two neighbouring
 def demand(value_BA: FloatArray, share_B: FloatArray, arm_A: IntArray, price: float) -> float:
     """Mean rollouts wanted at a price: share-weighted argmax_n (value - price n), ties shared.
 
-    Args:
-        value_BA: Utility of each arm for each bin, shape (B, A).
-        share_B: Share of the plan's prompts in each bin, shape (B,), sums to one.
-        arm_A: Rollout counts, shape (A,).
-        price: mu, utility per rollout.
-
-    Returns:
-        Demanded rollouts per prompt.
+    `value_BA` has the utility of each rollout count of `arm_A` for each bin; shares sum to one.
     """
     net_BA = value_BA - price * arm_A
     best_BA = net_BA == net_BA.max(axis=1, keepdims=True)
@@ -29,47 +22,20 @@ def demand(value_BA: FloatArray, share_B: FloatArray, arm_A: IntArray, price: fl
 def demand_curve(
     value_BA: FloatArray, share_B: FloatArray, arm_A: IntArray, price_M: FloatArray
 ) -> FloatArray:
-    """Demand at many prices; it never rises with the price.
-
-    Args:
-        value_BA: Utility of each arm for each bin, shape (B, A).
-        share_B: Share of the plan's prompts in each bin, shape (B,), sums to one.
-        arm_A: Rollout counts, shape (A,).
-        price_M: Prices, shape (M,).
-
-    Returns:
-        Demanded rollouts per prompt, shape (M,).
-    """
+    """Demand at each of many prices, shape (M,); it never rises with the price."""
     return np.array([demand(value_BA, share_B, arm_A, float(price)) for price in price_M])
 
 
 def ascend(price: float, excess: float, step: float) -> float:
-    """One step of dual ascent: max(0, price + step * excess) (eq. 21, driven by demand).
-
-    Args:
-        price: Current mu.
-        excess: Demand minus the budget, in rollouts per prompt.
-        step: Step size.
-
-    Returns:
-        The next price.
-    """
+    """One step of dual ascent, max(0, price + step * excess) (eq. 21), for an excess demand."""
     return max(0.0, price + step * excess)
 
 
 def stationary_price(value_BA: FloatArray, share_B: FloatArray, arm_A: IntArray, mean: float) -> float:
     """The price at which demand meets the budget, by bisection: the fixed point of dual ascent.
 
-    Demand falls in steps, so it may jump over the budget; the price is then that of the jump.
-
-    Args:
-        value_BA: Utility of each arm for each bin, shape (B, A).
-        share_B: Share of the plan's prompts in each bin, shape (B,), sums to one.
-        arm_A: Rollout counts, increasing, shape (A,).
-        mean: n_bar, the budget in rollouts per prompt.
-
-    Returns:
-        mu, 0 where the budget does not bind.
+    Demand falls in steps, so it may jump over the budget, `mean` rollouts per prompt; the price is then
+    that of the jump. It is 0 where the budget does not bind.
     """
     # Shares sum to one only to rounding.
     if demand(value_BA, share_B, arm_A, 0.0) <= mean * (1.0 + 1e-12):

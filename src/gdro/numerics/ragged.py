@@ -10,18 +10,10 @@ from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 
 
 def segment_sum(value_R: FloatArray, position_R: IntArray, num_groups: int) -> FloatArray:
-    """Sum of each group, independent of the order of the rows.
+    """Sum of each group, independent of the order of the rows, shape (P,); zero for empty groups.
 
-    Floating sums depend on their order, so rows are sorted by group and value first; where every
-    value is a small integer (rewards of 0 and 1) any order gives the same sum and none is needed.
-
-    Args:
-        value_R: Values, shape (R,).
-        position_R: Group of each row, shape (R,).
-        num_groups: P.
-
-    Returns:
-        Shape (P,); zero for groups without rows.
+    Floating sums depend on their order, so rows are sorted by group and value first, unless every value
+    is a small integer (rewards of 0 and 1), whose sums are exact in any order.
     """
     if not _exact_in_any_order(value_R):
         order = np.lexsort((value_R, position_R))
@@ -59,10 +51,7 @@ class Segments:
         return total_KA / self.count_K[:, None]
 
     def spread(self, total_K: IntArray) -> IntArray:
-        """Divide each class's total over its items as evenly as integers allow, shape (P,).
-
-        The first items of a class get the rest.
-        """
+        """Divide each class's total evenly over its items, the first ones getting the rest, shape (P,)."""
         base_K, rest_K = np.divmod(total_K, self.count_K)
         rank_P = np.arange(len(self.order_P)) - np.repeat(self.start_K, self.count_K)
         share_P = np.empty(len(self.order_P), np.int64)
@@ -72,13 +61,7 @@ class Segments:
 
 
 def segments(label_P: IntArray) -> Segments:
-    """Sort items into classes.
-
-    Args:
-        label_P: Class of each item, 0 or more, shape (P,).
-
-    Returns:
-        The classes that are present.
+    """Sort items into the classes that are present, from the class of each item, 0 or more.
 
     >>> segments(np.array([2, 0, 2])).mean(np.array([[1.0], [5.0], [3.0]])).tolist()
     [[5.0], [2.0]]
@@ -100,16 +83,9 @@ class GroupStatistics:
 def group_statistics(
     value_R: FloatArray, position_R: IntArray, num_groups: int, valid_R: BoolArray | None = None
 ) -> GroupStatistics:
-    """Mean and sample standard deviation (ddof 1) of ragged groups, in two passes.
+    """Mean and sample standard deviation (ddof 1) of ragged groups, over the valid rows if given.
 
-    Args:
-        value_R: Values, shape (R,).
-        position_R: Group of each row, shape (R,).
-        num_groups: P.
-        valid_R: Rows that count, shape (R,). Default: all.
-
-    Returns:
-        The statistics: the mean is NaN for empty groups, the deviation for groups under two rows.
+    The mean is NaN for empty groups, the deviation for groups of fewer than two rows.
 
     >>> group_statistics(np.array([1.0, 5.0, 3.0]), np.array([0, 1, 0]), 2).mean_P.tolist()
     [2.0, 5.0]

@@ -16,19 +16,11 @@ def draw_by_bin(
     rng: np.random.Generator,
     size_C: IntArray | None = None,
 ) -> IntArray:
-    """Draw distinct prompts: a bin by inverse CDF, then uniformly inside it.
+    """Draw distinct prompts in random order: a bin by inverse CDF, then uniformly inside it, shape (P,).
 
-    A bin that runs out passes the rest of its draws to the others in proportion to their mass.
-
-    Args:
-        bin_N: Bin of every prompt (-1: unseen), shape (N,).
-        mass_C: Probability of unseen prompts (first), then of each bin, shape (1 + B,).
-        num_prompts: P <= N.
-        rng: Source of randomness.
-        size_C: Prompts that are unseen (first) and in each bin, where known: else they are counted.
-
-    Returns:
-        Dataset indices, shape (P,), in random order.
+    `mass_C` has the probability of unseen prompts (bin -1) first, then of each bin; `size_C` the number
+    of prompts likewise, and is counted if absent. A bin that runs out passes the rest of its draws to
+    the others in proportion to their mass.
     """
     if size_C is None:
         size_C = np.bincount(bin_N.astype(np.int64) + 1, minlength=len(mass_C))
@@ -52,28 +44,18 @@ def _inside(bin_N: IntArray, b: int, size: int, take: int, rng: np.random.Genera
     """Distinct prompts of one bin, uniformly."""
     if size <= _SCAN * take:
         return rng.choice(np.flatnonzero(bin_N == b), take, replace=False)
-    # Few out of many: guess and keep those inside, which never touches the rest of the pool.
-    found = np.zeros(0, np.int64)
-    while len(found) < take:
+    # Few out of many: guess and keep those inside, which avoids a scan of all prompts.
+    drawn = np.zeros(0, np.int64)
+    while len(drawn) < take:
         guess = rng.integers(0, len(bin_N), 64 + int(1.2 * take * len(bin_N) / size))
-        found = np.concatenate([found, guess[bin_N[guess] == b]])
-        _, first = np.unique(found, return_index=True)
-        found = found[np.sort(first)]
-    return found[:take]
+        drawn = np.concatenate([drawn, guess[bin_N[guess] == b]])
+        _, first = np.unique(drawn, return_index=True)
+        drawn = drawn[np.sort(first)]
+    return drawn[:take]
 
 
 def draw_outside(num_prompts: int, taken_P: IntArray, count: int, rng: np.random.Generator) -> IntArray:
-    """Distinct prompts of the pool that are not taken yet, uniformly; fewer where there are fewer.
-
-    Args:
-        num_prompts: N.
-        taken_P: Distinct prompts to leave out, shape (P,).
-        count: Prompts to draw.
-        rng: Source of randomness.
-
-    Returns:
-        Dataset indices, in random order.
-    """
+    """Up to `count` distinct prompts outside of the taken ones, uniformly and in random order."""
     count = min(count, num_prompts - len(taken_P))
     # Enough for every taken prompt to be drawn too.
     drawn = rng.choice(num_prompts, min(num_prompts, count + len(taken_P)), replace=False)
@@ -84,19 +66,12 @@ def draw_weighted(weight_N: FloatArray, num_prompts: int, rng: np.random.Generat
     """Distinct prompts, each next one with probability in proportion to its weight.
 
     Adding Gumbel noise to log-weights and taking the largest is the same as drawing one after the
-    other without replacement (Efraimidis and Spirakis 2006).
-
-    Args:
-        weight_N: Weights, 0 or more, shape (N,); prompts of no weight come last.
-        num_prompts: P <= N.
-        rng: Source of randomness.
-
-    Returns:
-        Dataset indices, shape (P,), in the order of the draws.
+    other without replacement (Efraimidis and Spirakis 2006). Prompts of weight zero come last. Returns
+    dataset indices in the order of the draws, shape (P,).
     """
     with np.errstate(divide="ignore"):
         key_N = np.log(weight_N) + rng.gumbel(size=len(weight_N))
-    # Ties of minus infinity are broken at random, not by place.
+    # Ties of minus infinity are broken at random, not by position.
     key_N = np.where(np.isneginf(key_N), -1e300 * (1.0 + rng.random(len(key_N))), key_N)
     top = np.argpartition(-key_N, num_prompts - 1)[:num_prompts]
     return top[np.argsort(-key_N[top])]

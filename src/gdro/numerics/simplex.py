@@ -8,13 +8,7 @@ from gdro.numerics.arrays import FloatArray
 
 
 def softmax(score: FloatArray) -> FloatArray:
-    """Softmax over the last axis, computed with the maximum subtracted.
-
-    Args:
-        score: Shape (..., B).
-
-    Returns:
-        Shape (..., B), sums to one. It is the maximiser of <q, score> + H(q) (Lemma 4.1).
+    """Softmax over the last axis: the maximiser of <q, score> + H(q) (Lemma 4.1).
 
     >>> softmax(np.array([1000.0, 1000.0])).tolist()
     [0.5, 0.5]
@@ -24,32 +18,15 @@ def softmax(score: FloatArray) -> FloatArray:
 
 
 def mix(q: FloatArray, gamma: float) -> FloatArray:
-    """Mix a distribution with the uniform one: (1-gamma) q + gamma / B (eq. 15).
-
-    Args:
-        q: Distribution over the last axis, shape (..., B).
-        gamma: Share of the uniform distribution, in [0, 1].
-
-    Returns:
-        Shape (..., B).
-    """
+    """Mix a distribution over the last axis with the uniform one: (1-gamma) q + gamma / B (eq. 15)."""
     return (1.0 - gamma) * q + gamma / q.shape[-1]
 
 
 def mean_one(weight: FloatArray, cap: float, share: FloatArray | None = None) -> FloatArray:
-    """Scale positive weights to a (share-weighted) mean of one with none above `cap`.
+    """Scale positive weights to a (share-weighted) mean of one, none above `cap` >= 1.
 
-    Capping lowers the mean and rescaling raises capped weights, so both are repeated: entries that
-    hit the cap stay there, the others are scaled, until nothing moves. At most one pass an entry.
-
-    Args:
-        weight: Positive, shape (P,).
-        cap: Largest weight allowed, at least 1.
-        share: Relative frequencies, shape (P,), 0 or more; entries of zero do not count. Default:
-            uniform.
-
-    Returns:
-        Shape (P,), mean one, maximum at most `cap`, same order as `weight`.
+    Capping lowers the mean and rescaling raises capped weights, so both are repeated until nothing
+    changes: entries at the cap stay there, the others are scaled.
 
     >>> mean_one(np.array([1.0, 1.0, 100.0]), cap=2.0).tolist()
     [0.5, 0.5, 2.0]
