@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from gdro import Outcome, Recall, Weights
-from gdro.memory.advantages import Rows
+from gdro.memory.advantages import WeightedRows
 
 NAN = np.nan
 
 
-def rows(prompts, rewards, keep=None, baseline="kept", weights=None) -> Rows:
+def rows(prompts, rewards, keep=None, baseline="kept", weights=None) -> WeightedRows:
     """Rows of an outcome; a reward of NaN is none."""
     reward_R, ones = np.array(rewards, float), np.ones(len(rewards))
     valid_R = ~np.isnan(reward_R)
     outcome = Outcome(0, np.array(prompts), reward_R, reward_R > 0.5, valid_R=valid_R)
     keep_R = valid_R if keep is None else np.array(keep)
     weight_R = ones if weights is None else np.array(weights, float)
-    return Rows.of(outcome, Weights(weight_R, keep_R, baseline))
+    return WeightedRows.of(outcome, Weights(weight_R, keep_R, baseline))
 
 
 def normalised(rewards):
@@ -37,7 +37,7 @@ def test_what_stands_in_the_place_of_a_reward_is_not_read():
             0, np.array([3, 3, 3]), np.array([0.0, 1.0, held]), np.array([False, True, False]),
             valid_R=np.array([True, True, False]),
         )  # fmt: skip
-        made = Rows.of(outcome, Weights(np.ones(3), np.ones(3, bool), "all"))
+        made = WeightedRows.of(outcome, Weights(np.ones(3), np.ones(3, bool), "all"))
         assert made.advantage_R() == pytest.approx([*normalised([0.0, 1.0]), 0.0])
 
 

@@ -14,6 +14,10 @@ from gdro.memory.store import RolloutStore, StoredRollout
 KEYS = [f"k{i}" for i in range(6)]
 
 
+def new_store(max_bytes=10_000, keys=KEYS, rewards=("a", "b")):
+    return RolloutStore(Problem(keys), max_bytes, 99, rewards)
+
+
 def rollout(length, seed=0):
     rng = np.random.default_rng([seed, length])
     prompt, answer = rng.integers(0, 99, 2, np.int32), rng.integers(0, 99, length, np.int32)
@@ -26,7 +30,7 @@ def same(a, b):
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 50)), max_size=40), st.integers(20, 600))
 def test_latest_rollouts_within_the_bytes(puts, limit):
-    store, kept = RolloutStore(Problem(KEYS), limit), {}
+    store, kept = new_store(limit), {}
     for prompt, length in puts:
         store.put(prompt, rollout(length))
         kept.pop(prompt, None)
@@ -39,11 +43,11 @@ def test_latest_rollouts_within_the_bytes(puts, limit):
 
 
 def test_saved_and_loaded_in_the_same_order(tmp_path):
-    store = RolloutStore(Problem(KEYS), 10_000)
+    store = new_store()
     for prompt, length in ((3, 5), (0, 2), (5, 9), (3, 4)):
         store.put(prompt, rollout(length))
     store.save(tmp_path / "s.npz")
-    again = RolloutStore(Problem(KEYS), 10_000)
+    again = new_store()
     again.put(1, rollout(7))
     again.load(tmp_path / "s.npz")
     assert list(again._rollouts) == list(store._rollouts) == [0, 5, 3]
@@ -53,18 +57,18 @@ def test_saved_and_loaded_in_the_same_order(tmp_path):
 
 
 def test_empty_store(tmp_path):
-    RolloutStore(Problem(KEYS), 10).save(tmp_path / "s.npz")
-    store = RolloutStore(Problem(KEYS), 10)
+    new_store(10).save(tmp_path / "s.npz")
+    store = new_store(10)
     store.load(tmp_path / "s.npz")
     assert len(store) == store.nbytes == 0
 
 
 def test_rollouts_follow_their_keys(tmp_path):
-    store = RolloutStore(Problem(KEYS), 10_000)
+    store = new_store()
     store.put(0, rollout(2))
     store.put(4, rollout(6))
     store.save(tmp_path / "s.npz")
-    moved = RolloutStore(Problem(["new", "k4", "k3"]), 10_000)
+    moved = new_store(keys=["new", "k4", "k3"])
     moved.load(tmp_path / "s.npz")
     assert len(moved) == 1
     assert same(moved[1], rollout(6))
@@ -73,7 +77,7 @@ def test_rollouts_follow_their_keys(tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "cut", "lengths", "kind"])
 def test_damage_is_found(tmp_path, damage, monkeypatch):
     path = tmp_path / "s.npz"
-    store = RolloutStore(Problem(KEYS), 10_000)
+    store = new_store()
     store.put(0, rollout(8))
     if damage == "lengths":
         long = StoredRollout(np.zeros(1, np.int32), np.zeros(3, np.int32), np.ones(1, np.float32))
@@ -90,7 +94,7 @@ def test_damage_is_found(tmp_path, damage, monkeypatch):
         path.unlink()
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-20])
-    fresh = RolloutStore(Problem(KEYS), 10_000)
+    fresh = new_store()
     fresh.put(1, rollout(3))
     with pytest.raises(CheckpointError):
         fresh.load(path)
@@ -99,7 +103,7 @@ def test_damage_is_found(tmp_path, damage, monkeypatch):
 
 def edited(path, **arrays):
     """A store of two rollouts, with some arrays of its file replaced."""
-    store = RolloutStore(Problem(KEYS), 10_000)
+    store = new_store()
     store.put(0, rollout(3))
     store.put(4, rollout(2))
     store.save(path)
@@ -152,7 +156,7 @@ STRANGE = {
 @pytest.mark.parametrize("case", STRANGE)
 def test_what_no_run_stores_is_refused(tmp_path, case):
     edited(tmp_path / "s.npz", **STRANGE[case])
-    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
+    store = new_store()
     store.put(1, rollout(3))
     with pytest.raises(CheckpointError, match=r"damaged: .* go back|lacks|never writes.*go back"):
         store.load(tmp_path / "s.npz")
@@ -162,7 +166,7 @@ def test_what_no_run_stores_is_refused(tmp_path, case):
 
 def test_a_reward_function_that_gave_none_is_no_damage(tmp_path):
     edited(tmp_path / "s.npz", rewards_MK=put((0, 1), np.nan))
-    store = RolloutStore(Problem(KEYS), 10_000, vocabulary=99, rewards=["a", "b"])
+    store = new_store()
     store.load(tmp_path / "s.npz")
     assert np.isnan(store[0].rewards_K).tolist() == [False, True]
     assert store[0].prompt_ids.base is None, "a view would keep the tokens of the whole file"
@@ -171,7 +175,6 @@ def test_a_reward_function_that_gave_none_is_no_damage(tmp_path):
 @pytest.mark.parametrize(
     ("saved", "own", "kept"),
     [
-        (None, ["a"], None),  # earlier versions kept no names: the number must do
         (["a", "b"], ["a", "c"], None),
         (["a", "a"], ["a"], None),
         (["a", "b"], ["b", "a"], [1, 0]),
@@ -180,10 +183,10 @@ def test_a_reward_function_that_gave_none_is_no_damage(tmp_path):
 )
 def test_rewards_follow_the_names_of_their_functions(tmp_path, saved, own, kept):
     path = tmp_path / "s.npz"
-    store = RolloutStore(Problem(KEYS), 10_000, rewards=saved)
+    store = new_store(rewards=saved)
     store.put(1, rollout(3))
     store.save(path)
-    again = RolloutStore(Problem(KEYS), 10_000, rewards=own)
+    again = new_store(rewards=own)
     if kept is None:
         with pytest.warns(UserWarning, match="they cannot be scored, so the memory starts empty"):
             again.load(path)
@@ -196,10 +199,10 @@ def test_rewards_follow_the_names_of_their_functions(tmp_path, saved, own, kept)
 @pytest.mark.parametrize("names", ["ab", ["a", 1], ["a", "b", "c"]])
 def test_names_that_do_not_fit_are_damage(tmp_path, names):
     path = tmp_path / "s.npz"
-    store = RolloutStore(Problem(KEYS), 10_000, rewards=["a", "b"])
+    store = new_store()
     store.put(1, rollout(3))
     store.save(path)
     header, arrays = archive.read(path)
     archive.write(path, {**header, "rewards": names}, arrays)
-    with pytest.raises(CheckpointError, match=r"damaged: .* called"):
+    with pytest.raises(CheckpointError, match=r"damaged: .* named"):
         store.read(path)

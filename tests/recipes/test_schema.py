@@ -165,15 +165,10 @@ def test_the_same_recipe_goes_on_with_other_arms(finished: Path) -> None:
         run(recipe, finished, resume=True, load=loaded)
 
 
-def test_a_folder_of_an_earlier_version_goes_on_with_a_note(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_arms_without_their_recipe_are_refused(finished: Path) -> None:
     (finished / "recipe.json").unlink()
-    recipe = made()
-    recipe.arms.pop("rollout-gdro")
-    for _ in range(2):  # it is noted once: from then on the folder has its recipe
-        run(recipe, finished, resume=True, load=loaded)
-    assert capsys.readouterr().out.count("note: ") == 1
+    with pytest.raises(RecipeError, match=r"but no recipe.json.*another --output"):
+        run(made(), finished, resume=True, load=loaded)
 
 
 def test_slices_of_another_recipe_are_made_anew(tmp_path: Path) -> None:

@@ -124,12 +124,9 @@ def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:
         ({"testbed": "x", "task": "chains", "seed": 101}, True),
         ({"testbed": "chains", "task": "strings", "seed": 101}, False),
         ({"testbed": "chains", "task": "chains", "seed": 7}, False),
-        ({"testbed": "chains", "seed": 101}, True),
-        ({"testbed": "x", "seed": 101}, False),
     ],
 )
 def test_only_the_same_task_and_seed_were_explored(tmp_path: Path, run: dict, refused: bool) -> None:
-    """The last two are of a version that did not write down the task."""
     log = tmp_path / "unrelated/exploration/runs.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text(json.dumps({"key": "k", "arm": "a", **run}) + "\n" + '{"cut off')

@@ -1,1 +1,1 @@
-"""Remembered successes: where they join a step, their advantages, and the store of their tokens."""
+"""Stored successes: how they join a step, their advantages, and the store of their tokens."""

@@ -1,4 +1,4 @@
-"""Weighted advantages of ragged groups with recalled rows, for learners that are not a trainer's."""
+"""Weighted advantages of ragged groups with recalled rows, for the simulator and the studies."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _EPS = 1e-4  # as in TRL
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one update.
+class WeightedRows:
+    """Rollouts of one update, with their weights.
 
     Attributes:
-        prompt_R: Dataset index of each, shape (R,).
-        reward_R: Its reward, NaN where it has none, shape (R,).
-        weight_R: Factor on the advantage, zero for dropped rows and those without a reward, shape (R,).
-        counted_R: Whether the row counts in its group's mean and deviation, shape (R,).
+        prompt_R: Dataset index of each row, shape (R,).
+        reward_R: Reward of each row, NaN without one, shape (R,).
+        weight_R: Factor on the advantage, zero for dropped rows and rows without reward, shape (R,).
+        counted_R: Whether a row enters the mean and deviation of its group, shape (R,).
     """
 
     prompt_R: IntArray
@@ -32,18 +32,18 @@ class Rows:
     counted_R: BoolArray
 
     @classmethod
-    def of(cls, outcome: Outcome, weights: Weights) -> Rows:
-        """The rows of an outcome; what stands in the place of a reward that is none counts nowhere."""
+    def of(cls, outcome: Outcome, weights: Weights) -> WeightedRows:
+        """The rows of an outcome; rows without a reward are NaN and excluded."""
         valid_R = outcome.valid_mask_R
         keep_R = weights.keep_R & valid_R
         counted_R = valid_R if weights.baseline == "all" else keep_R
         reward_R = np.where(valid_R, outcome.reward_R, np.nan)
         return cls(outcome.prompt_R, reward_R, np.where(keep_R, weights.weight_R, 0.0), counted_R)
 
-    def with_replays(self, replays: Sequence[Recall]) -> Rows:
-        """With remembered successes of reward one in their groups, whose weight they share."""
+    def with_replays(self, replays: Sequence[Recall]) -> WeightedRows:
+        """These rows and replays, which get reward one and the weight of their groups."""
         prompt_M, ones = np.array([r.prompt for r in replays], np.int64), np.ones(len(replays))
-        return Rows(
+        return WeightedRows(
             np.concatenate([self.prompt_R, prompt_M]),
             np.concatenate([self.reward_R, ones]),
             join_weights(replays, self.prompt_R, self.weight_R, self.weight_R != 0),
@@ -51,7 +51,7 @@ class Rows:
         )
 
     def advantage_R(self) -> FloatArray:
-        """Normalised inside each group, times the weights; zero without a reward, shape (R,)."""
+        """Rewards normalised within each group, times the weights; zero without a reward, shape (R,)."""
         prompt_P, position_R = np.unique(self.prompt_R, return_inverse=True)
         counted_R = self.counted_R
         groups = group_statistics(self.reward_R[counted_R], position_R[counted_R], len(prompt_P))
@@ -61,6 +61,6 @@ class Rows:
         return self.weight_R * centred_R / (deviation_R + _EPS)
 
     def advantage_with(self, placed: Placed) -> FloatArray:
-        """Advantages with what was recalled behind the rows, shape (R + M,)."""
+        """Advantages of the rows, then of the recalled rollouts, shape (R + M,)."""
         fixed = np.array([r.advantage or 0.0 for r in placed.recalls[len(placed.replays) :]])
         return np.concatenate([self.with_replays(placed.replays).advantage_R(), fixed])

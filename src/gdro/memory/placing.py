@@ -1,4 +1,4 @@
-"""Places for recalled rollouts: rows without gradient make room, so that the row count is constant."""
+"""Recalled rollouts replace rows without gradient, so that the number of rows stays constant."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NO_GRADIENT = 1e-6
 
 @dataclass(frozen=True)
 class Placed:
-    """Recalled rollouts that found a place.
+    """Recalled rollouts that join the step.
 
     Attributes:
-        recalls: What joins, replays first.
-        row_M: The row of the outcome that each one replaces, shape (M,).
+        recalls: The recalled rollouts, replays first.
+        row_M: Row of the outcome that each of them replaces, shape (M,).
     """
 
     recalls: tuple[Recall, ...]
@@ -27,12 +27,12 @@ class Placed:
 
     @property
     def replays(self) -> tuple[Recall, ...]:
-        """Those that join the groups of their prompts."""
+        """The recalled rollouts that join the groups of their prompts."""
         return tuple(r for r in self.recalls if r.kind == "replay")
 
     @property
     def prompt_M(self) -> IntArray:
-        """Dataset index of each, shape (M,)."""
+        """Dataset index of each recalled rollout, shape (M,)."""
         return np.array([r.prompt for r in self.recalls], np.int64)
 
 
@@ -44,30 +44,32 @@ def place(
     stored: Container[int],
     least_likely: Callable[[IntArray], Sequence[int]],
 ) -> Placed | None:
-    """Find places for what a strategy recalls: rows without gradient, the shortest answers first.
+    """Choose which recalled rollouts join, and the rows without gradient that they replace.
+
+    The shortest rows are replaced first.
 
     Args:
-        weights: The controller's.
-        outcome: All rows.
-        advantage_R: Their weighted advantages, shape (R,).
-        chosen_R: Rows that the loss takes, shape (rows,).
-        stored: Prompts of which a rollout is at hand.
-        least_likely: Positions in an array of prompts, by the likelihood of their stored rollouts
-            under the current policy, the least likely first.
+        weights: The controller's weights, with the rollouts that the strategy recalls.
+        outcome: All rows of the step.
+        advantage_R: Weighted advantage of each row, shape (R,).
+        chosen_R: Indices of the rows that enter the loss.
+        stored: Prompts with a stored rollout.
+        least_likely: Sorts prompts by the likelihood of their stored rollouts under the current
+            policy, the least likely first; returns positions in its argument.
 
     Returns:
-        What joins, or None if nothing does.
+        The rollouts that join, or None if there are none.
     """
     live_R = np.zeros(len(outcome.prompt_R), bool)
     live_R[chosen_R] = True
     dead_R = live_R & (np.abs(advantage_R) <= _NO_GRADIENT)
-    # A group that was dropped, or weighs nothing, has nothing that a replay could be compared with.
+    # A group that was dropped or has weight zero has no rows to compare a replay with.
     open_R = live_R & weights.keep_R & (weights.weight_R != 0) & outcome.valid_mask_R
     groups = set(outcome.prompt_R[open_R].tolist())
     joining: list[Recall] = []
     for recall in weights.recall:
         if recall.kind == "replay" and recall.prompt in groups and recall.prompt in stored:
-            # The rows of a group that is replayed have a gradient then: they are no places.
+            # With a replay the rows of its group have a gradient, so they cannot be replaced.
             left_R = dead_R & (outcome.prompt_R != recall.prompt)
             if int(left_R.sum()) > len(joining):
                 joining.append(recall)
@@ -86,23 +88,16 @@ def place(
 def join_weights(
     replays: Sequence[Recall], prompt_R: IntArray, weight_R: FloatArray, keep_R: BoolArray
 ) -> FloatArray:
-    """Weights of rows with replays behind them: a replay and its group share the replay's factor.
+    """Weights of R rows, then of M replays, shape (R + M,).
 
-    Args:
-        replays: Replays, at most one a prompt; M of them.
-        prompt_R: Dataset index of each row, shape (R,).
-        weight_R: Weight of each row, shape (R,).
-        keep_R: Rows that are kept, shape (R,).
-
-    Returns:
-        Shape (R + M,). A replay weighs what the last kept row of its prompt weighs, zero where none is
-        kept.
+    A replay (at most one per prompt) and its group are multiplied by the replay's factor. A replay gets
+    the weight of the last kept row of its prompt, zero if there is none.
     """
     factor = {replay.prompt: replay.weight for replay in replays}
     factor_R = np.array([factor.get(prompt, 1.0) for prompt in prompt_R.tolist()], np.float64)
     joined_R = weight_R * factor_R
-    kept = dict(zip(prompt_R[keep_R].tolist(), joined_R[keep_R].tolist(), strict=True))
-    weight_M = np.array([kept.get(replay.prompt, 0.0) for replay in replays], np.float64)
+    weight_of = dict(zip(prompt_R[keep_R].tolist(), joined_R[keep_R].tolist(), strict=True))
+    weight_M = np.array([weight_of.get(replay.prompt, 0.0) for replay in replays], np.float64)
     return np.concatenate([joined_R, weight_M])
 
 

@@ -1,4 +1,4 @@
-"""The tokens behind a memory: the latest success of each prompt, bounded and saved."""
+"""The store behind a memory: tokens of the latest success of each prompt, within a byte limit."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ from gdro.types import LARGEST
 
 _SCHEMA = 1
 _DTYPES = {
-    "key_hash_M": np.uint64, "prompt_length_M": np.int64, "completion_length_M": np.int64,
-    "prompt_ids": np.int32, "completion_ids": np.int32, "rewards_MK": np.float32,
-}  # fmt: skip
+    "key_hash_M": np.uint64,
+    "prompt_length_M": np.int64,
+    "completion_length_M": np.int64,
+    "prompt_ids": np.int32,
+    "completion_ids": np.int32,
+    "rewards_MK": np.float32,
+}
 
 
 @dataclass(frozen=True)
 class StoredRollout:
-    """One rollout; arrays are int32, for a vocabulary never needs more.
+    """One rollout.
 
     Attributes:
-        prompt_ids: Tokens of the prompt as it was given to the model, no padding.
-        completion_ids: Tokens of the answer.
-        rewards_K: What each of the K reward functions gave it.
+        prompt_ids: Tokens of the prompt as given to the model, without padding.
+        completion_ids: Tokens of the completion.
+        rewards_K: Reward from each of the K reward functions, shape (K,).
     """
 
     prompt_ids: npt.NDArray[np.int32]
@@ -46,25 +50,21 @@ class StoredRollout:
 
 
 class RolloutStore:
-    """The latest rollout kept for each prompt; the oldest go when the bytes run out.
+    """The latest rollout of each prompt; the oldest are dropped when the byte limit is reached.
 
     Args:
-        problem: The pool, whose keys identify prompts across runs.
+        problem: The dataset, whose keys identify prompts across runs.
         max_bytes: Most bytes of tokens and rewards.
-        vocabulary: Tokens that the model has; a file with others is refused.
-        rewards: Names of the K reward functions. A file's rewards follow the names; where one of these
-            is missing in it, its rollouts cannot be scored and are left out.
+        vocabulary: Number of tokens of the model; files with other tokens are refused.
+        rewards: Names of the K reward functions. Rollouts of a file without one of them cannot be
+            scored and are left out.
 
     Raises:
         StrategyError: `max_bytes` is not positive.
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        max_bytes: int,
-        vocabulary: int | None = None,
-        rewards: Sequence[str] | None = None,
+        self, problem: Problem, max_bytes: int, vocabulary: int, rewards: Sequence[str]
     ) -> None:
         if max_bytes < 1:
             raise StrategyError(
@@ -72,8 +72,8 @@ class RolloutStore:
             )
         self._problem = problem
         self._max_bytes = max_bytes
-        self._vocabulary = 2**31 if vocabulary is None else vocabulary
-        self._rewards = None if rewards is None else list(rewards)
+        self._vocabulary = vocabulary
+        self._rewards = list(rewards)
         self._rollouts: OrderedDict[int, StoredRollout] = OrderedDict()
         self.nbytes = 0
 
@@ -87,7 +87,7 @@ class RolloutStore:
         return self._rollouts[prompt]
 
     def put(self, prompt: int, rollout: StoredRollout) -> None:
-        """Store a rollout in the place of an earlier one, and make room."""
+        """Store a rollout in place of its prompt's earlier one; drop the oldest beyond the limit."""
         earlier = self._rollouts.pop(prompt, None)
         self.nbytes += rollout.nbytes - (0 if earlier is None else earlier.nbytes)
         self._rollouts[prompt] = rollout
@@ -107,85 +107,72 @@ class RolloutStore:
             "completion_ids": np.concatenate([empty, *(r.completion_ids for r in rows)]),
             "rewards_MK": np.array([r.rewards_K for r in rows], np.float32),
         }
-        named = {} if self._rewards is None else {"rewards": self._rewards}
-        archive.write(path, {"schema": _SCHEMA, "kind": "rollout store", **named}, arrays)
+        header = {"schema": _SCHEMA, "kind": "rollout store", "rewards": self._rewards}
+        archive.write(path, header, arrays)
 
     def read(self, path: str | Path) -> list[tuple[int, StoredRollout]]:
-        """The rollouts of a file, all of it checked; the store stays as it is.
+        """Prompts and rollouts of a file from `save`, oldest first; the store stays as it is.
 
-        Args:
-            path: A file from `save`.
-
-        Returns:
-            Prompt and rollout, oldest first; prompts that the pool does not have are left out.
+        Prompts that the dataset does not have are left out.
 
         Raises:
-            CheckpointError: The file is missing, damaged, not a store, or holds what no run stores.
+            CheckpointError: The file is missing, damaged or not a store.
         """
         header, arrays = archive.read(path)
         if (header.get("schema"), header.get("kind")) != (_SCHEMA, "rollout store"):
-            raise CheckpointError(f"{path} is no rollout store of this version, but {header!r:.80}")
-        names = header.get("rewards")
-        bad = _misfit(arrays) or self._strange(arrays) or _misnamed(names, arrays["rewards_MK"])
-        if bad:
-            raise CheckpointError(f"{path} is damaged: {bad}; go back to an earlier checkpoint")
-        column_K = self._columns(names, arrays["rewards_MK"])
-        if column_K is None:
+            raise CheckpointError(f"{path} is not a rollout store of this version: {header!r:.80}")
+        names: Any = header.get("rewards")
+        fault = _misfit(arrays) or self._out_of_range(arrays) or _misnamed(names, arrays["rewards_MK"])
+        if fault:
+            raise CheckpointError(f"{path} is damaged: {fault}; go back to an earlier checkpoint")
+        column_K = self._columns(names)
+        if column_K is None and len(arrays["rewards_MK"]):
             warnings.warn(
-                f"{path} remembers rollouts with the rewards {_named(names, arrays['rewards_MK'])}, the "
-                f"trainer has {', '.join(self._rewards or [])}: they cannot be scored, so the memory "
-                "starts empty",
+                f"{path} has rollouts with the rewards {', '.join(names)}, the trainer has "
+                f"{', '.join(self._rewards)}: they cannot be scored, so the memory starts empty",
                 stacklevel=2,
             )
-            return []
-        # Row by row, and of prompts that the pool has alone: a file may name millions of others.
+        return [] if column_K is None else self._rollouts_of(arrays, column_K)
+
+    def _columns(self, names: list[str]) -> list[int] | None:
+        """Columns of a file's rewards that belong to the own reward functions; None if one lacks."""
+        own = self._rewards
+        if names == own:  # also where two functions have the same name
+            return list(range(len(own)))
+        if len(set(names)) < len(names) or not set(own) <= set(names):
+            return None
+        return [names.index(name) for name in own]
+
+    def _rollouts_of(self, arrays: Arrays, column_K: list[int]) -> list[tuple[int, StoredRollout]]:
+        # Row by row, and only of prompts in the dataset: a file may name millions of others.
         index = {key: i for i, key in enumerate(self._problem.key_hash_N.tolist())}
-        known_M = np.flatnonzero(np.isin(arrays["key_hash_M"], self._problem.key_hash_N))
-        names_of = ("prompt", "completion")
-        end_M = {name: np.cumsum(arrays[f"{name}_length_M"]) for name in names_of}
-        found: list[tuple[int, StoredRollout]] = []
-        for m in known_M.tolist():
-            # Copies: a view would keep the whole file's tokens, whatever the limit of bytes.
-            prompt_ids, completion_ids = (
-                arrays[f"{name}_ids"][end - arrays[f"{name}_length_M"][m] : end].copy()
-                for name in names_of
-                for end in [end_M[name][m]]
+        end_M, next_M = (np.cumsum(arrays[f"{name}_length_M"]) for name in ("prompt", "completion"))
+        rollouts: list[tuple[int, StoredRollout]] = []
+        for m in np.flatnonzero(np.isin(arrays["key_hash_M"], self._problem.key_hash_N)).tolist():
+            prompt = slice(end_M[m] - arrays["prompt_length_M"][m], end_M[m])
+            completion = slice(next_M[m] - arrays["completion_length_M"][m], next_M[m])
+            # Copies: a view would keep the tokens of the whole file, whatever the byte limit.
+            rollout = StoredRollout(
+                arrays["prompt_ids"][prompt].copy(),
+                arrays["completion_ids"][completion].copy(),
+                arrays["rewards_MK"][m, column_K].copy(),
             )
-            rewards_K = arrays["rewards_MK"][m, column_K].copy()
-            found.append(
-                (
-                    index[int(arrays["key_hash_M"][m])],
-                    StoredRollout(prompt_ids, completion_ids, rewards_K),
-                )
-            )
-        return found
+            rollouts.append((index[int(arrays["key_hash_M"][m])], rollout))
+        return rollouts
 
     def take(self, rollouts: Iterable[tuple[int, StoredRollout]]) -> None:
-        """Hold these rollouts, as `read` gave them, and no others."""
+        """Replace the contents by rollouts as `read` returns them."""
         self._rollouts.clear()
         self.nbytes = 0
         for prompt, rollout in rollouts:
             self.put(prompt, rollout)
 
     def load(self, path: str | Path) -> None:
-        """Take over the store of a file. Errors as for `read`; the store is then as it was."""
+        """Replace the contents by those of a file; unchanged if `read` raises."""
         self.take(self.read(path))
 
-    def _columns(
-        self, names: list[str] | None, rewards_MK: npt.NDArray[np.float32]
-    ) -> list[int] | slice | None:
-        """Where a file has the rewards of today's functions; None if it lacks one."""
-        own = self._rewards
-        if own is None or not len(rewards_MK) or names == own:
-            return slice(None)
-        if names is None:
-            return slice(None) if rewards_MK.shape[1] == len(own) else None
-        if len(set(names)) < len(names) or not set(own) <= set(names):
-            return None
-        return [names.index(name) for name in own]
-
-    def _strange(self, arrays: Arrays) -> str | None:
-        """What in these arrays no run stores, None if nothing."""
+    def _out_of_range(self, arrays: Arrays) -> str | None:
+        """Which values of these arrays no run stores, None if there are none."""
         for name in ("prompt_ids", "completion_ids"):
             ids = arrays[name]
             if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocabulary:
@@ -193,7 +180,7 @@ class RolloutStore:
         rewards_MK = arrays["rewards_MK"]
         if not len(rewards_MK):
             return None
-        # A reward function may give None, and NaN stands for it; of a success, one has given a number.
+        # A reward function may return None, stored as NaN; for a success at least one returned a number.
         none_MK = np.isnan(rewards_MK)
         if bool(none_MK.all(1).any()) or bool((np.abs(rewards_MK[~none_MK]) > LARGEST).any()):
             return f"a rollout has no reward, or one above {LARGEST:g} in size"
@@ -201,22 +188,16 @@ class RolloutStore:
 
 
 def _misnamed(names: Any, rewards_MK: npt.NDArray[np.float32]) -> str | None:
-    """What is wrong with a file's names of rewards, None if nothing; earlier versions kept none."""
-    if names is None:
-        return None
+    """What is wrong with a file's names of rewards, None if nothing."""
     if not isinstance(names, list) or not all(isinstance(n, str) for n in cast("list[Any]", names)):
-        return f"its rewards are called {names!r:.60}"
+        return f"its rewards are named {names!r:.60}"
     if len(rewards_MK) and len(cast("list[Any]", names)) != rewards_MK.shape[1]:
-        return f"it has {rewards_MK.shape[1]} rewards a rollout, called {names!r:.60}"
+        return f"it has {rewards_MK.shape[1]} rewards per rollout, named {names!r:.60}"
     return None
 
 
-def _named(names: list[str] | None, rewards_MK: npt.NDArray[np.float32]) -> str:
-    return f"of {rewards_MK.shape[1]} functions" if names is None else ", ".join(names)
-
-
 def _misfit(arrays: Arrays) -> str | None:
-    """Which array has another type or shape than the others need, None if all fit."""
+    """Which array has a wrong type or a shape that does not fit the others, None if all fit."""
     for name, dtype in _DTYPES.items():
         array, dims = required(arrays, name), (2 if name.endswith("_MK") else 1)
         # A store without rollouts cannot know K.
@@ -227,7 +208,7 @@ def _misfit(arrays: Arrays) -> str | None:
         return f"it names a prompt twice, or has {len(arrays['rewards_MK'])} rewards for {num} prompts"
     for name in ("prompt", "completion"):
         length_M, most = arrays[f"{name}_length_M"], len(arrays[f"{name}_ids"])
-        # Each below the total first, so that their sum cannot overflow.
+        # Each is checked against the total first, so that their sum cannot overflow.
         fits = len(length_M) == num and bool(((length_M > 0) & (length_M <= most)).all())
         if not fits or int(length_M.sum()) != most:
             return f"{name}_length_M does not fit {num} prompts and {most} tokens"

@@ -128,14 +128,14 @@ def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
             f"{output} holds the run of another recipe: {'; '.join(changed)}; give these as they are "
             f"there to go on with it, pass another --output for a new run{how}"
         )
+    if changed is None and resume and begun:
+        raise RecipeError(
+            f"{output} holds arms ({', '.join(sorted(set(begun)))}) but no {KEPT}, so it is unknown "
+            "which recipe they belong to; pass another --output for a new run"
+        )
     if os.environ.get("RANK", "0") != "0":
         return
-    if changed is None and resume and (begun or (output / BASE).exists()):
-        print(
-            f"note: {output} has no {KEPT} (an earlier version made it): whether it is of this recipe "
-            "cannot be told"
-        )
-    if changed or not (resume or changed == []):
+    if changed != []:
         (output / BASE).unlink(missing_ok=True)
         (output / KEPT).unlink(missing_ok=True)
     keep(recipe, output)

@@ -58,8 +58,7 @@ def differing(recipe: Recipe, folder: Path, begun: Collection[str]) -> list[str]
         begun: Arms that the folder has something of; others may be new, or changed.
 
     Returns:
-        A line each key: its name, its value, and the folder's. None where the folder has no recipe,
-        as earlier versions left it.
+        A line each key: its name, its value, and the folder's. None where the folder has no recipe.
 
     Raises:
         RecipeError: The folder's recipe is damaged.
@@ -73,15 +72,8 @@ def differing(recipe: Recipe, folder: Path, begun: Collection[str]) -> list[str]
     new, old = (
         {**side, "arms": {name: side["arms"][name] for name in common}} for side in (asked, kept)
     )
-    default = _flat(dataclasses.asdict(Recipe()))  # of keys that an earlier version did not have
-    new, old = default | _flat(new), default | _flat(old)
+    new, old = _flat(new), _flat(old)
     values = _interpolated(recipe)
-    # Earlier versions kept what interpolations gave.
-    new |= {
-        key: old[key]
-        for key, (_, value) in values.items()
-        if old.get(key) in (value, without_secrets(value))
-    }
     lines = [
         f"{key} is {_said(new, key)}, there {_said(old, key)}"
         for key in sorted(new.keys() | old.keys())

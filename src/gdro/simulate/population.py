@@ -8,7 +8,7 @@ from math import inf, isfinite
 import numpy as np
 
 from gdro.errors import GdroError
-from gdro.memory.advantages import Rows
+from gdro.memory.advantages import WeightedRows
 from gdro.memory.placing import Placed, place
 from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.problem import Problem
@@ -176,7 +176,7 @@ class World:
         Returns:
             Remembered rows that joined the update, and their tokens.
         """
-        rows = Rows.of(outcome, weights)
+        rows = WeightedRows.of(outcome, weights)
         pull_R, prompt_R = rows.advantage_R(), outcome.prompt_R
         placed = self._placed(outcome, weights, pull_R)
         remembered, recalled = np.zeros(0, bool), (0, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from gdro.controller import Controller
 from gdro.errors import StudyError
-from gdro.memory.advantages import Rows
+from gdro.memory.advantages import WeightedRows
 from gdro.memory.placing import Placed, place
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
@@ -89,9 +89,9 @@ class Run:
     def _learn(
         self, plan: Plan, outcome: Outcome, weights: Weights, rollouts: Rollouts
     ) -> tuple[FloatArray, tuple[int, int]]:
-        rows = Rows.of(outcome, weights)
+        rows = WeightedRows.of(outcome, weights)
         advantage, prompt_R = rows.advantage_R(), outcome.prompt_R
-        base_R = Rows(rows.prompt_R, rows.reward_R, np.ones(len(prompt_R)), rows.counted_R).advantage_R()
+        base_R = replace(rows, weight_R=np.ones(len(prompt_R))).advantage_R()
         placed, recalled = self._placed(outcome, weights, advantage), (0, 0)
         if placed is not None:
             advantage = rows.advantage_with(placed)

@@ -15,17 +15,12 @@ def refuse_explored(study: Study, output: Path) -> None:
     """Raise a StudyError if a confirmation seed was explored before on the same task.
 
     A seed fixes the problems of a task, so choosing an arm on it reveals its results. `output` is the
-    folder of all studies. Published runs that do not name their task are matched by the testbed's name.
+    folder of all studies.
     """
     wanted = jobs(study, explore=False)
-    by_task = {(study.testbeds[job.testbed].task, job.seed) for job in wanted}
-    by_name = {(job.testbed, job.seed) for job in wanted}
+    known = {(study.testbeds[job.testbed].task, job.seed) for job in wanted}
     for log in sorted(output.glob(f"*/{EXPLORATION}/{RUNS_FILE}")):
-        spent: set[int] = set()
-        for run in read_runs(log):
-            place, known = (run["task"], by_task) if "task" in run else (run["testbed"], by_name)
-            if (place, run["seed"]) in known:
-                spent.add(run["seed"])
+        spent = {run["seed"] for run in read_runs(log) if (run.get("task"), run["seed"]) in known}
         if spent:
             raise StudyError(
                 f"study {study.name!r} cannot confirm on seeds {sorted(spent)}: "

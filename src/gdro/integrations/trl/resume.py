@@ -74,6 +74,6 @@ def _in_words(error: KeysError) -> str:
         return said
     return (
         f"{said}, with the same columns or the same id_column (without one, a key is a hash of the "
-        "whole row; earlier versions hashed prompt and answer). Or pass resume_keys='fresh' to the "
+        "whole row). Or pass resume_keys='fresh' to the "
         "trainer: its weights go on, beliefs of the prompts start anew"
     )
