@@ -216,7 +216,7 @@ def test_rollouts_of_further_rounds_join_their_group_and_the_total_stays() -> No
     outcome = step.read(keys, judged(1.0, 3.0, 1.0, 1.0, 3.0, 1.0, 1.0, 3.0))
     assert controller.extend(outcome) is None
     step.weigh(controller.weigh(outcome))
-    kept = step.kept()
+    kept = step.loss_keys()
     assert kept == ["a_0_0", "a_1_0", "c_0_0", "c_1_0"] and step.first_uid == {}
     assert step.factors([*kept, "pad_0_0"]).tolist() == [1.0] * 5
     step.submit(["again"], [0], [2])

@@ -111,7 +111,7 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     _need_verl()
     from gdro.cli.tables import print_table
     from gdro.dry_run.verl.launch import cpu_overrides, start
-    from gdro.dry_run.verl.quickstart import prepare, told
+    from gdro.dry_run.verl.quickstart import log_summary, prepare
     from gdro.dry_run.verl.watch import METRICS, metrics_of, parts, wait
     from gdro.report import write_report
 
@@ -131,5 +131,7 @@ def _quickstart(arguments: argparse.Namespace) -> int:
     wait(process, folder / METRICS, folder / "log.txt", arguments.steps, "verl")
     print_table(["part", "steps", "last value"], parts(metrics_of(folder / METRICS)))
     log = folder / "checkpoints/gdro"
-    print(f"\n{told(log)}\n\nrun log: {log}\nreport:  {write_report([log], folder / 'report.html')}")
+    print(
+        f"\n{log_summary(log)}\n\nrun log: {log}\nreport:  {write_report([log], folder / 'report.html')}"
+    )
     return 0

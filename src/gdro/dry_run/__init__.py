@@ -1,1 +1,1 @@
-"""verl on a CPU, from outside: start its `main_ppo` on a tiny model."""
+"""Dry runs: a recipe or a verl run on a CPU, with a tiny model and few rows; estimates of cost."""

@@ -1,4 +1,4 @@
-"""What a run will cost: rollouts, tokens and memory, from its recipe alone."""
+"""Estimates of a run's cost from its recipe alone: rollouts, tokens and memory."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from gdro.recipes.schema import Recipe
 
 GIB = 2**30
 _FLOAT32, _HALF = 4, 2
-# Bytes of activations a layer, token and width in 16 bits, where none are computed again and attention
-# keeps no square of the length (arXiv 2205.05198, section 4.1).
+# Bytes of 16-bit activations for each layer, token and unit of width, without checkpointing and with
+# attention of linear memory (arXiv 2205.05198, section 4.1).
 _ACTIVATIONS = 34
 
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """ModelSizes of a model.
+    """Sizes of a model.
 
     Attributes:
-        parameters: In all; tied ones once.
-        layers: Number.
-        width: Of a token's state.
-        vocabulary: Number.
-        cache: Bytes of keys and values a token, in 16 bits.
-        kind: Name of the class.
+        parameters: Number of parameters; tied ones count once.
+        layers: Number of layers.
+        width: Length of a token's hidden state.
+        vocabulary: Number of tokens in the vocabulary.
+        cache: Bytes of keys and values for one token, in 16 bits.
+        kind: Name of the model's class.
     """
 
     parameters: int
@@ -36,7 +36,7 @@ class ModelSizes:
 
 
 def sizes_of(config: Any) -> ModelSizes:
-    """ModelSizes of the model of a configuration; no weights are made."""
+    """Sizes of the model of a configuration, without its weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -46,13 +46,17 @@ def sizes_of(config: Any) -> ModelSizes:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = config.num_hidden_layers
     return ModelSizes(
-        parameters=sum(p.numel() for p in model.parameters()), layers=layers, width=config.hidden_size,
-        vocabulary=config.vocab_size, cache=2 * layers * heads * size * _HALF, kind=type(model).__name__,
-    )  # fmt: skip
+        parameters=sum(p.numel() for p in model.parameters()),
+        layers=layers,
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        cache=2 * layers * heads * size * _HALF,
+        kind=type(model).__name__,
+    )
 
 
 def estimate(recipe: Recipe, args: Any, sizes: ModelSizes) -> list[tuple[str, str]]:
-    """Estimate a recipe's run."""
+    """The cost of a recipe's run, as lines of a table: what, and how much."""
     return [
         ("model", f"{sizes.kind}, {sizes.parameters:,} parameters"),
         *_generated(recipe, args),
@@ -69,7 +73,7 @@ def _generated(recipe: Recipe, args: Any) -> list[tuple[str, str]]:
     updates = args.steps_per_generation // args.gradient_accumulation_steps * args.num_iterations
     steps = -(-args.max_steps // updates)
     total = steps * rows
-    tokens = total * answer
+    mean = f"{total * 1000:.2e} for each 1,000 tokens of the mean answer"
     each = "" if arms == 1 else f" an arm, {arms} arms"
     evaluated = recipe.evaluation
     samples = evaluated.base_samples + arms * evaluated.samples
@@ -77,11 +81,10 @@ def _generated(recipe: Recipe, args: Any) -> list[tuple[str, str]]:
     return [
         ("rollouts", f"{total:,}{each} ({steps:,} steps of {batch})"),
         ("optimiser steps", f"{args.max_steps:,}{each}"),
-        ("tokens generated", f"at most {tokens:.2e}{each} ({answer:,} an answer); "
-                             f"{total * 1000:.2e} for each 1,000 tokens of the mean answer"),
+        ("tokens generated", f"at most {total * answer:.2e}{each} ({answer:,} an answer); {mean}"),
         ("tokens trained on", f"the same x {args.num_iterations}, and the prompts'"),
         ("evaluation rollouts", held),
-    ]  # fmt: skip
+    ]
 
 
 def _memory(recipe: Recipe, args: Any, sizes: ModelSizes) -> list[tuple[str, str]]:
@@ -92,18 +95,18 @@ def _memory(recipe: Recipe, args: Any, sizes: ModelSizes) -> list[tuple[str, str
     parts = ", ".join(f"{name} {_gib(sizes.parameters * each)}" for name, each in state.items())
     total = sizes.parameters * sum(state.values())
     rows, answer = args.per_device_train_batch_size, args.max_completion_length
-    # Logits, what is left of them after the softmax, and their gradient.
+    # Logits, their softmax, and their gradient.
     logits = 3 * rows * answer * sizes.vocabulary * _FLOAT32
-    kept = _HALF if args.gradient_checkpointing else _ACTIVATIONS
-    activations = rows * answer * sizes.width * sizes.layers * kept
+    stored = _HALF if args.gradient_checkpointing else _ACTIVATIONS
+    activations = rows * answer * sizes.width * sizes.layers * stored
+    cache = _gib(sizes.cache * answer * args.generation_batch_size)
+    cache = f"{sizes.cache / 2**20:.2f} MiB of cache a token; {cache} for all rollouts of a step at once"
     return [
         ("memory, model state", f"{_gib(total)} in all ({parts}); whole on each device, unless sharded"),
         ("memory, logits", f"at most {_gib(logits)} for {rows} rows of {answer:,} tokens"),
         ("memory, activations", f"about {_gib(activations)} for as many"),
-        ("memory, generation", f"{sizes.cache / 2**20:.2f} MiB of cache a token; "
-                               f"{_gib(sizes.cache * answer * args.generation_batch_size)} for all "
-                               "rollouts of a step at once"),
-    ]  # fmt: skip
+        ("memory, generation", cache),
+    ]
 
 
 def _gib(size: float) -> str:

@@ -1,4 +1,4 @@
-"""A few rows of the user's own data."""
+"""A few short rows of a user's data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _LOOKED_AT = 512
 
 
 def few_rows(files: Sequence[str], key: str, tokenizer: Any, num: int, path: Path) -> int:
-    """Write the rows with the shortest prompts among the first ones.
+    """Write the rows with the shortest prompts among the first ones of the first file, as Parquet.
+
+    Prompts in the column `key` are messages or a text. Returns the tokens of the longest one written.
 
     Raises:
         DataError: The file is missing or unreadable.

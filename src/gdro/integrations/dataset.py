@@ -33,11 +33,11 @@ def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tu
     """Dataset columns that a strategy or its bins read.
 
     Raises:
-        StrategyError: It is no strategy, or `difficulty` no `Difficulty`.
+        StrategyError: `strategy` is no strategy, or `difficulty` no `Difficulty`.
     """
     check_parts(strategy, difficulty)
-    of_bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
-    return tuple(dict.fromkeys((*strategy.columns, *of_bins)))
+    bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
+    return tuple(dict.fromkeys((*strategy.columns, *bins)))
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class DatasetPool:
     count_N: IntArray
 
     def key(self, row: Mapping[str, Any]) -> str:
-        """Key of a dataset row; of copies, that of the first.
+        """Key of a dataset row; copies have the key of the first.
 
         Raises:
-            ProblemError: A column of the dataset is missing in it.
+            ProblemError: The row lacks a column of the dataset.
         """
         missing = next((name for name in self.names if name not in row), None)
         if missing is not None:
@@ -79,10 +79,10 @@ class DatasetPool:
         return row_key({name: row[name] for name in self.names})
 
     def indices(self, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Prompt index of each row; of copies, that of the first.
+        """Prompt index of each row; copies have the index of the first.
 
         Raises:
-            ProblemError: A row is not of this pool.
+            ProblemError: A row is not in this pool.
         """
         keys = [self.key(row) for row in rows]
         unknown = next((k for k in keys if k not in self.index), None)
@@ -94,17 +94,17 @@ class DatasetPool:
         return [self.index[k] for k in keys]
 
     def apart(self, index_R: Sequence[int], group: int) -> list[int]:
-        """Prompt index of each row of all ranks, each group of rows another one of its copies."""
+        """Indices of all ranks' rows, in which each group of `group` rows gets a copy of its own."""
         if not self.copies:
             return list(index_R)
         used: dict[int, int] = {}
-        found: list[int] = []
+        apart_R: list[int] = []
         for index in index_R[::group]:
             copies = self.copies.get(index, [index])
             number = used.get(index, 0)
             used[index] = number + 1
-            found += [copies[number % len(copies)]] * group
-        return found
+            apart_R += [copies[number % len(copies)]] * group
+        return apart_R
 
     def texts(self, dataset: Any) -> Iterator[tuple[str, str]]:
         """Key and text of each prompt."""
@@ -114,7 +114,10 @@ class DatasetPool:
     def rows(
         self, prompt_R: IntArray, offered: dict[int, list[dict[str, Any]]], dataset: Any
     ) -> list[dict[str, Any]]:
-        """Dataset rows of some rollouts: those that the trainer read, and copies beyond them."""
+        """Dataset rows of rollouts: those in `offered`, by prompt, and copies of the first beyond them.
+
+        Prompts that were not offered are read from the dataset, and added.
+        """
         rows: list[dict[str, Any]] = []
         used: dict[int, int] = {}
         for index in prompt_R.tolist():
@@ -138,14 +141,14 @@ def dataset_pool(
 
     Args:
         dataset: A map-style `datasets.Dataset` with a `prompt` column.
-        id_column: Column of distinct ids. Without it, rows are told apart by a hash of all columns.
+        id_column: Column of distinct ids. Without it, the key of a row is a hash of all columns.
         prior_column: Column of known pass rates in [0, 1] (None or NaN: unknown).
-        columns: Further columns that strategies or bins read.
-        separate: Exact copies are prompts of their own, as in GRPOTrainer; else each set of copies is
-            one prompt with one belief, which is a warning.
+        columns: Further columns, which strategies or bins read.
+        separate: Whether exact copies are prompts of their own, as in GRPOTrainer; otherwise each set of
+            copies is one prompt, with a warning.
 
     Returns:
-        The pool.
+        The distinct prompts, in the order of the dataset.
 
     Raises:
         ProblemError: A column is missing, ids are missing or repeat, or rows cannot be compared.
@@ -177,8 +180,8 @@ def dataset_pool(
     copies = _copies(keys, apart, index) if separate and num_copies else {}
     rows = list(first.values())
     prior_N = _priors(dataset, prior_column)[rows] if prior_column else None
-    kept = {name: np.array(dataset[name])[rows] for name in columns}
-    problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=kept)
+    values = {name: np.array(dataset[name])[rows] for name in columns}
+    problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=values)
     names = (id_column,) if id_column else tuple(dataset.column_names)
     count_N = np.bincount([index[key] for key in (apart if separate else keys)])
     return DatasetPool(problem, id_column, names, rows, index, copies, count_N)
@@ -199,10 +202,10 @@ def _priors(dataset: Any, prior_column: str) -> FloatArray:
 
 def _copies(keys: list[str], apart: list[str], index: dict[str, int]) -> dict[int, list[int]]:
     """Prompts of each set of copies, by the index of the first."""
-    found: dict[int, list[int]] = {}
+    prompts: dict[int, list[int]] = {}
     for key, own in zip(keys, apart, strict=True):
-        found.setdefault(index[key], []).append(index[own])
-    return {first: copies for first, copies in found.items() if len(copies) > 1}
+        prompts.setdefault(index[key], []).append(index[own])
+    return {first: copies for first, copies in prompts.items() if len(copies) > 1}
 
 
 def _column_keys(dataset: Any, id_column: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The identity of a dataset's rows where no column names them: a hash of every column."""
+"""Keys of a dataset's rows where no column has ids: a hash of every column."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ROWS = 2048  # read at once: a column at a time is several times faster than a 
 
 
 def row_key(row: Mapping[str, Any]) -> str:
-    """Hash of a row: of all that a reward function can see, whatever the order of the columns.
+    """Hash of all columns of a row, whatever their order.
 
     It is the same in every process and version: JSON with sorted names, arrays and bytes by content.
 
     Args:
-        row: Values by column.
+        row: Value of each column by name.
 
     Returns:
         32 hexadecimal digits.
@@ -47,7 +47,7 @@ def row_keys(dataset: Any) -> list[str]:
 
 
 def repeated(keys: Sequence[str]) -> tuple[list[str], int]:
-    """Keys that tell copies apart, by a number behind all but the first, and how many these are.
+    """Distinct keys, in which all but the first of equal ones get a number; and the count of those.
 
     >>> repeated(["a", "b", "a", "a"])
     (['a', 'b', 'a#1', 'a#2'], 2)
@@ -76,7 +76,7 @@ def _digest(content: bytes) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What stands in JSON for a value that is none: content, never an address."""
+    """A JSON value for a Python object: its content, never its address."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -104,9 +104,9 @@ def _why(row: Mapping[str, Any], error: TypeError) -> str:
     for name, value in row.items():
         try:
             _ENCODER.encode(value)
-        except TypeError as found:
+        except TypeError as kind:
             return (
-                f"column {name!r} holds values of type {found}, which cannot be compared from row to "
+                f"column {name!r} holds values of type {kind}, which cannot be compared from row to "
                 "row; drop the column, or name a column of distinct ids with id_column"
             )
     return f"the names of the columns cannot be compared ({error}); they must be text"

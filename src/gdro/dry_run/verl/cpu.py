@@ -2,8 +2,8 @@
 
 Set `VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.dry_run.verl.cpu,gdro.integrations.verl`,
 `trainer.device=cpu` and `actor_rollout_ref.rollout.name=gdro_cpu`; `gdro.dry_run.verl.launch` does all
-of it. This module comes first: verl asks for its platform as soon as a trainer is imported. Ray is
-told of as many GPUs as there are ranks: they are only counted.
+of it. This module must come first: verl looks up its platform when a trainer is imported. Ray gets one
+logical GPU for each rank, which it only counts.
 """
 
 # pyright: reportMissingImports=false
@@ -25,7 +25,7 @@ ROLLOUT = "gdro_cpu"
 
 
 class _Unpinned(CPUOffloadPolicy):
-    """Offloading to memory that is not pinned, whatever is asked for."""
+    """Offloading to memory that is never pinned."""
 
     def __init__(self, pin_memory: bool = True) -> None:
         super().__init__(pin_memory=False)
@@ -38,7 +38,7 @@ def _replica() -> Any:
 
 
 def _install() -> None:
-    # Imported late: these modules ask for the platform, which is registered above.
+    # Imported late: these modules look up the platform, which is registered above.
     import verl.utils.distributed as distributed
     import verl.utils.fsdp_utils as fsdp_utils
     from verl.workers.rollout import base

@@ -1,4 +1,4 @@
-"""The platform: what verl asks of a device, answered by a CPU."""
+"""A CPU as verl's platform."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
-_PLENTY = 1 << 34  # bytes that are said to be free: no CPU run should stop for a GPU's memory
+_PLENTY = 1 << 34  # free bytes to report: no CPU run should stop for lack of a GPU's memory
 
 
 def _nothing(*_: Any, **__: Any) -> None:
-    """Memory pools, streams and devices that a CPU does not have."""
+    """Does nothing, for functions of devices that a CPU does not need."""
 
 
 def _zero(*_: Any, **__: Any) -> int:
@@ -35,12 +35,12 @@ class _CpuModule(ModuleType):
 
     @staticmethod
     def get_device_name(*_: Any) -> str:
-        """What verl prints as the device, and looks up its peak speed by."""
+        """The device that verl prints, and by which it looks up a peak speed."""
         return "CPU"
 
     @staticmethod
     def mem_get_info(*_: Any) -> tuple[int, int]:
-        """Bytes free and in all."""
+        """Free and total bytes."""
         return _PLENTY, _PLENTY
 
     def __getattr__(self, name: str) -> Any:
@@ -54,13 +54,14 @@ class CpuPlatform(PlatformBase):
     device_name = property(lambda self: "cpu")
     vendor_name = property(lambda self: "cpu")
     device_module = property(lambda self: _MODULE)
+    set_device = synchronize = set_allocator_settings = empty_cache = _nothing
+    profiler_start = profiler_stop = cudart = _nothing
 
     def is_available(self) -> bool:
-        """Always."""
         return True
 
     def is_platform_available(self, use_smi_check: bool = False) -> bool:
-        """Only by `VERL_PLATFORM=cpu`, never detected: a machine with GPUs has a CPU too."""
+        """Never detected, for machines with GPUs have a CPU too; `VERL_PLATFORM=cpu` selects it."""
         return False
 
     def current_device(self) -> Any:
@@ -68,67 +69,37 @@ class CpuPlatform(PlatformBase):
         return torch.device("cpu")
 
     def device_count(self) -> int:
-        """One."""
         return 1
 
-    def set_device(self, device_index: int) -> None:
-        """Nothing to choose."""
-
-    def synchronize(self, device_index: int | None = None) -> None:
-        """A CPU is never behind."""
-
     def manual_seed(self, seed: int) -> None:
-        """Seed torch."""
         torch.manual_seed(seed)
 
-    def manual_seed_all(self, seed: int) -> None:
-        """Seed torch."""
-        torch.manual_seed(seed)
-
-    def set_allocator_settings(self, settings: str) -> None:
-        """No allocator to set."""
-
-    def empty_cache(self) -> None:
-        """No cache to empty."""
+    manual_seed_all = manual_seed
 
     def get_device_capability(self, device_index: int = 0) -> tuple[int | None, int | None]:
-        """None."""
         return None, None
 
     def communication_backend_name(self) -> str:
-        """Gloo."""
         return "gloo"
 
     def visible_devices_envvar(self) -> str:
-        """Unused, but Ray sets it."""
+        """The variable is not used, but Ray sets it."""
         return "CUDA_VISIBLE_DEVICES"
 
     @contextlib.contextmanager
     def nvtx_range(self, msg: str) -> Iterator[None]:
-        """No profiler."""
         yield
 
-    def profiler_start(self) -> None:
-        """No profiler."""
-
-    def profiler_stop(self) -> None:
-        """No profiler."""
-
     def ray_resource_name(self) -> str:
-        """Logical GPUs: Ray counts them and asks for no hardware."""
+        """Logical GPUs, which Ray counts without looking for hardware."""
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:
-        """None."""
         return []
 
     def is_ipc_supported(self) -> bool:
         """Weights are sent by Ray."""
         return False
-
-    def cudart(self) -> Any:
-        """None."""
-        return None
 
 
 _MODULE = _CpuModule("gdro_cpu_device")

@@ -1,4 +1,4 @@
-"""The quickstart's model and task for verl: what `make test-verl` trains."""
+"""The quickstart's model and task for verl, which `make test-verl` trains."""
 
 from __future__ import annotations
 
@@ -13,14 +13,38 @@ from gdro.tasks.chains import load
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
+_OVERRIDES = """
+data.train_batch_size=16
+data.max_prompt_length=8
+data.max_response_length=8
+data.filter_overlong_prompts=False
+algorithm.adv_estimator=grpo
+actor_rollout_ref.actor.use_kl_loss=False
+actor_rollout_ref.actor.optim.lr=1e-3
+actor_rollout_ref.actor.ppo_mini_batch_size=16
+actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32
+actor_rollout_ref.rollout.n=4
+actor_rollout_ref.rollout.prompt_length=8
+actor_rollout_ref.rollout.response_length=8
+actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32
+actor_rollout_ref.rollout.calculate_log_probs=True
+trainer.logger=[console]
+trainer.val_before_train=False
+trainer.test_freq=-1
+trainer.save_freq=-1
+trainer.resume_mode=disable
+trainer.total_epochs=1000
+"""
+
+
 def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float]:
-    """verl's reward function: 1 where the answer is right."""
+    """verl's reward function: 1 if the answer is right, otherwise 0."""
     right = float(solution_str.strip() == ground_truth)
     return {"score": right, "acc": right}
 
 
 def prepare(folder: Path, train_size: int = 256, seed: int = 0) -> list[str]:
-    """Write model, tokenizer and data."""
+    """Write model, tokenizer and data of a seed, and return the Hydra overrides that train on them."""
     data = load(seed, train_size, 64)
     data.tokenizer.chat_template = TEMPLATE
     data.model.save_pretrained(folder / "model")
@@ -29,24 +53,18 @@ def prepare(folder: Path, train_size: int = 256, seed: int = 0) -> list[str]:
         rows.map(_schema, with_indices=True, remove_columns=rows.column_names).to_parquet(
             folder / f"{name}.parquet"
         )
-    rollout, actor = "actor_rollout_ref.rollout", "actor_rollout_ref.actor"
     return [
-        f"data.train_files={folder}/train.parquet", f"data.val_files={folder}/val.parquet",
-        "data.train_batch_size=16", "data.max_prompt_length=8", "data.max_response_length=8",
-        "data.filter_overlong_prompts=False", f"actor_rollout_ref.model.path={folder}/model",
-        "algorithm.adv_estimator=grpo", f"{actor}.use_kl_loss=False", f"{actor}.optim.lr=1e-3",
-        f"{actor}.ppo_mini_batch_size=16", f"{actor}.ppo_micro_batch_size_per_gpu=32",
-        f"{rollout}.n=4", f"{rollout}.prompt_length=8", f"{rollout}.response_length=8",
-        f"{rollout}.log_prob_micro_batch_size_per_gpu=32", f"{rollout}.calculate_log_probs=True",
-        f"reward.custom_reward_function.path={__file__}", "trainer.logger=[console]",
-        "trainer.val_before_train=False", "trainer.test_freq=-1", "trainer.save_freq=-1",
-        "trainer.resume_mode=disable", "trainer.total_epochs=1000",
+        *_OVERRIDES.split(),
+        f"data.train_files={folder}/train.parquet",
+        f"data.val_files={folder}/val.parquet",
+        f"actor_rollout_ref.model.path={folder}/model",
+        f"reward.custom_reward_function.path={__file__}",
         f"trainer.default_local_dir={folder}/checkpoints",
-    ]  # fmt: skip
+    ]
 
 
-def told(log: Path) -> str:
-    """What a run log says of the last quarter of its steps, in a few sentences."""
+def log_summary(log: Path) -> str:
+    """A few sentences on the last quarter of the steps of a run log."""
     (run,), _ = load_runs([log])
     late = slice(-max(1, run.num_steps // 4), None)
     prompts_C = np.nansum(run.bins["prompts"][late], 0)
@@ -66,7 +84,7 @@ def told(log: Path) -> str:
 
 
 def _schema(row: dict[str, Any], index: int) -> dict[str, Any]:
-    """A row in verl's schema."""
+    """The row in verl's schema."""
     return {
         "data_source": "chains",
         "prompt": [{"role": "user", "content": row["prompt"]}],

@@ -1,8 +1,7 @@
 """A rollout replica that generates with transformers on a CPU.
 
-Outside of the package `gdro.integrations.verl`, as is `sampling`: in the server's process Ray
-imports what the server's class names, and verl must come before that package, which it imports as a
-plugin.
+It must not import `gdro.integrations.verl`: in the server's process Ray imports this module first, and
+that package must be imported by verl as a plugin.
 """
 
 # pyright: reportMissingImports=false
@@ -22,7 +21,7 @@ from verl.workers.rollout.replica import RolloutReplica, TokenOutput
 
 from gdro.dry_run.verl.sampling import Draw, Sampling, sample
 
-BATCH = 64
+BATCH = 64  # most requests that are answered together
 PATIENCE = 0.02  # seconds in which requests are gathered into one batch
 
 
@@ -41,7 +40,7 @@ class _Batch:
 
 @ray.remote(num_cpus=0)
 class CpuServer:
-    """Holds a model, gathers requests into batches and answers them."""
+    """Gathers requests into batches and answers them; the server of rank 0 numbers all draws."""
 
     def __init__(self, path: str, seed: int, response_length: int, rank: int) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -60,7 +59,7 @@ class CpuServer:
         return True
 
     async def number(self, step: int, prompt: tuple[int, ...]) -> int:
-        """How many answers to a prompt were asked for in this step before, over all replicas."""
+        """Number of earlier requests for this prompt in this step, over all replicas."""
         if any(known != step for known, _ in self._drawn):
             self._drawn.clear()
         drawn = self._drawn.get((step, prompt), 0)
@@ -68,10 +67,12 @@ class CpuServer:
         return drawn
 
     async def load(self, weights: dict[str, torch.Tensor], step: int | None) -> None:
-        """Take the trainer's weights."""
-        found = self._model.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
-        if found.unexpected_keys:
-            raise KeyError(f"the trainer sent weights that the model lacks: {found.unexpected_keys[:3]}")
+        """Load the trainer's weights."""
+        loaded = self._model.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
+        if loaded.unexpected_keys:
+            raise KeyError(
+                f"the trainer sent weights that the model lacks: {loaded.unexpected_keys[:3]}"
+            )
         self._step = self._step if step is None else step
 
     async def generate(
@@ -80,10 +81,8 @@ class CpuServer:
         """Answer one request."""
         prompt = tuple(prompt_ids)
         first: Any = self if self._rank == 0 else ray.get_actor(_name(0))
-        numbered = (
-            self.number(self._step, prompt) if first is self else first.number.remote(self._step, prompt)
-        )
-        draw = Draw(prompt, self._seed, self._step, await numbered)
+        number = first.number if first is self else first.number.remote
+        draw = Draw(prompt, self._seed, self._step, await number(self._step, prompt))
         batch = self._batch
         if batch is None or len(batch.draws) == BATCH:
             batch = self._batch = _Batch(sampling_params)
@@ -92,38 +91,35 @@ class CpuServer:
         place = len(batch.draws) - 1
         assert batch.answers is not None
         tokens, logps = (await batch.answers)[place]
+        extra = {"global_steps": self._step}
         return TokenOutput(
-            token_ids=tokens, log_probs=logps, stop_reason="completed",
-            extra_fields={"global_steps": self._step},
-        )  # fmt: skip
+            token_ids=tokens, log_probs=logps, stop_reason="completed", extra_fields=extra
+        )
 
     async def _answer(self, batch: _Batch) -> list[tuple[list[int], list[float]]]:
-        """Wait for more requests, then answer all; an error reaches all who asked."""
+        """Wait for more requests, then answer all; an error is raised in each of them."""
         await asyncio.sleep(PATIENCE)
         if self._batch is batch:
             self._batch = None
         params = batch.params
         limit = params.get("max_tokens") or params.get("max_new_tokens") or self._longest
-        sampling = Sampling(
-            float(params.get("temperature", 1.0)),
-            float(params.get("top_p", 1.0)),
-            params.get("top_k") or 0,
-        )
+        temperature, top_p = float(params.get("temperature", 1.0)), float(params.get("top_p", 1.0))
+        sampling = Sampling(temperature, top_p, params.get("top_k") or 0)
         return sample(self._model, batch.draws, limit, sampling, self._ends, self._pad)
 
     async def set_global_steps(self, step: int) -> None:
-        """The version of the weights."""
+        """Set the version of the weights."""
         self._step = step
 
     async def _idle(self, *_: Any, **__: Any) -> None:
-        """What frees a GPU for the trainer, and gives it back; nothing on a CPU."""
+        """Does nothing: on a GPU this releases memory for the trainer, or takes it back."""
 
     wake_up = sleep = clear_kv_cache = release_kv_cache = resume_kv_cache = _idle
     abort_all_requests = resume_generation = start_profile = stop_profile = _idle
 
 
 class CpuReplica(RolloutReplica):
-    """One server for each replica."""
+    """A replica with one server."""
 
     async def launch_servers(self) -> None:
         """Start the server and wait for its model."""
@@ -137,7 +133,7 @@ class CpuReplica(RolloutReplica):
 
 
 class WeightSender(BaseRollout):
-    """The trainer's end of a replica: sends it the weights."""
+    """Sends the trainer's weights to a replica."""
 
     def __init__(self, config: Any, model_config: Any, device_mesh: Any, replica_rank: int = -1) -> None:
         super().__init__(config, model_config, device_mesh)
@@ -158,7 +154,7 @@ class WeightSender(BaseRollout):
                 f"weights in format {wire_format!r}; use checkpoint_engine.backend=naive"
             )
         if hasattr(weights, "__aiter__"):
-            found = {name: value.detach().cpu().clone() async for name, value in weights}
+            copies = {name: value.detach().cpu().clone() async for name, value in weights}
         else:
-            found = {name: value.detach().cpu().clone() for name, value in weights}
-        await ray.get_actor(_name(self._rank)).load.remote(found, global_steps)
+            copies = {name: value.detach().cpu().clone() for name, value in weights}
+        await ray.get_actor(_name(self._rank)).load.remote(copies, global_steps)

@@ -1,4 +1,4 @@
-"""Sampling whose every answer depends on the seed, step, prompt and number alone, not on its batch."""
+"""Sampling in which an answer depends on its seed, step, prompt and number, but not on its batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from transformers import (
 
 @dataclass(frozen=True)
 class Draw:
-    """One answer to sample: its prompt, and what its randomness comes from."""
+    """One answer to sample: its prompt, and what its random numbers depend on."""
 
     prompt: tuple[int, ...]
     seed: int
@@ -27,19 +27,19 @@ class Draw:
     number: int
 
     def generator(self) -> torch.Generator:
-        """The answer's own source of randomness."""
+        """The answer's own random generator."""
         digest = hashlib.sha256(repr((self.seed, self.step, self.number, self.prompt)).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn; zero temperature takes the likeliest token.
+    """How answers are drawn.
 
     Attributes:
-        temperature: Divides the logits.
-        top_p: Share of the probability that is kept, 1 for all.
-        top_k: Tokens that are kept, 0 or below for all.
+        temperature: Divides the logits; 0 takes the likeliest token.
+        top_p: Share of the probability to draw from; 1: all.
+        top_k: Number of tokens to draw from; 0 or below: all.
     """
 
     temperature: float = 1.0
@@ -47,15 +47,15 @@ class Sampling:
     top_k: int = 0
 
     def processors(self, draws: Sequence[Draw]) -> LogitsProcessorList:
-        """From logits to logits of which the largest is the sample."""
+        """Processors of logits, after which the largest logit is the sample."""
         if self.temperature <= 0:
             return LogitsProcessorList()
-        found: list[LogitsProcessor] = [TemperatureLogitsWarper(self.temperature)]
+        warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(self.temperature)]
         if self.top_k > 0:
-            found.append(TopKLogitsWarper(self.top_k))
+            warpers.append(TopKLogitsWarper(self.top_k))
         if self.top_p < 1:
-            found.append(TopPLogitsWarper(self.top_p))
-        return LogitsProcessorList([*found, _Gumbel(draws)])
+            warpers.append(TopPLogitsWarper(self.top_p))
+        return LogitsProcessorList([*warpers, _Gumbel(draws)])
 
 
 class _Gumbel(LogitsProcessor):
@@ -76,15 +76,8 @@ def sample(
 ) -> list[tuple[list[int], list[float]]]:
     """Answers and the log-probabilities of their tokens, in the order of `draws`.
 
-    Log-probabilities are those of the model at the temperature, whatever top-p and top-k cut off.
-
-    Args:
-        model: A causal language model of transformers.
-        draws: What to sample.
-        limit: Most tokens of an answer.
-        sampling: How they are drawn.
-        ends: Tokens that end an answer, and belong to it.
-        pad: Token that fills up.
+    Log-probabilities are of the model at the temperature, before top-p and top-k. Answers have at most
+    `limit` tokens, and include the one of `ends` that ends them.
     """
     width = max(len(draw.prompt) for draw in draws)
     ids = torch.full((len(draws), width), pad)
@@ -93,15 +86,21 @@ def sample(
         ids[row, width - len(draw.prompt) :] = torch.tensor(draw.prompt)
         seen[row, width - len(draw.prompt) :] = 1
     out = model.generate(
-        input_ids=ids, attention_mask=seen, max_new_tokens=limit, do_sample=False, pad_token_id=pad,
-        eos_token_id=list(ends), logits_processor=sampling.processors(draws),
-        return_dict_in_generate=True, output_logits=True,
-    )  # fmt: skip
+        input_ids=ids,
+        attention_mask=seen,
+        max_new_tokens=limit,
+        do_sample=False,
+        pad_token_id=pad,
+        eos_token_id=list(ends),
+        logits_processor=sampling.processors(draws),
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
     answers = out.sequences[:, width:]
     logits = torch.stack(out.logits, 1).float() / (sampling.temperature or 1.0)
     logp = logits.log_softmax(-1).gather(-1, answers.unsqueeze(-1)).squeeze(-1)
-    found = []
+    results = []
     for row, tokens in enumerate(answers.tolist()):
         length = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
-        found.append((tokens[:length], logp[row, :length].tolist()))
-    return found
+        results.append((tokens[:length], logp[row, :length].tolist()))
+    return results

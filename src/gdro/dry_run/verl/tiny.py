@@ -1,4 +1,4 @@
-"""What the dry run replaces in a user's configuration: sizes, and what only a GPU can do."""
+"""Replacements in a user's configuration for a dry run: smaller sizes, and a CPU's options."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
@@ -18,6 +18,35 @@ from gdro.tasks.tiny_model import save_tiny
 
 RANKS = 2
 _PROMPTS = 8
+_SIZES = """
+++actor_rollout_ref.model.use_liger=False
+++actor_rollout_ref.model.use_fused_kernels=False
+++actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2
+++actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=2
+++actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=2
+++actor_rollout_ref.actor.fsdp_config.param_offload=False
+++actor_rollout_ref.actor.fsdp_config.optimizer_offload=False
+++actor_rollout_ref.ref.fsdp_config.param_offload=False
+++actor_rollout_ref.ref.fsdp_config.dtype=float32
+++actor_rollout_ref.actor.ulysses_sequence_parallel_size=1
+++actor_rollout_ref.ref.ulysses_sequence_parallel_size=1
+++actor_rollout_ref.ref.strategy=fsdp2
+++actor_rollout_ref.ref.fsdp_config.use_torch_compile=False
+++actor_rollout_ref.ref.fsdp_config.mixed_precision.param_dtype=fp32
+"""
+# Nothing is written to the folders of the user's own runs.
+_SCHEDULE = """
+trainer.total_epochs=1000
+trainer.val_before_train=False
+trainer.resume_mode=disable
+trainer.logger=[console,file]
+trainer.default_hdfs_dir=null
+++trainer.rollout_data_dir=null
+++trainer.validation_data_dir=null
+++trainer.val_only=False
+global_profiler.steps=null
+"""
+_OWN_SCHEDULE = "++gdro.poll_interval=0.05 ++gdro.log=null ++gdro.resume=exact"
 
 
 @dataclass
@@ -26,8 +55,8 @@ class Tiny:
 
     Attributes:
         overrides: Hydra overrides of `main_ppo`: the user's, then ours.
-        model: Class of the model.
-        notes: What was replaced, for the user to read.
+        model: Name of the model's class.
+        notes: Sentences on what was replaced, for the user.
     """
 
     overrides: list[str]
@@ -60,10 +89,12 @@ def composed(overrides: Sequence[str]) -> Any:
 
 
 def tiny(given: Sequence[str], folder: Path, stub: str | None, steps: int, answer: int) -> Tiny:
-    """Shrink a user's run.
+    """Shrink the run of a user's overrides to `steps` steps with answers of at most `answer` tokens.
+
+    Model (see `save_tiny` for `stub`), rows and outputs are written to `folder`.
 
     Raises:
-        DryRunError: The configuration cannot be run so.
+        DryRunError: A CPU cannot run the configuration.
     """
     config = composed(given)
     _refuse(config)
@@ -131,30 +162,24 @@ def _files(given: Any) -> list[str]:
 
 
 def _sizes(folder: Path, width: int, answer: int, updates: int) -> list[str]:
-    model, rollout = "actor_rollout_ref.model", "actor_rollout_ref.rollout"
-    actor, ref = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
     return [
-        f"{model}.path={folder}/model", f"++{model}.use_liger=False",
-        f"++{model}.use_fused_kernels=False",
-        f"data.train_files={folder}/train.parquet", f"data.val_files={folder}/val.parquet",
-        f"data.train_batch_size={_PROMPTS}", f"data.max_prompt_length={width}",
-        f"data.max_response_length={answer}", f"++data.val_batch_size={RANKS}",
-        f"{actor}.ppo_mini_batch_size={_PROMPTS // updates}",
-        f"++{actor}.ppo_micro_batch_size_per_gpu=2",
-        f"++{rollout}.log_prob_micro_batch_size_per_gpu=2",
-        f"++{ref}.log_prob_micro_batch_size_per_gpu=2",
-        f"++{actor}.fsdp_config.param_offload=False", f"++{actor}.fsdp_config.optimizer_offload=False",
-        f"++{ref}.fsdp_config.param_offload=False", f"++{ref}.fsdp_config.dtype=float32",
-        f"++{actor}.ulysses_sequence_parallel_size=1", f"++{ref}.ulysses_sequence_parallel_size=1",
-        f"++{ref}.strategy=fsdp2", f"++{ref}.fsdp_config.use_torch_compile=False",
-        f"++{ref}.fsdp_config.mixed_precision.param_dtype=fp32",
-        f"{rollout}.prompt_length={width}", f"{rollout}.response_length={answer}",
-        f"++{rollout}.max_model_len={width + answer}",
-    ]  # fmt: skip
+        *_SIZES.split(),
+        f"actor_rollout_ref.model.path={folder}/model",
+        f"data.train_files={folder}/train.parquet",
+        f"data.val_files={folder}/val.parquet",
+        f"data.train_batch_size={_PROMPTS}",
+        f"data.max_prompt_length={width}",
+        f"data.max_response_length={answer}",
+        f"++data.val_batch_size={RANKS}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={_PROMPTS // updates}",
+        f"actor_rollout_ref.rollout.prompt_length={width}",
+        f"actor_rollout_ref.rollout.response_length={answer}",
+        f"++actor_rollout_ref.rollout.max_model_len={width + answer}",
+    ]
 
 
 def _drawn(config: Any, notes: list[str]) -> list[str]:
-    """Options by which verl draws further prompts; gdro's trainer refuses them itself."""
+    """Overrides of options by which verl draws further prompts, which gdro's trainer refuses itself."""
     if config.get("gdro") or config.trainer.v1.trainer_mode == "gdro":
         same = config.data.get("gen_batch_size") == config.data.train_batch_size
         return [f"++data.gen_batch_size={_PROMPTS}"] if same else []
@@ -171,14 +196,11 @@ def _drawn(config: Any, notes: list[str]) -> list[str]:
 def _schedule(config: Any, folder: Path, steps: int) -> list[str]:
     """Few steps, then a checkpoint, and an evaluation if the user's run has any."""
     evaluates = config.trainer.test_freq > 0 or config.trainer.get("val_before_train", True)
-    # Nothing is written where the user's own runs write.
-    mine = ["++gdro.poll_interval=0.05", "++gdro.log=null", "++gdro.resume=exact"]
     return [
-        f"trainer.total_training_steps={steps}", "trainer.total_epochs=1000",
+        *_SCHEDULE.split(),
+        f"trainer.total_training_steps={steps}",
         f"trainer.save_freq={steps}",
-        f"trainer.test_freq={steps if evaluates else -1}", "trainer.val_before_train=False",
-        "trainer.resume_mode=disable", "trainer.logger=[console,file]",
-        f"trainer.default_local_dir={folder}/checkpoints", "trainer.default_hdfs_dir=null",
-        "++trainer.rollout_data_dir=null", "++trainer.validation_data_dir=null",
-        "++trainer.val_only=False", "global_profiler.steps=null", *(mine if config.get("gdro") else []),
-    ]  # fmt: skip
+        f"trainer.test_freq={steps if evaluates else -1}",
+        f"trainer.default_local_dir={folder}/checkpoints",
+        *(_OWN_SCHEDULE.split() if config.get("gdro") else []),
+    ]

@@ -1,4 +1,4 @@
-"""Watch a run of `main_ppo` by the metrics that it writes, and say which parts ran."""
+"""Watch a run of `main_ppo` by the metrics that it writes, and list which parts ran."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PARTS = {
     "checkpoint": ("timing_s/save_checkpoint", "timing_s/save_checkpoint"),
     "evaluation": ("timing_s/testing", "timing_s/testing"),
 }
-"""Parts of a step: the metric that says that it ran, and the one that is shown."""
+"""Parts of a step: the metric that exists if the part ran, and the one to show."""
 
 
 def metrics_of(path: Path) -> list[dict[str, Any]]:
-    """Metrics of each step that is complete in verl's file."""
+    """Metrics of each complete step in verl's file."""
     if not path.exists():
         return []
     whole = path.read_bytes().rpartition(b"\n")[0]
@@ -40,10 +40,10 @@ def metrics_of(path: Path) -> list[dict[str, Any]]:
 
 
 def wait(process: subprocess.Popen[bytes], metrics: Path, log: Path, steps: int, name: str) -> None:
-    """Show progress until the process ends; an interrupt ends all of its processes.
+    """Show progress until the process ends; an interrupt ends its whole process group.
 
     Raises:
-        DryRunError: It failed; holds the last error that it printed.
+        DryRunError: The run failed; the message has the last error that it printed.
     """
     from gdro.common.progress import bar
 
@@ -73,24 +73,24 @@ def parts(steps: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """Name of each part, the steps in which it ran, and its last value."""
     rows: list[tuple[str, str, str]] = []
     for name, (ran, shown) in PARTS.items():
-        found = [step for step in steps if ran in step]
-        if not found:
+        present = [step for step in steps if ran in step]
+        if not present:
             rows.append((name, "-", "not part of this configuration"))
             continue
-        value = found[-1].get(shown)
+        value = present[-1].get(shown)
         seconds = "s" if shown.startswith("timing") else ""
-        said = "" if value is None else f"{shown.removeprefix('timing_s/')} {value:.4g}{seconds}"
-        rows.append((name, f"{len(found)} of {len(steps)}", said))
+        text = "" if value is None else f"{shown.removeprefix('timing_s/')} {value:.4g}{seconds}"
+        rows.append((name, f"{len(present)} of {len(steps)}", text))
     return rows
 
 
 def remark(steps: list[dict[str, Any]]) -> str | None:
-    """What a table that looks well may hide: rewards that are all equal give no gradient."""
+    """A warning if all rewards were equal, so that the policy had no gradient; None otherwise."""
     seen = [step for step in steps if "critic/score/max" in step]
     if not seen or any(step["critic/score/max"] > step["critic/score/min"] for step in seen):
         return None
     return (
         f"every reward was {seen[-1]['critic/score/max']:g}: a random model is rarely right, so "
-        "advantages and the policy's gradient were zero; the reward function ran, that it tells right "
-        "from wrong is not shown"
+        "advantages and the policy's gradient were zero; the reward function ran, but this run does not "
+        "show that it tells right from wrong"
     )

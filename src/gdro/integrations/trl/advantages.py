@@ -64,7 +64,7 @@ class Ragged:
 
 
 def total_rewards(rewards_RK: torch.Tensor, reward_weights: torch.Tensor) -> torch.Tensor:
-    """Weighted sum over reward functions, NaN where none gave a reward, shape (R,)."""
+    """Weighted sum over reward functions, NaN where none of them gave a reward, shape (R,)."""
     total_R = (rewards_RK * reward_weights.to(rewards_RK.device).unsqueeze(0)).nansum(dim=1)
     total_R[torch.isnan(rewards_RK).all(dim=1)] = torch.nan
     return total_R
@@ -79,12 +79,7 @@ def advantages(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Advantages of ragged groups.
 
-    Args:
-        rewards_RK: Reward of each row by each of K functions (NaN: none), shape (R, K).
-        layout: Groups of the rows.
-        reward_weights: Shape (K,).
-        scale_rewards: `group`, `batch` or `none`, as in GRPOConfig.
-        aggregation: `sum_then_normalize` or `normalize_then_sum`, as in GRPOConfig.
+    Rewards that a function did not give are NaN; `scale_rewards` and `aggregation` are as in GRPOConfig.
 
     Returns:
         Advantages, total rewards (NaN where no function gave one), and whether the standard

@@ -1,4 +1,4 @@
-"""What a saved model says of its run: its card names gdro, its arguments are for its owner alone."""
+"""Saved models: their card names gdro, and only their owner can read the training arguments."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Card:
     controller: Controller
 
     def _save(self: Any, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """As the trainer's; `training_args.bin` has every argument, `hub_token` too."""
+        """Save as the trainer does; only its owner can read `training_args.bin` with `hub_token`."""
         if self.args.should_save:
             private(Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME)
         super()._save(output_dir, state_dict)  # pyright: ignore[reportAttributeAccessIssue]
 
     def create_model_card(self: Any, *args: Any, **kwargs: Any) -> None:
-        """As the trainer's, and names gdro with its strategy."""
+        """Write the trainer's card, with a paragraph on gdro and its strategy."""
         super().create_model_card(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         if self.is_world_process_zero():
             path = Path(self.args.output_dir) / "README.md"
@@ -37,14 +37,14 @@ class Card:
 
 
 def private(path: Path) -> None:
-    """Leave an empty file that only its owner may read, for a library that opens it to write."""
+    """Create an empty file that only its owner can read, for a library that opens it to write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)  # a link, or one that others may read
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def completed(card: str, controller: Controller) -> str:
-    """A card with a paragraph on gdro, and without the base model `None` of a local folder."""
+    """A card with a paragraph on gdro; the base model of a local folder is not called `None`."""
     strategy = controller.strategy
     did = "planned its rollouts" if controller.apply else "watched it (shadow mode, plain GRPO)"
     text = (

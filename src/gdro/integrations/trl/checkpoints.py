@@ -1,4 +1,4 @@
-"""Which of a trainer's checkpoints are whole, and which are of a plain GRPOTrainer."""
+"""Which of a trainer's checkpoints are whole, and which a plain GRPOTrainer wrote."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ARCHIVES = (".pt", ".pth", ".bin")
 
 @contextmanager
 def written(folder: Path) -> Iterator[None]:
-    """The trainer writes its own files of a checkpoint inside: what fails is one clear error.
+    """Turn errors of writing a checkpoint inside the block into one that names the file.
 
-    torch says RuntimeError where the disk is full, and leaves an archive without an end; any other
-    RuntimeError (of a collective, say) stays what it is. safetensors has an error of its own.
+    If the disk is full, torch raises RuntimeError and leaves a truncated archive; any other RuntimeError
+    (of a collective, say) is not changed. safetensors has an error class of its own.
 
     Raises:
-        CheckpointError: A file cannot be written; names it, and the last whole checkpoint.
+        CheckpointError: A file cannot be written.
     """
     try:
         yield
@@ -46,21 +46,18 @@ def written(folder: Path) -> Iterator[None]:
 
 
 def _torn(folder: Path, error: Exception) -> Path | None:
-    """What was being written: torch's and safetensors' errors do not name it."""
-    if isinstance(error, SafetensorError):  # takes its partial file away
+    """The file that was being written, which errors of torch and safetensors do not name."""
+    if isinstance(error, SafetensorError):  # it deletes its partial file
         return folder / "*.safetensors"
-    # torch writes archives, whose ends come last.
-    found = sorted(p for p in folder.glob("*") if p.suffix in _ARCHIVES and not is_zipfile(p))
-    if found:
-        return found[0]
-    return folder if isinstance(error, OSError) else None
+    # torch writes the end of an archive last.
+    torn = sorted(p for p in folder.glob("*") if p.suffix in _ARCHIVES and not is_zipfile(p))
+    return torn[0] if torn else folder if isinstance(error, OSError) else None
 
 
-def begin(folder: Path) -> None:
-    """Take the mark of a whole checkpoint away from a folder that is about to be written.
+def mark_incomplete(folder: Path) -> None:
+    """Delete the state file of a checkpoint that is about to be overwritten.
 
-    The trainer writes its state file last, so that a folder without one was cut off. A folder that
-    stands there from before a crash would keep the mark while its files are replaced one by one.
+    The trainer writes that file last, so a folder without it was cut off.
     """
     (folder / TRAINER_STATE_NAME).unlink(missing_ok=True)
     (folder / STORE_FILE).unlink(missing_ok=True)  # the strategy may have no memory now
@@ -72,14 +69,14 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
 
 
 def passed_over(output_dir: str | Path) -> list[str]:
-    """A line for each checkpoint newer than `last_checkpoint`: it is none, and why."""
+    """A line for each checkpoint newer than `last_checkpoint`, with the reason why it is skipped."""
     newest, torn = _newest(output_dir)
     instead = "the run starts afresh" if newest is None else f"going on from {Path(newest).name}"
     return [f"gdro: {folder} was passed over: {why}; {instead}" for folder, why in torn]
 
 
 def _newest(output_dir: str | Path) -> tuple[str | None, list[tuple[Path, str]]]:
-    """The newest whole checkpoint, and those after it with what is wrong with each."""
+    """The newest whole checkpoint, and those after it with the fault of each."""
     numbers = {
         p: int(number)
         for p in Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
@@ -97,10 +94,10 @@ def _newest(output_dir: str | Path) -> tuple[str | None, list[tuple[Path, str]]]
 def resolved(
     resume: str | bool | None, output_dir: str | Path, say: Callable[[str], None] = print
 ) -> str | bool | None:
-    """What to resume from: True becomes the newest whole checkpoint, not one that a crash cut off.
+    """The checkpoint to resume from: True becomes the newest whole one, not one that a crash cut off.
 
     Raises:
-        CheckpointError: True, and there is no whole checkpoint.
+        CheckpointError: `resume` is True, and there is no whole checkpoint.
     """
     if resume is not True:
         return resume
@@ -115,10 +112,10 @@ def resolved(
     return newest
 
 
-def of_grpo(folder: Path) -> bool:
-    """Whether a checkpoint is of a trainer without gdro: it has nothing of ours, nor logged any last.
+def is_plain_grpo(folder: Path) -> bool:
+    """Whether a trainer without gdro wrote a checkpoint: it has no file of ours, its last log no metric.
 
-    Earlier lines may be ours: a run may go from gdro to GRPOTrainer and back.
+    Earlier lines of the log may have ours: a run may go from gdro to GRPOTrainer and back.
     """
     if any((folder / name).exists() for name in (STATE_FILE, STORE_FILE)):
         return False
@@ -133,13 +130,13 @@ def _lacks(folder: Path) -> str | None:
         return f"it has no {TRAINER_STATE_NAME}, which is written last: it was cut off"
     if _state(folder) is None:
         return f"its {TRAINER_STATE_NAME} is damaged or was cut off"
-    if not ((folder / STATE_FILE).is_file() or of_grpo(folder)):
+    if not ((folder / STATE_FILE).is_file() or is_plain_grpo(folder)):
         return f"it has no {STATE_FILE}: it was cut off, or the file is lost"
     return None
 
 
 def _state(folder: Path) -> dict[str, Any] | None:
-    """The trainer's state of a checkpoint; None if it is missing, was cut off, or is something else."""
+    """The trainer's state in a checkpoint; None if it is missing or damaged."""
     file = folder / TRAINER_STATE_NAME
     if not file.is_file():
         return None

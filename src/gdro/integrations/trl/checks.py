@@ -1,4 +1,4 @@
-"""What the TRL adapter takes, and what it refuses before training starts."""
+"""Checks of a TRL trainer's arguments before training, and the objects that they name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REFUSED = {
 
 
 def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: type) -> None:
-    """Refuse what cannot work, with the reason.
+    """Refuse arguments of a trainer that cannot work with plans.
 
     Raises:
         UnsupportedError: A refused feature is used, or an argument is unknown.
@@ -46,10 +46,10 @@ def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: t
 
 
 def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
-    """Refuse a misspelt argument; a trainer class that takes any is left to see for itself."""
+    """Refuse a misspelt argument, unless the trainer class takes any."""
     inits = [inspect.signature(c.__init__) for c in trainer.__mro__ if "__init__" in vars(c)]
     own = next(i for i, s in enumerate(inits) if {"strategy", "apply"} <= set(s.parameters))
-    parameters = inits[own + 1].parameters  # of the class that gets the rest
+    parameters = inits[own + 1].parameters  # the next class gets the rest
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     known = [*list(inits[own].parameters)[2:-1], *list(parameters)[1:]]
@@ -60,11 +60,7 @@ def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
 
 
 def check_config(args: Any) -> None:
-    """Refuse trainer options that would silently break plans.
-
-    Raises:
-        UnsupportedError: An option cannot work.
-    """
+    """Raise an UnsupportedError for options of a GRPOConfig that would silently break plans."""
     if args.remove_unused_columns:
         raise UnsupportedError(
             "remove_unused_columns=True drops the columns that identify prompts; leave it False, "
@@ -79,11 +75,9 @@ def check_config(args: Any) -> None:
 
 
 def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
-    """Refuse a loss that hides what a strategy needs of it.
+    """Raise an UnsupportedError if a strategy needs the loss of each rollout and Liger hides it.
 
-    Raises:
-        UnsupportedError: The strategy needs the loss of each rollout, and Liger's gives only their sum
-            (TRL 1.12 and 1.13; later versions have a loss of their own beside Liger's kernels).
+    Liger's loss is only the sum in TRL 1.12 and 1.13; later versions have a loss of their own for it.
     """
     hidden = trainer.args.use_liger_kernel and hasattr(trainer, "compute_liger_loss")
     if strategy.needs_loss and hidden:
@@ -95,22 +89,20 @@ def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
 
 
 def resolve_generation(generation: str, trainer: Any) -> StaticDecoder | None:
-    """The decoder that generates in the place of the trainer's own; None for `trl`.
+    """The decoder of `generation="static"`; None for `trl`, the trainer's own generation.
 
     Raises:
-        UnsupportedError: Another word, or an option of the trainer that generates elsewhere or splits
-            the weights.
+        UnsupportedError: Another value, or a trainer that generates elsewhere or shards the weights.
     """
     if generation == "trl":
         return None
     if generation != "static":
         raise UnsupportedError(f"generation is {generation!r}; it must be 'trl' or 'static'")
     accelerator, args = trainer.accelerator, trainer.args
+    batching = "use_transformers_continuous_batching"
     refused = {
         "use_vllm": args.use_vllm,
-        "use_transformers_continuous_batching": getattr(
-            args, "use_transformers_continuous_batching", False
-        ),
+        batching: getattr(args, batching, False),
         "cache_implementation": args.cache_implementation,
         "DeepSpeed": getattr(trainer, "is_deepspeed_enabled", False),
         "FSDP": getattr(trainer, "is_fsdp_enabled", False),
@@ -131,7 +123,7 @@ def resolve_strategy(
     options: Mapping[str, Any] | None,
     mean_rollouts: int,
 ) -> Strategy[Any]:
-    """The strategy that a trainer was given, by name, as parts or as an object; the default if none was.
+    """The strategy of a trainer, given by name, as parts or as an object; the default if it is None.
 
     Raises:
         StrategyError: The name is unknown, options came without a name, or the strategy's bounds on the
@@ -153,10 +145,10 @@ def resolve_strategy(
 
 
 def check_controller(controller: Controller, pool: Problem, given: tuple[Any, ...], mean: int) -> None:
-    """Refuse a ready controller that does not fit.
+    """Refuse a ready controller that does not fit the dataset or the other arguments.
 
     Raises:
-        StrategyError: Some of them were given too, or the strategy's bounds exclude the mean.
+        StrategyError: Arguments of a controller were `given` too, or its bounds exclude the mean.
         ProblemError: The controller's pool is not the dataset's.
     """
     if any(given):

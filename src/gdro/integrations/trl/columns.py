@@ -1,4 +1,4 @@
-"""Which columns of the data set a function reads: a check of the answer is told by that."""
+"""Which columns of the dataset a reward function reads; checks of the answer read one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from types import CodeType
 from typing import Any
 
 NOT_COLUMNS = ("prompt", "completion", "completion_ids")
-"""Columns that a reward function gets under other names, or never."""
+"""Columns that reward functions get under another name, or not at all."""
 
 _NEAR = 2  # kwargs["answer"] and kwargs.get("answer") load the name within this many instructions
 
 
 def columns_read(function: Any, columns: Sequence[str]) -> list[str]:
-    """Dataset columns beside the prompt that a reward function reads.
+    """Dataset columns beside the prompt that a reward function reads; a model reads none.
 
-    By its `reads`; else by its parameters and by what it takes out of its `**kwargs` by name.
+    They are in its attribute `reads`; without one, they are its parameters and the names by which it
+    subscripts its `**kwargs`.
 
     >>> def one(completions, answer, **kwargs): ...
     >>> def two(completions, **kwargs):
@@ -30,14 +31,14 @@ def columns_read(function: Any, columns: Sequence[str]) -> list[str]:
     if given is None:
         try:
             parameters: Mapping[str, Any] = inspect.signature(function).parameters
-        except (TypeError, ValueError):  # no function in Python
+        except (TypeError, ValueError):  # not written in Python
             return []
-        given = {*parameters, *_taken(function)}
+        given = {*parameters, *_keywords(function)}
     return [name for name in columns if name in given and name not in NOT_COLUMNS]
 
 
-def _taken(function: Any) -> set[str]:
-    """Texts by which a function subscribes its `**kwargs`."""
+def _keywords(function: Any) -> set[str]:
+    """Texts by which a function subscripts its `**kwargs`."""
     while isinstance(function, functools.partial):
         function = function.func
     if not inspect.isroutine(function):
@@ -52,7 +53,7 @@ def _taken(function: Any) -> set[str]:
 
 
 def _subscripts(code: CodeType, name: str) -> Iterator[str]:
-    """Constants loaded right behind a variable, in a code and those inside it."""
+    """Constants loaded right after a variable, in a code object and those inside it."""
     instructions = list(dis.get_instructions(code))
     for place, instruction in enumerate(instructions):
         loaded = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)

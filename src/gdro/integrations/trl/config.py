@@ -1,5 +1,7 @@
 """GRPOConfig with gdro's arguments as fields, for parsers, YAML files and the command line."""
 
+# ruff: noqa: RUF009  # `_option` makes dataclass fields
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -18,30 +20,35 @@ from gdro.strategies.compose import Part, term_of
 from gdro.strategy import Strategy
 
 
+def _option(default: Any, help: str) -> Any:
+    """A field of the config with the help that parsers print."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class GDROConfig(GRPOConfig):
-    """GRPOConfig with what `GDROTrainer` takes beside it.
+    """GRPOConfig with the arguments of `GDROTrainer` as fields.
 
-    An argument of the trainer wins over a field left at its default; given twice they must agree.
+    An argument of the trainer replaces a field that has its default; otherwise the two must agree.
 
     Args:
         strategy: Name of a strategy; None: `gdro.default_strategy(num_generations)`.
-        strategy_options: Its options; on a command line as JSON.
+        strategy_options: Options of the strategy by name; on a command line as JSON.
         difficulty: Options of `gdro.Difficulty` by name; on a command line as JSON.
         apply: False is shadow mode: plan, weigh and log, change nothing.
         id_column: Dataset column of distinct ids.
         prior_column: Dataset column of known pass rates.
-        correct: Reward function that says whether a rollout is right, its name and a threshold, or
-            several of either, as the trainer's argument.
-        prompt_equal: Multiply advantages by n_bar/n.
+        correct: Name of the reward function that says whether a rollout is right, with or without a
+            threshold, or several of either, as the trainer's argument.
+        prompt_equal: Multiply advantages by n_bar/n, the mean group size over the prompt's own.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
-        gdro_log: `brief` or `full` lines on the console.
-        resume_keys: `exact`, `match` or `fresh`.
-        generation: `trl`, or `static` for a `StaticDecoder`.
+        gdro_log: `brief` (six numbers) or `full` lines on the console.
+        resume_keys: `exact`, `match` or `fresh`: how a resumed run treats a changed dataset.
+        generation: `trl` for the trainer's own generation, `static` for a `StaticDecoder`.
 
     Raises:
         StrategyError: `strategy` is no name, or an option of `difficulty` is unknown or out of range.
-        UnsupportedError: `gdro_log` or `resume_keys` is none of these.
+        UnsupportedError: `gdro_log` or `resume_keys` has another value, or `correct` is a function.
 
     >>> GDROConfig("out", strategy="rollout-gdro", correct=["accuracy", "0.9"], bf16=False).correct
     ['accuracy', 0.9]
@@ -49,60 +56,39 @@ class GDROConfig(GRPOConfig):
 
     _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "strategy_options", "difficulty"]  # noqa: RUF012
 
-    strategy: str | None = field(
-        default=None,
-        metadata={
-            "help": "Strategy by name, or a composition like 'mopps + rollout-gdro' (`gdro strategies` "
-            "lists them). Not set: gdro's default for `num_generations`."
-        },
+    strategy: str | None = _option(
+        None,
+        "Strategy by name, or a composition like 'mopps + rollout-gdro' (`gdro strategies` lists them). "
+        "Not set: gdro's default for `num_generations`.",
     )
-    strategy_options: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Options of the strategy, as JSON."}
+    strategy_options: dict[str, Any] | str | None = _option(None, "Options of the strategy, as JSON.")
+    difficulty: dict[str, Any] | str | None = _option(
+        None, "Options of gdro.Difficulty (k, edges, decay, bins, column, ...), as JSON."
     )
-    difficulty: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={"help": "Options of gdro.Difficulty (k, edges, decay, bins, column, ...), as JSON."},
+    apply: bool = _option(
+        True, "False is shadow mode: plan, weigh and log, but train as GRPOTrainer does."
     )
-    apply: bool = field(
-        default=True,
-        metadata={"help": "False is shadow mode: plan, weigh and log, but train as GRPOTrainer does."},
+    id_column: str | None = _option(None, "Dataset column of distinct ids of prompts.")
+    prior_column: str | None = _option(None, "Dataset column of known pass rates of prompts.")
+    correct: list[str] | None = _option(
+        None,
+        "Reward function that says whether a rollout is right, and optionally the threshold that its "
+        "reward must exceed: --correct accuracy 0.5.",
     )
-    id_column: str | None = field(
-        default=None, metadata={"help": "Dataset column of distinct ids of prompts."}
+    prompt_equal: bool = _option(
+        False, "Multiply advantages by n_bar/n, for losses that average over rows."
     )
-    prior_column: str | None = field(
-        default=None, metadata={"help": "Dataset column of known pass rates of prompts."}
+    memory_bytes: int = _option(2**28, "Most bytes of tokens that a strategy with a memory keeps.")
+    gdro_log: Console = _option("brief", "Lines on the console: brief (six numbers) or full.")
+    resume_keys: ResumeKeys = _option(
+        "exact",
+        "Which checkpoints to resume from: exact (of the same dataset), match (follow the rows that "
+        "both have), fresh (its weights alone; beliefs start anew).",
     )
-    correct: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Reward function that says whether a rollout is right, and optionally the threshold "
-            "that its reward must exceed: --correct accuracy 0.5."
-        },
-    )
-    prompt_equal: bool = field(
-        default=False,
-        metadata={"help": "Multiply advantages by n_bar/n, for losses that average over rows."},
-    )
-    memory_bytes: int = field(
-        default=2**28, metadata={"help": "Most bytes of tokens that a strategy with a memory keeps."}
-    )
-    gdro_log: Console = field(
-        default="brief", metadata={"help": "Lines on the console: brief (six numbers) or full."}
-    )
-    resume_keys: ResumeKeys = field(
-        default="exact",
-        metadata={
-            "help": "Which checkpoints to resume from: exact (of the same data set), match (follow the "
-            "rows that both have), fresh (its weights alone; beliefs start anew)."
-        },
-    )
-    generation: str = field(
-        default="trl",
-        metadata={
-            "help": "trl: generate as the other options say. static: by gdro's decoder, each token one "
-            "replayed CUDA graph."
-        },
+    generation: str = _option(
+        "trl",
+        "trl: generate as the other options say. static: by gdro's decoder, each token one replayed "
+        "CUDA graph.",
     )
 
     def __post_init__(self) -> None:
@@ -129,17 +115,14 @@ class GDROConfig(GRPOConfig):
 
 
 OWN = tuple(f.name for f in fields(GDROConfig) if f.name not in {g.name for g in fields(GRPOConfig)})
-"""Fields of gdro's."""
+"""Fields that GRPOConfig does not have."""
 
 _DEFAULTS = {f.name: f.default for f in fields(GDROConfig) if f.name in OWN}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """gdro's own arguments of a trainer, each from the call, the config or its default.
-
-    Attributes: as the arguments of `GDROMixin`.
-    """
+    """The arguments of `GDROMixin`, each from the call, the config or its default."""
 
     strategy: Strategy[Any] | str | Sequence[Part] | None
     strategy_options: Mapping[str, Any] | None
@@ -161,12 +144,12 @@ class Settings:
 
     @property
     def of_controllers(self) -> tuple[Any, ...]:
-        """Those that a ready controller has settled already; all of them false where none was given."""
+        """Arguments that cannot be combined with a ready controller; none is true if none was given."""
         return self.strategy, self.strategy_options, self.difficulty, not self.apply
 
 
 def settled(config: Any, **given: Any) -> Settings:
-    """Arguments of the trainer, filled in from its config.
+    """Arguments of a trainer (None: not given), completed from its config if that is a GDROConfig.
 
     Raises:
         UnsupportedError: An argument and a field of the config were given and differ.
@@ -174,25 +157,22 @@ def settled(config: Any, **given: Any) -> Settings:
     values: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
         value = given.get(name)
-        said = getattr(config, name) if isinstance(config, GDROConfig) else default
-        filled = said != default
+        preset = getattr(config, name) if isinstance(config, GDROConfig) else default
+        changed = preset != default
         if name == "difficulty":
-            said = _difficulty(said)
-        same = _correct(value) == said if name == "correct" else value == said
-        if value is None:
-            values[name] = _pairs(said) if name == "correct" else said
-            continue
-        if filled and not same:
+            preset = _difficulty(preset)
+        same = _correct(value) == preset if name == "correct" else value == preset
+        if value is not None and changed and not same:
             raise UnsupportedError(
-                f"{name} was given twice: {value!r} to the trainer and {said!r} in its GDROConfig; "
+                f"{name} was given twice: {value!r} to the trainer and {preset!r} in its GDROConfig; "
                 "give it once"
             )
-        values[name] = value
+        filled = _pairs(preset) if name == "correct" else preset
+        values[name] = filled if value is None else value
     return Settings(**values)
 
 
 def _difficulty(options: Any) -> Difficulty | None:
-    """Difficulty from its options by name."""
     if options is None:
         return None
     known = [f.name for f in fields(Difficulty)]
@@ -209,7 +189,7 @@ def _difficulty(options: Any) -> Difficulty | None:
 
 
 def _correct(correct: Any) -> Any:
-    """`correct` as the config holds it: a command line and YAML give lists, and numbers as texts."""
+    """`correct` as the config holds it: command lines and YAML give lists, in which numbers are text."""
     if not isinstance(correct, list | tuple):
         return correct
     if len(correct) == 1:
@@ -220,7 +200,7 @@ def _correct(correct: Any) -> Any:
 
 
 def _pairs(correct: Any) -> Any:
-    """`correct` as the trainer takes it: a name with its threshold is a tuple."""
+    """`correct` as the trainer takes it: a name and its threshold are a tuple."""
     if not isinstance(correct, list):
         return correct
     if isinstance(correct[-1], float):

@@ -1,4 +1,4 @@
-"""The training's line on the console: six numbers by default, and no bar where there is no terminal."""
+"""Lines on the console: six numbers by default, and a progress bar only on a terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gdro.errors import UnsupportedError
 
 Console = Literal["brief", "full"]
 BRIEF = ("reward", "gdro/pass_rate", "gdro/gradient", "completions/mean_length", "entropy", "grad_norm")
-"""What a line of the training shows, or of an evaluation with `eval_` before the names."""
+"""Metrics in a short line of training; lines of an evaluation have `eval_` before the names."""
 
 
 def check_console(gdro_log: str) -> None:
-    """Raise an UnsupportedError unless this is a way to log."""
+    """Raise an UnsupportedError for an unknown way to log."""
     if gdro_log not in get_args(Console):
         raise UnsupportedError(
             f"gdro_log is {gdro_log!r}; allowed: 'brief' (six numbers a line on the console) or 'full' "
@@ -25,7 +25,7 @@ def check_console(gdro_log: str) -> None:
 
 
 def shorten(handler: Any) -> None:
-    """Let a trainer's console print short lines; callbacks of other classes stay as they are."""
+    """Make a trainer's callback handler print short lines; users' own callbacks are not changed."""
     for place, callback in enumerate(handler.callbacks):
         if type(callback) is ProgressCallback:
             handler.callbacks[place] = BriefProgress(callback.max_str_len)
@@ -34,7 +34,7 @@ def shorten(handler: Any) -> None:
 
 
 def shortened(logs: dict[str, Any], state: Any) -> dict[str, Any]:
-    """What the console shows of a log line; a line that is not of a step, without our counters."""
+    """The part of a log line that the console shows; of lines without rewards, all but our counters."""
     prefix = next((p for p in ("", "eval_") if f"{p}reward" in logs), None)
     if prefix is None:
         return {name: value for name, value in logs.items() if not name.startswith("gdro/")}

@@ -1,4 +1,4 @@
-"""What counts as right in TRL: `correct=`, read into a judge of rewards."""
+"""`correct=`: which rollouts count as right in TRL, read into a judge of rewards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gdro.integrations.trl.columns import NOT_COLUMNS
 from gdro.numerics.arrays import BoolArray
 
 Rewards = npt.NDArray[np.float32]
-"""Thresholds are compared in the precision that rewards have, so that 0.1 is not above 0.1."""
+"""Thresholds are compared in the precision of rewards, so that 0.1 is not above 0.1."""
 
 Item = str | tuple[str, float] | Callable[..., Any]
 Correct = Item | Sequence[Item]
@@ -35,12 +35,12 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Scores:
-    """Rewards of some rows.
+    """Rewards of R rows by K reward functions.
 
     Attributes:
-        each_RK: By reward function, NaN where it gave None, shape (R, K).
-        total_R: Weighted sum, NaN where no function gave one, shape (R,).
-        called_R: What a function in `correct=` said: 1, 0 or NaN, shape (R,); None without one.
+        each_RK: Reward of each function, NaN where it gave None, shape (R, K).
+        total_R: Weighted sum, NaN where no function gave a reward, shape (R,).
+        called_R: Answers of a function in `correct=`: 1, 0 or NaN, shape (R,); None without one.
     """
 
     each_RK: Rewards
@@ -50,12 +50,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Which rows are right.
+    """Which of R rows are right.
 
     Attributes:
-        correct_R: Right, shape (R,).
-        judged_R: Known to be right or wrong, shape (R,).
-        value_R: What was compared with a threshold, shape (R,).
+        correct_R: Whether the row is right, shape (R,).
+        judged_R: Whether it is known to be right or wrong, shape (R,).
+        value_R: The number that was compared with a threshold, shape (R,).
     """
 
     correct_R: BoolArray
@@ -64,29 +64,29 @@ class Verdicts:
 
 
 class Judge:
-    """Says which rows are right; every rank has one, which sees the same rewards in the same order."""
+    """Decides which rows are right; the judges of all ranks see the same rewards in the same order."""
 
     @property
     def text(self) -> str:
-        """What is right, in words."""
+        """The rule in words, for messages like "right is ..."."""
         raise NotImplementedError
 
     def see(self, scores: Scores) -> None:
-        """Learn from rows of the training what the functions give; most judges know."""
+        """Learn from rewards of the training; most judges need not."""
 
     def judge(self, scores: Scores) -> Verdicts:
         """Verdicts on rows."""
         raise NotImplementedError
 
     def hint(self, middle: float) -> str:
-        """What to write instead where `middle` may be what divides right from wrong."""
+        """The value of `correct=` to suggest if right and wrong may be divided at `middle`."""
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
-        """Write what was seen beside a checkpoint, where that is something."""
+        """Write what was learned beside a checkpoint; most judges have nothing to write."""
 
     def load(self, folder: Path) -> None:
-        """Go on from what a checkpoint saw."""
+        """Restore what `save` wrote."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Named(Judge):
 
     Attributes:
         names: Names of the functions.
-        columns: Their places.
-        thresholds: A reward above it is right.
+        columns: Their indices among the trainer's reward functions.
+        thresholds: Rewards above them are right.
     """
 
     names: tuple[str, ...]
@@ -105,12 +105,10 @@ class Named(Judge):
 
     @property
     def text(self) -> str:
-        """What is right, in words."""
         pairs = zip(self.names, self.thresholds, strict=True)
         return "reward " + ", else ".join(f"{name!r} above {least:g}" for name, least in pairs)
 
     def judge(self, scores: Scores) -> Verdicts:
-        """Verdicts on rows."""
         num = len(scores.each_RK)
         value_R = np.full(num, np.nan, np.float32)
         correct_R = np.zeros(num, bool)
@@ -122,7 +120,6 @@ class Named(Judge):
         return Verdicts(correct_R, ~np.isnan(value_R), value_R)
 
     def hint(self, middle: float) -> str:
-        """The same function and another threshold."""
         if len(self.names) == 1:
             return f"correct=({self.names[0]!r}, {middle:.3g})"
         pairs = zip(self.names, self.thresholds, strict=True)
@@ -137,67 +134,58 @@ class Total(Judge):
 
     @property
     def text(self) -> str:
-        """What is right, in words."""
         return f"a total reward above {self.threshold:g}"
 
     def judge(self, scores: Scores) -> Verdicts:
-        """Verdicts on rows."""
         known_R = ~np.isnan(scores.total_R)
         return Verdicts(known_R & (scores.total_R > self.threshold), known_R, scores.total_R)
 
     def hint(self, middle: float) -> str:
-        """Another threshold."""
         return f"correct=('total', {middle:.3g})"
 
 
 @dataclass(frozen=True)
 class Called(Judge):
-    """A function of the user's that looks at the rows."""
+    """The answers of a function of the user's."""
 
     function: Callable[..., Any]
 
     @property
     def name(self) -> str:
-        """Name of the function."""
         return str(getattr(self.function, "__name__", type(self.function).__name__))
 
     @property
     def text(self) -> str:
-        """What is right, in words."""
         return f"what {self.name}() says"
 
     def judge(self, scores: Scores) -> Verdicts:
-        """Verdicts on rows."""
         assert scores.called_R is not None
         known_R = ~np.isnan(scores.called_R)
         return Verdicts(known_R & (scores.called_R > 0), known_R, scores.called_R)
 
     def hint(self, middle: float) -> str:
-        """Nothing but the function itself can know."""
         return f"another correct= than {self.name}"
 
     def ask(
-        self,
-        inputs: list[dict[str, Any]],
-        prompts: Any,
-        completions: Any,
-        completion_ids: Any,
-        state: Any,
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any, state: Any
     ) -> Rewards:
-        """Verdicts of this rank's rows: 1, 0 or NaN, shape (R,).
+        """Answers for this rank's rows: 1, 0 or NaN (not known), shape (R,).
 
         Raises:
             OutcomeError: The function returned something else.
         """
         rows = cast("list[dict[str, Any]]", inputs)
         columns = {key: [row[key] for row in rows] for key in rows[0] if key not in NOT_COLUMNS}
-        said = self.function(
-            prompts=prompts, completions=completions, completion_ids=completion_ids,
-            trainer_state=state, **columns,
-        )  # fmt: skip
-        several = isinstance(said, Iterable) and not isinstance(said, str | Mapping)
-        verdicts = [np.nan if v is None else v for v in said] if several else []
-        wrong = [v for v in verdicts if not (v in (0, 1) or v != v)] if several else [said]
+        answer = self.function(
+            prompts=prompts,
+            completions=completions,
+            completion_ids=completion_ids,
+            trainer_state=state,
+            **columns,
+        )
+        several = isinstance(answer, Iterable) and not isinstance(answer, str | Mapping)
+        verdicts = [np.nan if v is None else v for v in answer] if several else []
+        wrong = [v for v in verdicts if not (v in (0, 1) or v != v)] if several else [answer]
         if wrong or len(verdicts) != len(rows):
             got = repr(wrong[0]) if wrong else f"{len(verdicts)} verdicts for {len(rows)} rows"
             raise OutcomeError(
@@ -210,13 +198,13 @@ class Called(Judge):
         """Refuse a function that cannot be called as reward functions are, before anything is generated.
 
         Raises:
-            UnsupportedError: It lacks `**kwargs`, or wants what no column gives.
+            UnsupportedError: It lacks `**kwargs`, or has a parameter that no column provides.
         """
         given = ["prompts", "completions", "completion_ids", "trainer_state"]
         given += [name for name in columns if name not in NOT_COLUMNS]
         try:
             signature = inspect.signature(self.function)
-        except (TypeError, ValueError):  # no function in Python
+        except (TypeError, ValueError):  # not written in Python
             return
         try:
             signature.bind(**dict.fromkeys(given))
@@ -228,10 +216,10 @@ class Called(Judge):
 
 
 def check_correct(correct: Any) -> None:
-    """Refuse what cannot be `correct=`, before a model is loaded.
+    """Refuse a value that cannot be `correct=`, before a model is loaded.
 
     Raises:
-        UnsupportedError: It is nothing that could be read.
+        UnsupportedError: It has none of the allowed forms.
     """
     if correct is None or isinstance(correct, str):
         return
@@ -245,7 +233,7 @@ def check_correct(correct: Any) -> None:
 
 
 def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -> Judge | None:
-    """The judge that `correct=` asks for.
+    """The judge that `correct=` (see `check_correct`) asks for; None if `correct` is None.
 
     Raises:
         UnsupportedError: A name is unknown, or two functions have it.
@@ -269,11 +257,11 @@ def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -
 
 
 def _items(correct: Any) -> list[Any]:
-    """One item, or several; a list of a name and a number (YAML has no tuples) is one."""
+    """The items of `correct=`; a list of a name and a number is one item, for YAML has no tuples."""
     if not isinstance(correct, list | tuple):
         return [correct]
-    given = cast("Sequence[Any]", correct)
-    return [tuple(given)] if len(given) == 2 and _is_number(given[1]) else list(given)
+    items = cast("Sequence[Any]", correct)
+    return [tuple(items)] if len(items) == 2 and _is_number(items[1]) else list(items)
 
 
 def _is_item(item: Any) -> bool:
@@ -296,7 +284,6 @@ def _places(item: Any, functions: Sequence[Any]) -> list[int]:
 
 
 def _column(item: Any, names: Sequence[str], functions: Sequence[Any]) -> int:
-    """Place of a reward function."""
     known = ", ".join(names)
     if not isinstance(item, str):
         places = _places(item, functions)

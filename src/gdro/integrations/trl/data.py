@@ -1,4 +1,4 @@
-"""Checks of a trainer's data and options before any work: no dataset, too few prompts, a bad path."""
+"""Early checks of a trainer's data: the dataset, its size and its copies; and of paths and names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_SEED = 2**32 - 1
 
 
 def check_dataset(train_dataset: Any) -> None:
-    """Raise an UnsupportedError for what is no `datasets.Dataset`, with the call that makes one."""
+    """Raise an UnsupportedError unless this is a `datasets.Dataset`, naming the call that makes one."""
     if isinstance(train_dataset, Dataset):
         if not len(train_dataset):
             raise ProblemError("train_dataset is empty: it has no rows; look at what filtered them out")
@@ -33,12 +33,8 @@ def check_dataset(train_dataset: Any) -> None:
         )
     kind = type(train_dataset).__name__
     if isinstance(train_dataset, Mapping):  # a DatasetDict is one
-        splits = list(train_dataset)
-        fix = (
-            f"pass one of its splits, e.g. train_dataset=data[{splits[0]!r}]"
-            if splits
-            else "it is empty"
-        )
+        split = next(iter(train_dataset), None)
+        fix = f"pass one of its splits, e.g. train_dataset=data[{split!r}]" if split else "it is empty"
     elif kind == "DataFrame":
         fix = "pass datasets.Dataset.from_pandas(frame)"
     elif isinstance(train_dataset, Sequence) and not isinstance(train_dataset, str):
@@ -69,7 +65,7 @@ def check_options(config: Any) -> None:
 
 
 def check_names(names: Sequence[str], correct: Any) -> None:
-    """Refuse a verdict by a name that two reward functions have; otherwise only their logs mix.
+    """Refuse `correct=` by a name that two reward functions have, and warn if only their logs mix.
 
     Raises:
         UnsupportedError: `correct` names one of them.
@@ -78,24 +74,18 @@ def check_names(names: Sequence[str], correct: Any) -> None:
     if not twice:
         return
     places = [str(i) for i, name in enumerate(names) if name == twice[0]]
-    said = f"reward functions {' and '.join(places)} are both called {twice[0]!r}"
-    given = {correct} if isinstance(correct, str) else set()
-    if isinstance(correct, list | tuple):
-        given = {name for name in correct if isinstance(name, str)}
-    if given & set(twice):
-        raise UnsupportedError(
-            f"correct={correct!r} fits two: {said}; give one of them another name, e.g. "
-            "reward.__name__ = 'other'"
-        )
-    warnings.warn(
-        f"{said}: the trainer logs them as one; give one of them another name, e.g. "
-        "reward.__name__ = 'other'",
-        stacklevel=3,
-    )
+    both = f"reward functions {' and '.join(places)} are both called {twice[0]!r}"
+    fix = "give one of them another name, e.g. reward.__name__ = 'other'"
+    items = correct if isinstance(correct, list | tuple) else [correct]
+    if any(item in twice for item in items if isinstance(item, str)):
+        raise UnsupportedError(f"correct={correct!r} fits two: {both}; {fix}")
+    warnings.warn(f"{both}: the trainer logs them as one; {fix}", stacklevel=3)
 
 
 def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> None:
-    """Refuse a data set that has fewer prompts than one step takes: the trainer would train none.
+    """Refuse a dataset with fewer prompts than one step takes: the trainer would train no step.
+
+    If the strategy selects the prompts of a step, distinct prompts count, otherwise rows.
 
     Raises:
         ProblemError: There are too few.
@@ -114,10 +104,12 @@ def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> Non
 
 
 def check_copies(count_N: IntArray, strategy: Strategy[Any], args: Any) -> None:
-    """Refuse data whose copies could leave a step with fewer prompts than its rollouts need.
+    """Refuse copies that could leave a step with too few prompts for its rollouts.
+
+    `count_N` has the number of rows of each prompt; if it is above 1, they are exact copies.
 
     Raises:
-        ProblemError: A step may take so many copies that its prompts cannot have all its rollouts.
+        ProblemError: The strategy's bounds on a prompt's rollouts then leave some without a prompt.
     """
     bounds = strategy.bounds
     rows = args.generation_batch_size // args.num_generations

@@ -13,10 +13,11 @@ ROW, ADVANTAGE = "gdro_row", "gdro_advantage"
 
 
 class LossCollector:
-    """The clipped surrogate of each rollout of one plan, on this rank.
+    """The clipped surrogate loss of each rollout of one plan, on this rank.
 
-    A micro-batch holds a few rows of a prompt, so losses mean nothing until all have come. With
-    several iterations the last pass counts.
+    Args:
+        base_R: Advantages without weights of the rows of all ranks, shape (R,).
+        mine_R: Indices of the rows in this rank's batch, shape (rows,).
     """
 
     def __init__(self, base_R: torch.Tensor, mine_R: IntArray) -> None:
@@ -26,14 +27,14 @@ class LossCollector:
 
     @property
     def columns(self) -> dict[str, torch.Tensor]:
-        """What the batch must carry: each row's number and its advantage without weights."""
+        """Tensors that the batch must have: each row's index and its advantage without weights."""
         return {ROW: self._mine_R, ADVANTAGE: self._base_R[self._mine_R]}
 
     def add(self, logps: torch.Tensor | None, inputs: dict[str, Any], args: Any) -> None:
-        """Record the rows of one micro-batch.
+        """Record the rows of one micro-batch; with several iterations the last one counts.
 
         Raises:
-            UnsupportedError: The loss took no log-probabilities.
+            UnsupportedError: `logps` is None: the trainer's loss computed no log-probabilities.
         """
         if logps is None:
             raise UnsupportedError(
@@ -46,16 +47,16 @@ class LossCollector:
         self.loss_R[inputs[ROW][fresh]] = rows[fresh].double()
 
     def replaced(self, row_M: IntArray) -> None:
-        """Note rows that recalled ones replaced: on policy, their loss is minus their advantage.
+        """Set the loss of rows that recalled ones replaced: on policy, it is minus their advantage.
 
-        Those of other ranks are left to these, since losses are summed over ranks.
+        Each rank sets its own of the rows, since losses are summed over ranks.
         """
         rows = torch.as_tensor(row_M, device=self._base_R.device)
         rows = rows[torch.isin(rows, self._mine_R)]
         self.loss_R[rows] = -self._base_R[rows].double()
 
     def over_ranks(self, accelerator: Any) -> torch.Tensor:
-        """Losses of all ranks' rows, NaN where none came, shape (R,)."""
+        """Losses of all ranks' rows, NaN for rows that were not trained on, shape (R,)."""
         if accelerator.num_processes == 1:
             return self.loss_R
         loss_WR = accelerator.gather(self.loss_R.unsqueeze(0))
@@ -69,7 +70,11 @@ def surrogate(
     epsilon_high: float | None,
     beta: float,
 ) -> torch.Tensor:
-    """Token mean of the clipped surrogate plus beta times the KL estimate (eq. 6-7)."""
+    """Token mean of the clipped surrogate plus beta times the KL estimate (eq. 6-7), shape (rows,).
+
+    `logps` has shape (rows, T), and `inputs` is TRL's batch: masks, advantages, and the old and
+    reference log-probabilities where TRL has them.
+    """
     mask = inputs["completion_mask"]
     old = inputs.get("old_per_token_logps")
     ratio = torch.exp(logps - (logps if old is None else old))

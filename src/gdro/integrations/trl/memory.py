@@ -1,4 +1,4 @@
-"""Memory in TRL: what was remembered joins the batch, on every rank alike."""
+"""Memory in TRL: remembered rollouts join the batch, the same ones on every rank."""
 
 from __future__ import annotations
 
@@ -22,32 +22,24 @@ from gdro.memory.store import RolloutStore, StoredRollout
 from gdro.numerics.arrays import IntArray
 from gdro.problem import Problem
 
-_ROUNDING = 0.01  # advantages of equal rewards that trainers made out of rounding are below
+_ROUNDING = 0.01  # advantages that come from rounding of equal rewards are below
 
 
 def check_memory(trainer: Any) -> None:
-    """Refuse trainer options that recalled rows would break.
+    """Refuse trainer options under which no row can be replaced.
 
     Raises:
-        UnsupportedError: With the reason.
+        UnsupportedError: One of them is set.
     """
     args = trainer.args
-    for given, what, fix in (
+    router = f"router_aux_loss_coef={trainer.router_aux_loss_coef}"
+    for used, what, fix in (
         (args.beta != 0.0, f"beta={args.beta}: its KL term", "beta=0.0"),
         (args.entropy_coef != 0.0, f"entropy_coef={args.entropy_coef}: its bonus", "entropy_coef=0.0"),
-        (
-            args.use_adaptive_entropy,
-            "use_adaptive_entropy=True: its bonus",
-            "use_adaptive_entropy=False",
-        ),
-        (
-            trainer.aux_loss_enabled,
-            f"the load-balancing loss of a mixture of experts: its term (router_aux_loss_coef="
-            f"{trainer.router_aux_loss_coef})",
-            "router_aux_loss_coef=0.0",
-        ),
+        (args.use_adaptive_entropy, "adaptive entropy: its bonus", "use_adaptive_entropy=False"),
+        (trainer.aux_loss_enabled, f"a mixture of experts: {router}", "router_aux_loss_coef=0.0"),
     ):
-        if given:
+        if used:
             raise UnsupportedError(
                 f"memory cannot be combined with {what} gives every row a gradient, so none can make "
                 f"room for a remembered one; set {fix} or leave memory out, e.g. "
@@ -65,8 +57,8 @@ class Joining:
     """Recalled rollouts that join one step.
 
     Attributes:
-        placed: Which, and the rows that they replace.
-        rollouts: Their tokens and rewards.
+        placed: The recalls, and the rows that they replace.
+        rollouts: Tokens and rewards of the recalls.
     """
 
     placed: Placed
@@ -74,7 +66,6 @@ class Joining:
 
     @property
     def replays(self) -> Replays | None:
-        """The replays as scoring takes them."""
         num = len(self.placed.replays)
         if not num:
             return None
@@ -83,12 +74,12 @@ class Joining:
 
     @property
     def tokens(self) -> int:
-        """Answer tokens that are trained on again."""
+        """Number of answer tokens that are trained on again."""
         return sum(len(r.completion_ids) for r in self.rollouts)
 
 
 class TrlMemory:
-    """Keeps successes, and puts recalled ones in the place of rows without gradient.
+    """Stores successful rollouts, and replaces rows without gradient by recalled ones.
 
     Raises:
         UnsupportedError: An option of the trainer cannot work with recalled rows.
@@ -104,7 +95,7 @@ class TrlMemory:
 
     @property
     def recalled(self) -> tuple[int, int]:
-        """Rows that joined in the last step, and their tokens."""
+        """Number of rows that joined in the last step, and of their tokens."""
         return (0, 0) if self._last is None else (len(self._last.rollouts), self._last.tokens)
 
     def metrics(self) -> dict[str, float]:
@@ -127,14 +118,17 @@ class TrlMemory:
         }
 
     def recall(self, step: TrlStep, fresh: Scored, chosen_R: IntArray) -> tuple[Scored, Joining | None]:
-        """What joins this step, and the advantages of all rows then; stores the step's successes."""
+        """The rollouts that join this step (None: none), and all advantages with them; stores successes.
+
+        `chosen_R` has the rows of all ranks that the loss takes.
+        """
         self._rows = len(chosen_R)
         advantage_R = fresh.advantage_R.double().cpu().numpy()
         # The mean of equal rewards may differ from them by rounding, which scaling makes larger.
         rounding_R = ~differing_rows(step.outcome) & (np.abs(advantage_R) < _ROUNDING)
         advantage_R = np.where(rounding_R, 0.0, advantage_R)
         placed = place(step.weights, step.outcome, advantage_R, chosen_R, self.store, self._least_likely)
-        # Before this step's successes take the place of earlier ones.
+        # Read before this step's successes replace earlier ones.
         self._last = None if placed is None else Joining(placed, self._rollouts(placed.prompt_M))
         self._remember(step)
         replays = None if self._last is None else self._last.replays
@@ -143,7 +137,7 @@ class TrlMemory:
     def join(
         self, batch: dict[str, Any], joining: Joining, scored: Scored, chosen_R: IntArray
     ) -> dict[str, Any]:
-        """This rank's batch with its share of the recalled rows."""
+        """This rank's batch in which its share of the recalled rollouts replaced rows."""
         local, rank = len(batch["advantages"]), self._trainer.accelerator.process_index
         place_M = np.searchsorted(chosen_R, joining.placed.row_M)
         mine = np.flatnonzero(place_M // local == rank)
@@ -160,7 +154,7 @@ class TrlMemory:
         self.store.save(folder / STORE_FILE)
 
     def _remember(self, step: TrlStep) -> None:
-        """Store the latest success of each prompt, on every rank alike."""
+        """Store the latest success of each prompt, the same on every rank."""
         if step.weights.remember_R is None:
             return
         rows = np.flatnonzero(step.weights.remember_R)
@@ -198,7 +192,7 @@ class TrlMemory:
             shape = rows["completion_ids"].shape if by_token else (num, 1)
             rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
         if any(name in batch for name in LOGPS):
-            # Recalled rows start on policy: stored log-probabilities made no difference in our trials.
+            # Computed anew, as if on policy: stored log-probabilities made no difference in our trials.
             logps = self._logps(rows)
             rows |= dict.fromkeys(LOGPS, logps)
         return rows
@@ -221,14 +215,14 @@ class TrlMemory:
         rows = self._tensors(self._rollouts(prompt_M), self._trainer.accelerator.device)
         total_M = (self._logps(rows) * rows["completion_mask"]).sum(dim=1)
         order = torch.argsort(total_M, stable=True).tolist()
-        # Ranks may round differently; all must take the first one's order.
+        # Ranks may round differently; all take the order of the first.
         return gather_object([order])[0]
 
 
 def _tokens_of(
     rows: list[int], batches: Sequence[dict[str, Any]], accelerator: Any
 ) -> dict[int, tuple[list[int], list[int]]]:
-    """Tokens of prompt and answer of some rows of all ranks, by row."""
+    """Prompt and answer tokens by row, of some of all ranks' rows."""
     own: dict[int, tuple[list[int], list[int]]] = {}
     start = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What the adapter logs: exact counters, a short line on the console, and the check that ranks agree."""
+"""Metrics of the adapter: exact counters, means over plans, and the check that ranks agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HIGHEST = ("gdro/rollouts_max", "gdro/weight_max")
 _LATEST = ("gdro/memory_rollouts", "gdro/memory_bytes")
 _TOTAL = "gdro/total_"
 HELD_OUT = "gdro/pass_rate"
-"""Name of the pass rate of held-out prompts, to which the trainer adds `eval_`."""
+"""Metric of the pass rate of held-out prompts; the trainer adds `eval_`."""
 
 
 class Logs:
@@ -30,24 +30,24 @@ class Logs:
             self._gdro_unjudged.see(name, value)
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As the trainer's, with counters as they are now and not as a mean over the window."""
-        # The last line of a training may come when the model still is as an evaluation left it.
+        """Log as the trainer does, with the present values of counters instead of their means."""
+        # An evaluation may leave the model in evaluation mode until the last line of a training.
         if self.model.training or "train_runtime" in logs:
             logs.update({f"{_TOTAL}{k}": float(v) for k, v in self.controller.ledger.as_dict().items()})
         super().log(logs, start_time)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Unjudged:
-    """Answers of a plan that a verifier took for wrong without a verdict, as reward functions log them.
+    """Counts of answers that a verifier took for wrong because it timed out or crashed.
 
-    They do with TRL's `log_metric`, as `rewards/NAME/timeouts` and `rewards/NAME/crashes`.
+    Reward functions log them by TRL's `log_metric`: `rewards/NAME/timeouts` and `rewards/NAME/crashes`.
     """
 
     def __init__(self) -> None:
         self._counts: dict[str, float] = {}
 
     def see(self, name: str, value: float) -> None:
-        """Take in what a reward function logs; other names are not counted."""
+        """Count a metric of a reward function; other names are ignored."""
         kind = name.rpartition("/")[2]
         if name.startswith("rewards/") and kind in ("timeouts", "crashes"):
             self._counts[kind] = self._counts.get(kind, 0.0) + value
@@ -62,9 +62,9 @@ class Unjudged:
 
 
 def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:
-    """Add the values of one plan to what the trainer averages at its next log.
+    """Add the metrics of one plan to the lists of which the trainer logs the means.
 
-    The trainer logs the mean of each list, so that a list of one value is logged as it is.
+    A minimum, maximum or latest value replaces its list, so that it is logged as it is.
     """
     for name, value in values.items():
         if name.startswith(_TOTAL):
@@ -81,12 +81,12 @@ def record(window: dict[str, list[float]], values: Mapping[str, float]) -> None:
 
 
 def record_held_out(trainer: Any, right_R: torch.Tensor) -> None:
-    """Add the verdicts of one batch of an evaluation to `eval_gdro/pass_rate`."""
+    """Add verdicts (1 or 0) of one batch of an evaluation to `eval_gdro/pass_rate`."""
     trainer._metrics["eval"][HELD_OUT].extend(right_R.tolist())
 
 
 def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) -> None:
-    """Replace what TRL logged from groups of one."""
+    """Replace the metrics that TRL computed from groups of one."""
     trainer._metrics["train"]["frac_reward_zero_std"][-1] = zero_R.float().mean().item()
     logged = trainer._logs["advantages"]
     for _ in range(min(len(advantage_R), len(logged))):
@@ -95,11 +95,7 @@ def patch_logs(trainer: Any, advantage_R: torch.Tensor, zero_R: torch.Tensor) ->
 
 
 def compare_ranks(trainer: Any) -> None:
-    """Stop if controllers differ between ranks.
-
-    Raises:
-        DivergenceError: They differ.
-    """
+    """Raise a DivergenceError if controllers differ between ranks."""
     if trainer.accelerator.num_processes == 1:
         return
     digests = gather_object([trainer.controller.digest()])

@@ -1,4 +1,4 @@
-"""What a resumed training takes over from a checkpoint, of gdro or of a plain GRPOTrainer."""
+"""Resuming from a checkpoint of gdro or of a plain GRPOTrainer."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ResumeKeys = Literal["exact", "match", "fresh"]
 
 
 def check_resume_keys(resume_keys: str) -> None:
-    """Raise an UnsupportedError unless this is a way to resume."""
+    """Raise an UnsupportedError for an unknown way to resume."""
     if resume_keys not in get_args(ResumeKeys):
         raise UnsupportedError(
-            f"resume_keys is {resume_keys!r}; allowed: 'exact' (the data set of the checkpoint), "
+            f"resume_keys is {resume_keys!r}; allowed: 'exact' (the dataset of the checkpoint), "
             "'match' (follow the rows that both have), 'fresh' (its weights, and a controller that "
             "knows nothing yet)"
         )
 
 
 def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
-    """Say that a resumed training goes on without an earlier controller, and why."""
+    """Warn that a resumed training starts with a new controller, and why."""
     if not trainer.accelerator.is_main_process:
         return
     asked = resume_keys == "fresh"
@@ -37,7 +37,7 @@ def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
 
 
 def read_memory(store: RolloutStore, folder: Path) -> list[tuple[int, StoredRollout]]:
-    """What a checkpoint remembers, for `RolloutStore.take`.
+    """The remembered rollouts of a checkpoint, for `RolloutStore.take`.
 
     Raises:
         CheckpointError: The file is missing or damaged.
@@ -51,10 +51,10 @@ def read_memory(store: RolloutStore, folder: Path) -> list[tuple[int, StoredRoll
 
 
 def follow(trainer: Any, folder: Path, resume_keys: Literal["exact", "match"]) -> None:
-    """Load the controller of a checkpoint, and say what of its pool is still there.
+    """Load the controller of a checkpoint, and print which of its prompts are still there.
 
     Raises:
-        CheckpointError: The file is missing or damaged, or of another strategy or data set.
+        CheckpointError: The file is missing or damaged, or of another strategy or dataset.
     """
     try:
         match = trainer.controller.load(folder / STATE_FILE, keys=resume_keys)
@@ -68,12 +68,12 @@ def follow(trainer: Any, folder: Path, resume_keys: Literal["exact", "match"]) -
 
 
 def _in_words(error: KeysError) -> str:
-    """What a user of the trainer can do about a changed pool."""
-    said = error.said("Pass resume_keys='match' to the trainer")
+    """The error with what a user of the trainer can do about a changed pool."""
+    text = error.said("Pass resume_keys='match' to the trainer")
     if error.follow:
-        return said
+        return text
     return (
-        f"{said}, with the same columns or the same id_column (without one, a key is a hash of the "
+        f"{text}, with the same columns or the same id_column (without one, a key is a hash of the "
         "whole row). Or pass resume_keys='fresh' to the "
         "trainer: its weights go on, beliefs of the prompts start anew"
     )

@@ -1,4 +1,4 @@
-"""What counts as right where `correct=` says nothing and there are several reward functions."""
+"""The rule for right rollouts without `correct=`, learned where there are several reward functions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from gdro.integrations.trl.columns import columns_read
 from gdro.integrations.trl.correct import Judge, Named, Rewards, Scores, Verdicts
 
 RULE_FILE = "gdro_correct.json"
-_PARTIAL = 3  # this many values of a function are partial credit
-_LOOK = 64  # rewards of a function after which it stays what it is
+_PARTIAL = 3  # a function with this many values gives partial credit
+_LOOK = 64  # rewards after which a function with two values keeps them
 
 
 @dataclass(frozen=True)
 class Largest(Judge):
-    """The total reward where it reaches the largest that the functions which score the row can give.
+    """A row is right if its total reward is the largest that the functions which scored it can give.
 
     Attributes:
-        names: Names of the functions, K.
-        largest_K: The most that each can give, times its weight, shape (K,).
+        names: Names of the K functions.
+        largest_K: The largest reward of each, times its weight, shape (K,).
     """
 
     names: tuple[str, ...]
@@ -34,28 +34,25 @@ class Largest(Judge):
 
     @property
     def text(self) -> str:
-        """What is right, in words."""
         return f"the largest total reward ({float(self.largest_K.sum()):g} of all functions together)"
 
     def judge(self, scores: Scores) -> Verdicts:
-        """Verdicts on rows."""
         known_R = ~np.isnan(scores.total_R)
         most_R = np.where(np.isnan(scores.each_RK), 0.0, self.largest_K).sum(axis=1)
         reached_R = scores.total_R >= most_R - 1e-5 * np.maximum(1.0, np.abs(most_R))
         return Verdicts(known_R & reached_R, known_R, scores.total_R)
 
     def hint(self, middle: float) -> str:
-        """Another threshold, or a function."""
         return f"correct=('total', {middle:.3g}), or the name of one of {', '.join(self.names)}"
 
 
 class Upper(Judge):
-    """Every function that reads a column of the data and takes two values gives its upper one.
+    """A row is right if every function that reads a column and takes two values gives its upper one.
 
-    A check of the format reads the completion alone, a check of the answer reads the answer too; where
-    no function reads a column all of them count. A function that gives more than two values (partial
-    credit) in its first 64 rewards is left out once that is seen. If that leaves none, the functions'
-    sum is right above the middle of its range in that step.
+    A check of the format reads the completion alone, a check of the answer reads the answer too; if no
+    function reads a column, all count. A function that gives more than two values (partial credit) in
+    its first 64 rewards is left out from then on. If none is left, the row is right if the sum of the
+    functions is above the middle of its range in that step.
     """
 
     def __init__(
@@ -66,14 +63,13 @@ class Upper(Judge):
         wanted = [k for k, weight in enumerate(weights) if weight > 0] or list(range(len(names)))
         self.columns = [k for k in wanted if reads[k]] or wanted
         self._reads = list(dict.fromkeys(column for k in self.columns for column in reads[k]))
-        # Values seen of each function, up to two; None: it gives partial credit.
+        # Up to two values that each function gave; None: it gives partial credit.
         self._values: dict[int, list[float] | None] = {k: [] for k in self.columns}
         self._counts = dict.fromkeys(self.columns, 0)
         self._middle: float | None = None
 
     @property
     def text(self) -> str:
-        """What is right, in words."""
         if self._middle is not None:
             what = " + ".join(repr(self.names[k]) for k in self.columns)
             return f"{what} above {self._middle:.3g}, the middle of what it was"
@@ -84,7 +80,6 @@ class Upper(Judge):
         return f"reward{'s' * (len(used) > 1)} {' and '.join(map(repr, used))}{why}, {each}"
 
     def judge(self, scores: Scores) -> Verdicts:
-        """Verdicts on rows."""
         mine_RK = scores.each_RK[:, self.columns]
         if self._middle is not None:
             value_R, known_R = self._sum(mine_RK), np.any(~np.isnan(mine_RK), axis=1)
@@ -96,21 +91,19 @@ class Upper(Judge):
         return Verdicts(correct_R, known_R, self._sum(np.where(known_RK, mine_RK, np.nan)))
 
     def hint(self, middle: float) -> str:
-        """A function, or the total."""
         return f"correct= the name of one of {', '.join(self.names)}, or ('total', THRESHOLD)"
 
     def save(self, folder: Path) -> None:
-        """Write what was seen beside a checkpoint."""
-        values = [self._values[k] for k in self.columns]
-        names = [self.names[k] for k in self.columns]
-        counts = [self._counts[k] for k in self.columns]
-        write_json(
-            folder / RULE_FILE,
-            {"names": names, "values": values, "counts": counts, "middle": self._middle},
-        )
+        state = {
+            "names": [self.names[k] for k in self.columns],
+            "values": [self._values[k] for k in self.columns],
+            "counts": [self._counts[k] for k in self.columns],
+            "middle": self._middle,
+        }
+        write_json(folder / RULE_FILE, state)
 
     def load(self, folder: Path) -> None:
-        """Go on from what a checkpoint saw; anew where it has no file, or other functions.
+        """Restore what `save` wrote; if there is no file, or other functions, nothing is restored.
 
         Raises:
             CheckpointError: The file is damaged.
@@ -134,18 +127,15 @@ class Upper(Judge):
                 continue
             known_R = scores.each_RK[:, k]
             known_R = known_R[~np.isnan(known_R)]
-            found = np.unique(np.concatenate([np.array(seen, np.float32), known_R]))
-            self._values[k] = found.tolist() if len(found) < _PARTIAL else None
+            values = np.unique(np.concatenate([np.array(seen, np.float32), known_R]))
+            self._values[k] = values.tolist() if len(values) < _PARTIAL else None
             self._counts[k] += len(known_R)
         if self._middle is None and all(values is None for values in self._values.values()):
             sum_R = self._sum(scores.each_RK[:, self.columns])
             self._middle = float(np.nanmin(sum_R) + np.nanmax(sum_R)) / 2
 
     def _least(self, k: int) -> float:
-        """What a reward must exceed, NaN for a function that is left out.
-
-        Of a function that gave one value so far a reward above zero is right.
-        """
+        """The threshold of a function: zero before it gave two values, NaN if it is left out."""
         values = self._values[k]
         if values is None:
             return np.nan
@@ -157,7 +147,7 @@ class Upper(Judge):
 
 
 def _state(path: Path) -> tuple[list[str], list[list[float] | None], list[int], float | None]:
-    """What `Upper.save` wrote; ValueError, KeyError or TypeError for anything else."""
+    """Contents of a file of `Upper.save`; ValueError, KeyError or TypeError if it is damaged."""
     state: dict[str, Any] = parsed(path.read_bytes())
     middle = None if state["middle"] is None else float(state["middle"])
     values = [None if seen is None else [float(v) for v in seen] for seen in state["values"]]
@@ -173,7 +163,11 @@ def _state(path: Path) -> tuple[list[str], list[list[float] | None], list[int], 
 def rule(
     names: Sequence[str], functions: Sequence[Any], weights: Sequence[float], columns: Sequence[str]
 ) -> Judge:
-    """The judge of a trainer that was given no `correct=`."""
+    """The judge of a trainer without `correct=`.
+
+    A single function is right above .5; several are `Largest` if each has an attribute `largest`, the
+    largest reward that it can give, and `Upper` otherwise.
+    """
     if len(names) == 1:
         return Named((names[0],), (0,), (0.5,))
     largest = [getattr(function, "largest", None) for function in functions]

@@ -46,6 +46,6 @@ def strategy_text(strategy: Strategy[Any]) -> str:
 
 
 def say(line: str, trainer: Any) -> None:
-    """Print a line once, on the main process; to the error stream, as progress bars do."""
+    """Print a line once, on the main process, to the error stream as progress bars do."""
     if trainer.accelerator.is_main_process:
         print(line, file=sys.stderr, flush=True)

@@ -1,11 +1,11 @@
-"""Generation that does not wait for launches: a static cache, and each token one replayed CUDA graph.
+"""Fast generation for small models: a static cache, and one replayed CUDA graph for each token.
 
-Transformers launches some two thousand kernels a token; a small model on a large GPU waits for them.
-Here the whole step of one token, sampling included, is captured once and replayed. On a CPU the same
-step runs as it is, so that both are the same code.
+Transformers launches some two thousand kernels a token, and a small model on a large GPU waits for the
+launches. Here the whole step of one token, sampling included, is captured once and replayed; on a CPU
+the same code runs without a graph.
 
-TRL's own options do not help: it turns compilation off (`disable_compile`), so that a static cache is
-still launched kernel by kernel, and its continuous batching casts the trained weights themselves to
+TRL's own options do not help: TRL turns compilation off (`disable_compile`), so that kernels are
+launched one by one with a static cache too, and its continuous batching casts the trained weights to
 bfloat16, in which small updates are lost.
 """
 
@@ -24,13 +24,22 @@ from transformers import Cache, GenerationConfig
 from gdro.errors import UnsupportedError
 from gdro.integrations.trl.static_attention import packed
 
-# Of a GenerationConfig: values that leave the distribution to temperature alone.
+# Fields of a GenerationConfig that must be None or this: only the temperature may shape samples.
 _PLAIN = {
-    "num_beams": (None, 1), "num_return_sequences": (None, 1), "top_k": (None, 0), "top_p": (None, 1.0),
-    "min_p": (None, 0.0), "typical_p": (None, 1.0), "repetition_penalty": (None, 1.0),
-    "no_repeat_ngram_size": (None, 0), "min_new_tokens": (None, 0), "bad_words_ids": (None,),
-    "stop_strings": (None,), "suppress_tokens": (None,), "forced_eos_token_id": (None,),
-}  # fmt: skip
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_new_tokens": 0,
+    "bad_words_ids": None,
+    "stop_strings": None,
+    "suppress_tokens": None,
+    "forced_eos_token_id": None,
+}
 
 
 class StaticDecoder:
@@ -41,10 +50,10 @@ class StaticDecoder:
     `generate`, so that the rollouts come from the policy whose log-probabilities the loss takes.
 
     Args:
-        bucket: Prompts are padded to a multiple of so many tokens; each width is captured once.
-        check_every: Tokens between two looks at whether every row has ended.
-        graphs: Captured shapes kept; each holds a cache of keys and values.
-        capture: False runs the step as it is on a GPU too.
+        bucket: Prompts are padded to a multiple of this number of tokens; each width is captured once.
+        check_every: Number of tokens between checks whether every row has ended.
+        graphs: Most captured shapes; each has a cache of keys and values.
+        capture: False runs without CUDA graphs.
 
     Raises:
         UnsupportedError: A number is below 1.
@@ -64,7 +73,7 @@ class StaticDecoder:
 
     @contextmanager
     def standing_in(self, model: Any) -> Iterator[None]:
-        """Within, `model.generate` is this decoder's."""
+        """Inside, `model.generate` is this decoder's."""
         model.generate = lambda *args, **options: self.generate(model, *args, **options)
         try:
             yield
@@ -72,44 +81,48 @@ class StaticDecoder:
             del model.generate
 
     def check(self, model: Any, config: GenerationConfig) -> None:
-        """Raise an UnsupportedError for a configuration that no prompt could be completed with."""
+        """Raise an UnsupportedError for a configuration with which no prompt could be completed."""
         check_window(model, _Wanted.of(model, config, {}).longest)
 
     @torch.no_grad()
     def generate(
-        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None,
-        generation_config: GenerationConfig | None = None, **options: Any,
-    ) -> torch.Tensor:  # fmt: skip
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        **options: Any,
+    ) -> torch.Tensor:
         """Complete each prompt once.
 
         Args:
             model: A causal language model on one device.
             input_ids: Prompts, padded on the left, shape (R, width).
-            attention_mask: 1 where a token is, shape (R, width); default: everywhere.
-            generation_config: As for `model.generate`; what it leaves open is the model's.
-            **options: In the place of the configuration's.
+            attention_mask: 1 for tokens and 0 for padding, shape (R, width); default: all tokens.
+            generation_config: As for `model.generate`; the model's fills in what it does not set.
+            **options: Fields of the configuration, which they override.
 
         Returns:
-            Prompts and completions, padded behind the first end token, shape (R, width + longest).
+            Prompts and completions, padded after the first end token, shape (R, width + longest).
 
         Raises:
-            UnsupportedError: An option that changes the distribution otherwise than by temperature, or a
-                text longer than the model's window of attention.
+            UnsupportedError: An option changes the distribution other than by temperature, or a text may
+                be longer than the model's sliding window of attention.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         wanted = _Wanted.of(model, generation_config, options)
         rows, width = input_ids.shape
-        held, wide = _capacity(rows), -(-width // self.bucket) * self.bucket
+        padded, wide = _capacity(rows), -(-width // self.bucket) * self.bucket
         check_window(model, wide + wanted.longest)
         was_training = model.training
         model.eval()
         try:
-            run = self._run(model, held, wide, wanted)
-            ids = input_ids.new_full((held, wide), wanted.pad)
-            mask = attention_mask.new_zeros((held, wide))
+            run = self._run(model, padded, wide, wanted)
+            ids = input_ids.new_full((padded, wide), wanted.pad)
+            mask = attention_mask.new_zeros((padded, wide))
             ids[:rows, wide - width :], mask[:rows, wide - width :] = input_ids, attention_mask
-            mask[rows:, -1] = 1  # rows that fill up attend to something, and have ended
+            mask[rows:, -1] = 1  # rows that only fill the shape attend to one token, and have ended
             run.begin(model, ids, mask, rows)
             completions = run.finish(model, self.check_every)
         finally:
@@ -117,7 +130,7 @@ class StaticDecoder:
         return torch.cat([input_ids, completions], dim=1)
 
     def _run(self, model: Any, rows: int, width: int, wanted: _Wanted) -> _Run:
-        """The captured shape; all are captured anew for another model, or one whose weights moved."""
+        """The run of a shape; all are captured again if the model or its tensors are others."""
         places = tuple(t.data_ptr() for t in (*model.parameters(), *model.buffers()))
         if self._model() is not model or places != self._places:
             self._runs.clear()
@@ -136,13 +149,12 @@ class StaticDecoder:
 
 
 def check_window(model: Any, length: int) -> None:
-    """Raise an UnsupportedError if some layers see only a part of so long a text."""
+    """Raise an UnsupportedError if a layer's sliding window is shorter than a text of this length."""
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
-    if window and "sliding_attention" in kinds and length > window and getattr(
-        config, "use_sliding_window", True
-    ):  # fmt: skip
+    slides = "sliding_attention" in kinds and getattr(config, "use_sliding_window", True)
+    if window and slides and length > window:
         raise UnsupportedError(
             f"prompt and completion may take {length} tokens, the model's sliding window is {window}; "
             "leave generation='trl', which knows such caches, or shorten max_completion_length"
@@ -150,13 +162,13 @@ def check_window(model: Any, length: int) -> None:
 
 
 def _capacity(rows: int) -> int:
-    """So many rows at once: few shapes for many batch sizes."""
+    """Rows of the shape for a batch size: a power of two, or a multiple of 64."""
     return 1 << (rows - 1).bit_length() if rows < 64 else -(-rows // 64) * 64
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What shapes a run: longest completion, temperature (0: greedy), end tokens, padding."""
+    """Options of a run: longest completion, temperature (0: greedy), end tokens, padding token."""
 
     longest: int
     temperature: float
@@ -170,11 +182,11 @@ class _Wanted:
         def value(name: str) -> Any:
             return next((p[name] for p in places if p.get(name) is not None), None)
 
-        for name, allowed in _PLAIN.items():
-            if value(name) not in allowed:
+        for name, plain in _PLAIN.items():
+            if value(name) not in (None, plain):
                 raise UnsupportedError(
                     f"static generation samples at a temperature alone, and {name} is {value(name)!r}; "
-                    f"set it to {allowed[-1]!r}, or leave generation='trl'"
+                    f"set it to {plain!r}, or leave generation='trl'"
                 )
         longest, ends = value("max_new_tokens"), value("eos_token_id")
         if not longest:
@@ -192,18 +204,18 @@ class _Slots(Cache):
     def __init__(self, rows: int, length: int, at: torch.Tensor) -> None:
         super().__init__(layers=[])
         self.rows, self.length, self.at = rows, length, at
-        self.held: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.states: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def update(self, key_states: Any, value_states: Any, layer_idx: int, *_: Any, **__: Any) -> Any:
         new = key_states, value_states
-        if layer_idx == len(self.held):
-            self.held.append(tuple(self._empty(states) for states in new))  # pyright: ignore
-        for place, states in zip(self.held[layer_idx], new, strict=True):
+        if layer_idx == len(self.states):
+            self.states.append(tuple(self._empty(states) for states in new))  # pyright: ignore
+        for place, states in zip(self.states[layer_idx], new, strict=True):
             if states.shape[2] > 1:
                 place[:, :, : states.shape[2]] = states
             else:
                 place.index_copy_(2, self.at, states.to(place.dtype))
-        return new if key_states.shape[2] > 1 else self.held[layer_idx]
+        return new if key_states.shape[2] > 1 else self.states[layer_idx]
 
     def _empty(self, states: torch.Tensor) -> torch.Tensor:
         kind = states.device.type
@@ -220,12 +232,17 @@ class _Run:
     """One shape: its cache, the tensors that a step reads and writes, and on a GPU its graph."""
 
     def __init__(
-        self, model: Any, rows: int, width: int, wanted: _Wanted, capture: bool,
+        self,
+        model: Any,
+        rows: int,
+        width: int,
+        wanted: _Wanted,
+        capture: bool,
         cast: dict[torch.dtype, dict[str, torch.Tensor]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         device = next(model.parameters()).device
         self.longest, self.temperature, self.pad = wanted.longest, wanted.temperature, wanted.pad
-        length = -(-(width + self.longest) // 16) * 16  # attention's kernels want aligned masks
+        length = -(-(width + self.longest) // 16) * 16  # attention kernels need aligned masks
         self.width, self.real = width, rows
         self.at = torch.full((1,), width, device=device)
         self.cache = _Slots(rows, length, self.at)
@@ -282,13 +299,16 @@ class _Run:
     def _forward(self, model: Any, ids: Any, bias: Any, places: Any) -> torch.Tensor:
         """Logits of the last position, shape (rows, vocabulary)."""
         with packed(model):
-            found = torch.func.functional_call(
-                model, self.cast, (),
-                {"input_ids": ids, "attention_mask": bias, "position_ids": places, "use_cache": True,
-                 "past_key_values": self.cache, "logits_to_keep": 1},
-                tie_weights=False,
-            )  # fmt: skip
-        return found.logits[:, -1].float()
+            inputs = {
+                "input_ids": ids,
+                "attention_mask": bias,
+                "position_ids": places,
+                "use_cache": True,
+                "past_key_values": self.cache,
+                "logits_to_keep": 1,
+            }
+            output = torch.func.functional_call(model, self.cast, (), inputs, tie_weights=False)
+        return output.logits[:, -1].float()
 
     def _take(self, logits: torch.Tensor) -> None:
         """Choose the next token of each row, and open its place."""
@@ -306,7 +326,7 @@ class _Run:
         self.bias.index_fill_(3, self.at, 0.0)
 
     def _refresh(self, model: Any) -> None:
-        """Cast the linear layers' weights as they are now, into the places that the graph reads."""
+        """Cast the current weights of linear layers into the tensors that the graph reads."""
         if self.cast_to is None:
             return
         for name, weight in _linear(model):
@@ -325,7 +345,7 @@ class _Run:
         self.at.fill_(self.width)
         self.count.zero_()
         self.graph = torch.cuda.CUDAGraph()
-        # What other threads of the process do meanwhile must not end the capture.
+        # CUDA calls of other threads must not end the capture.
         with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self._step(model)
 
@@ -336,7 +356,7 @@ class _Run:
 
 
 def _linear(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and values of what autocast would cast: weights and biases of linear layers in float32."""
+    """Names and values of the float32 weights and biases of linear layers, which autocast would cast."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
             for kind, value in module.named_parameters(recurse=False):
@@ -345,7 +365,7 @@ def _linear(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _dtypes(model: Any, device: torch.device) -> tuple[torch.dtype, torch.dtype | None]:
-    """The type that attention runs in, and the one that weights are cast to (None: they stay)."""
+    """The type that attention runs in, and the one that weights are cast to (None: not cast)."""
     seen: list[tuple[torch.dtype, torch.dtype]] = []
     layers: list[Any] = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     hooks = [
@@ -357,5 +377,5 @@ def _dtypes(model: Any, device: torch.device) -> tuple[torch.dtype, torch.dtype 
     finally:
         for hook in hooks:
             hook.remove()
-    held, run = seen[0]
-    return run, run if run != held else None
+    stored, run = seen[0]
+    return run, run if run != stored else None

@@ -1,4 +1,4 @@
-"""Subclasses of a trainer with gdro: what they may override, and what they see of the rewards."""
+"""Subclasses of a trainer with gdro: the methods they may override, and the rewards they change."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from typing import Any
 from gdro.errors import UnsupportedError
 
 _GENERATE = "_generate_and_score_completions"
-_OURS = (_GENERATE, "_compute_loss", "_get_per_token_logps_and_entropies", "_save_checkpoint",
-         "_load_optimizer_and_scheduler", "train")  # fmt: skip
+_OURS = (
+    _GENERATE,
+    "_compute_loss",
+    "_get_per_token_logps_and_entropies",
+    "_save_checkpoint",
+    "_load_optimizer_and_scheduler",
+    "train",
+)
 
 
 def check_order(trainer: type, mixin: type, base: type) -> None:
-    """Refuse a class whose methods would hide gdro's, or whose work gdro would overwrite.
+    """Refuse a trainer class whose methods would hide gdro's, or whose advantages gdro would replace.
 
     Raises:
-        UnsupportedError: With the order or the hook that works.
+        UnsupportedError: Says which order of classes or which hook works.
     """
     order = trainer.__mro__
     own = order.index(mixin)
@@ -43,12 +49,9 @@ def check_order(trainer: type, mixin: type, base: type) -> None:
 
 
 def check_planned(planned: bool, trainer: type) -> None:
-    """Refuse to train on rows that gdro never saw.
+    """Raise an UnsupportedError if rows were generated without a plan.
 
-    A method may call that of another class by name, and step over gdro's.
-
-    Raises:
-        UnsupportedError: None was.
+    That happens if a method calls that of another class by name and so skips gdro's.
     """
     if not planned:
         raise UnsupportedError(
@@ -59,7 +62,7 @@ def check_planned(planned: bool, trainer: type) -> None:
 
 
 def _goes_on(method: Any, name: str) -> bool:
-    """Whether a method calls super's, or names the method of another class."""
+    """Whether a method calls the next class's, by `super` or by its name."""
     function = inspect.unwrap(getattr(method, "__func__", method))
     code = getattr(function, "__code__", None)
     return code is None or bool({"super", name} & _names(code))
@@ -72,7 +75,10 @@ def _names(code: CodeType) -> set[str]:
 
 @contextmanager
 def recorded_rewards(trainer: Any, ask: Callable[..., Any]) -> Iterator[list[tuple[Any, Any]]]:
-    """Record what `_calculate_rewards` returns, with the changes that subclasses make on either side."""
+    """Record the rewards of `_calculate_rewards`, shape (R, K), with all changes that subclasses make.
+
+    Each call adds them to the list, with the answer of `ask` to the same arguments.
+    """
     calculate = trainer._calculate_rewards
     before = vars(trainer).get("_calculate_rewards")
     seen: list[tuple[Any, Any]] = []

@@ -22,7 +22,13 @@ from gdro.difficulty.tracker import Difficulty
 from gdro.integrations.dataset import DatasetPool, dataset_pool, prompt_text, wanted_columns
 from gdro.integrations.trl import checks
 from gdro.integrations.trl.card import Card
-from gdro.integrations.trl.checkpoints import STATE_FILE, begin, of_grpo, resolved, written
+from gdro.integrations.trl.checkpoints import (
+    STATE_FILE,
+    is_plain_grpo,
+    mark_incomplete,
+    resolved,
+    written,
+)
 from gdro.integrations.trl.config import OWN, GDROConfig, settled
 from gdro.integrations.trl.console import Console, shorten
 from gdro.integrations.trl.correct import Correct
@@ -87,7 +93,7 @@ class GDROMixin(Logs, Card, _Trainer):
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps (256 MiB).
         gdro_log: `brief` (default) shows six numbers a line on the console, `full` all of them; trackers
             and `state.log_history` get all either way.
-        resume_keys: When training is resumed: `exact` (default) demands the data set of the checkpoint,
+        resume_keys: When training is resumed: `exact` (default) demands the dataset of the checkpoint,
             `match` follows the rows that both have, `fresh` loads the weights and starts a new
             controller.
         generation: `trl` (default) generates as the trainer's options say. `static` puts a
@@ -230,7 +236,7 @@ class GDROMixin(Logs, Card, _Trainer):
         return advantages
 
     def _gdro_batch(self, step: TrlStep) -> dict[str, Any]:
-        """This rank's rows with their advantages; the plan is closed, or waits for its losses."""
+        """This rank's batch with its advantages; closes the plan unless its losses are needed."""
         scored = fresh = step.score()
         output, chosen_R = step.rows(fresh.keep_R)
         local, rank = len(output["advantages"]), self.accelerator.process_index
@@ -298,14 +304,14 @@ class GDROMixin(Logs, Card, _Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
-            self._gdro_close()  # else losses are still to come, and saving must not change the run
+            self._gdro_close()  # otherwise losses are still to come, and saving must not change the run
         compare_ranks(self)
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         path = Path(self._get_output_dir(trial=trial)) / folder
         with written(path):
             if self.args.should_save:
                 # Before the trainer's own files: its state file, written last, marks a whole checkpoint.
-                begin(path)
+                mark_incomplete(path)
                 self.controller.save(path / STATE_FILE)
                 self._gdro_judging.judge.save(path)
                 if self._gdro_memory is not None:
@@ -317,7 +323,7 @@ class GDROMixin(Logs, Card, _Trainer):
         if checkpoint is None:
             return
         folder, keys = Path(checkpoint), self._gdro_resume_keys
-        if keys == "fresh" or of_grpo(folder):
+        if keys == "fresh" or is_plain_grpo(folder):
             warn_fresh(self, folder, keys)
             self._gdro_open_log()
             return
@@ -353,11 +359,11 @@ class GDROMixin(Logs, Card, _Trainer):
         self.controller.log.write_prompts(self._pool.texts(self.train_dataset))
 
     def _gdro_plan(self, offered_R: list[int]) -> Plan:
-        """Plan as late as possible: beliefs hold every group scored so far."""
+        """Plan as late as possible, so that beliefs include every group scored so far."""
         if self.controller.selects:
             request = Request(len(offered_R) // self.num_generations, len(offered_R))
         else:
-            # Copies of a row may be one prompt; merged, their rollouts stay in the budget.
+            # Copies of a row are one prompt, which gets the rollouts of all of them.
             offered_P = list(dict.fromkeys(offered_R[:: self.num_generations]))
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         plan = self.controller.plan(request)
@@ -382,7 +388,7 @@ class GDROMixin(Logs, Card, _Trainer):
         record(self._metrics["train"], self.controller.metrics() | self.controller.curriculum() | own)
 
     def _gdro_close(self) -> None:
-        """Close the plan whose losses were collected since the last generation."""
+        """Close the plan whose losses were collected since the last generation, if there is one."""
         if self._gdro_losses is None:
             return
         (outcome, collector), self._gdro_losses = self._gdro_losses, None

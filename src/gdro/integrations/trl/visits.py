@@ -1,4 +1,4 @@
-"""How often a run visits a prompt and how many a step takes, and what the strategy can do with that."""
+"""Warnings for runs in which a strategy can do nothing: few visits of a prompt, or one prompt a step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gdro.controller import Controller
 from gdro.strategy import Strategy
 
 FEW = 2.0
-"""Fewer visits a prompt than this are worth a warning."""
+"""Below this mean number of visits of a prompt there is a warning."""
 
 
 def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
-    """Mean visits of a prompt over the whole run."""
+    """Mean visits of a prompt over the whole run; strategies that select concentrate them."""
     step = args.generation_batch_size // args.num_generations
     if args.max_steps > 0:
         batches = args.max_steps * args.gradient_accumulation_steps
@@ -25,13 +25,13 @@ def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
 
 
 def warn_of_idle(controller: Controller, args: Any, visits: float) -> None:
-    """Warn once if a strategy has nothing to move, or nothing to go by."""
+    """Warn once if a strategy has nothing to act on: one prompt a step, or few visits of a prompt."""
     if not warn_of_one_prompt(controller, args):
         warn_of_few_visits(controller, visits)
 
 
 def warn_of_few_visits(controller: Controller, visits: float) -> None:
-    """Warn if the strategy acts on a prompt only from a second visit on, and there is hardly one."""
+    """Warn if the strategy acts from a prompt's second visit on, and most prompts have one visit."""
     idle = list(_idle(controller))
     if visits >= FEW or controller.strategy.selects or not idle:
         return
@@ -41,22 +41,24 @@ def warn_of_few_visits(controller: Controller, visits: float) -> None:
     does = f"acts on some {share:.0%} of them" if share >= 0.01 else "does nothing"
     if alone and share < 0.01:
         does += ", and this run is GRPO"
-    begin = "" if all(part.waits_for == "visits" for part in idle) else (
-        "give known pass rates (prior_column), or bins of a column, which hold from the first step "
-        "(difficulty=Difficulty(bins='column', column=...)); or "
-    )  # fmt: skip
+    fix = "take fewer prompts or more epochs"
+    if any(part.waits_for != "visits" for part in idle):
+        fix = (
+            "give known pass rates (prior_column), or bins of a column, which hold from the first step "
+            f"(difficulty=Difficulty(bins='column', column=...)); or {fix}"
+        )
     often = "once" if f"{visits:.2g}" == "1" else f"{visits:.2g} times"
     warnings.warn(
         f"a prompt is visited about {often} in this run, and {names} acts on a prompt from its second "
-        f"visit on: it {does}. To change that, {begin}take fewer prompts or more epochs",
+        f"visit on: it {does}. To change that, {fix}",
         stacklevel=4,
     )
 
 
 def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
-    """Warn if a step takes one prompt, and the strategy moves rollouts or weight between prompts.
+    """Warn and return True if a step takes one prompt and the strategy moves rollouts between prompts.
 
-    GRPOConfig's own defaults (8 rows, 8 generations, no accumulation) are such steps.
+    GRPOConfig's defaults (8 rows, 8 generations, no accumulation) make such steps.
     """
     strategy = controller.strategy
     idle = [part for part in _parts(strategy) if _moves_between(part)]
@@ -75,13 +77,13 @@ def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
 
 
 def _moves_between(part: Strategy[Any]) -> bool:
-    """Whether what a part gives a prompt is taken from the others of its step."""
+    """Whether a part takes what it gives a prompt from the other prompts of the step."""
     relative = getattr(part, "normalise", "mean_one").startswith("mean_one")
     return "allocate" in part.roles or bool(part.waits_for and relative and not part.selects)
 
 
 def _idle(controller: Controller) -> Iterator[Strategy[Any]]:
-    """Parts of the strategy that have nothing to go by before a prompt was visited."""
+    """Parts of the strategy that cannot act on a prompt before it was visited."""
     problem, by_column = controller.problem, controller.difficulty.bins == "column"
     known = by_column or (problem.prior_N is not None and bool((problem.prior_N >= 0).any()))
     for part in _parts(controller.strategy):

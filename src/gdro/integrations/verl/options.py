@@ -1,4 +1,4 @@
-"""What `+gdro.*` may say, and what of verl's own options the adapter cannot work with."""
+"""Options under `+gdro.*`, and checks of verl's options that the adapter cannot work with."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from gdro.strategies.registry import MEAN_ROLLOUTS, named, text_of
 from gdro.strategy import Strategy
 
 ESTIMATORS = (
-    "grpo", "grpo_vectorized", "rloo", "rloo_vectorized", "opo", "gpg", "reinforce_plus_plus_baseline",
-)  # fmt: skip
-"""Advantage estimators that compare the rollouts of one prompt, however many there are."""
+    "grpo",
+    "grpo_vectorized",
+    "rloo",
+    "rloo_vectorized",
+    "opo",
+    "gpg",
+    "reinforce_plus_plus_baseline",
+)
+"""Advantage estimators that compare the rollouts of one prompt, in groups of any size."""
 
 
 class Resume(StrEnum):
-    """What a resumed run makes of the checkpoint's controller."""
+    """How a resumed run treats the controller of its checkpoint."""
 
     exact = "exact"
     match = "match"
@@ -38,18 +44,18 @@ class VerlOptions:
         strategy: Name of a strategy, or names joined with `+`.
         options: Options of the strategy.
         difficulty: Options of `gdro.Difficulty`.
-        id: Field of a data row with a distinct id; dots go into dictionaries.
-        prior: Field with a known pass rate; null: none.
-        correct: What says whether a rollout is right: a key of the reward function's extra results,
-            or null for its score.
-        threshold: Above it a rollout is right.
+        id: Field of a data row with a distinct id; dots separate keys of nested dictionaries.
+        prior: Field with a known pass rate from 0 to 1; null: no field.
+        correct: Key of the reward function's extra results that says whether a rollout is right; null:
+            its score says so.
+        threshold: A rollout is right if its score or its value under `correct` is above this.
         apply: False is shadow mode: plan, weigh and log, change nothing.
-        seed: Of the controller.
+        seed: Seed of the controller's random choices.
         log: Folder of the run log; null: `gdro` in `trainer.default_local_dir`.
-        resume: What a resumed run makes of the checkpoint's controller: `exact` demands the same data,
+        resume: How a resumed run treats the controller of its checkpoint: `exact` demands the same data,
             `match` follows ids into changed data, `fresh` starts a new one, e.g. after stock verl.
-        poll_interval: Seconds between looks at the replay buffer; null: verl's own 2, which small models
-            spend waiting.
+        poll_interval: Seconds between checks of the replay buffer; null: verl's default of 2, in which
+            small models wait.
     """
 
     strategy: Any = "rollout-gdro"
@@ -66,10 +72,13 @@ class VerlOptions:
     poll_interval: float | None = None
 
     def make(self, mean_rollouts: int = MEAN_ROLLOUTS) -> tuple[Strategy[Any], Difficulty]:
-        """The strategy, and how difficulty is estimated.
+        """The strategy, and the options of difficulty.
 
         Args:
-            mean_rollouts: Rollouts a prompt has on average (verl's `rollout.n`).
+            mean_rollouts: Mean number of rollouts of a prompt (verl's `rollout.n`).
+
+        Returns:
+            Both objects, made from the options.
 
         Raises:
             StrategyError: A name or an option is wrong.
@@ -83,24 +92,23 @@ def options_of(config: DictConfig) -> VerlOptions:
     Raises:
         StrategyError: An option is unknown or of the wrong type.
     """
-    given = config.get("gdro")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(VerlOptions), given or {})
-        made = OmegaConf.to_object(merged)
+        merged = OmegaConf.merge(OmegaConf.structured(VerlOptions), config.get("gdro") or {})
+        options = OmegaConf.to_object(merged)
     except OmegaConfBaseException as problem:
         raise StrategyError(
             f"+gdro: {str(problem).splitlines()[0]}; allowed: "
             f"{', '.join('+gdro.' + name for name in VerlOptions.__dataclass_fields__)}"
         ) from problem
-    assert isinstance(made, VerlOptions)
-    return made
+    assert isinstance(options, VerlOptions)
+    return options
 
 
 def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
-    """Refuse what cannot work, before anything is loaded.
+    """Refuse options of verl that cannot work, before anything is loaded.
 
     Raises:
-        UnsupportedError: Names the option, and what to write instead.
+        UnsupportedError: Says which option, and what to write instead.
         StrategyError: The strategy's bounds on a prompt's rollouts exclude `rollout.n`.
     """
     batch, generated = config.data.train_batch_size, config.data.get("gen_batch_size")
@@ -133,10 +141,9 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
         "workers; take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
         f"{named_so}: it has a memory, and rollouts of earlier steps cannot join verl's batches. "
         "Take `rollout-gdro`, the best one of docs/results.md without a memory, or train with "
-        f"TRL{selecting}": (
-            strategy.remembers
-        ),
-    } | _extension_checks(config, strategy, named_so)  # fmt: skip
+        f"TRL{selecting}": strategy.remembers,
+    }
+    checks |= _extension_checks(config, strategy, named_so)
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
         raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")

@@ -1,4 +1,4 @@
-"""Where the adapter reaches into verl: where scores become advantages, and Ray's environment."""
+"""Functions of verl that the adapter replaces: the computation of advantages, and Ray's environment."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
@@ -22,10 +22,11 @@ _NAME = "compute_advantage_for_multi_trajectories"
 def around_advantages(
     first_uid: Mapping[str, str], then: Callable[[Any, list[str]], None]
 ) -> Iterator[None]:
-    """Within the block, say which rollouts are one group, and see advantages when they are computed.
+    """Inside, join uids to groups before verl computes advantages, and call `then` with its `DataProto`.
 
-    The scores, masks and advantages are in the driver's memory there. Reading and writing them through
-    the transfer queue afterwards would cost two more round trips for every row.
+    `first_uid` has the uid of the group of each uid that belongs to another one's; `then` also gets the
+    row keys, and may change the advantages in place. They are in the driver's memory here: through the
+    transfer queue, reading and writing them would cost two more round trips for every row.
     """
     compute = getattr(verl_trainer, _NAME)
 
@@ -46,16 +47,16 @@ def around_advantages(
 
 
 def forward_environment() -> None:
-    """Tell Ray's workers which modules verl imports.
+    """Pass the variables that name verl's plugins on to Ray's workers.
 
-    Where `main_ppo` starts Ray itself they inherit it; workers of a cluster that runs already do not,
-    and the trainer, which is one of them, would not know gdro.
+    Workers inherit them if `main_ppo` starts Ray. In a cluster that runs already they do not, and the
+    trainer, which is one of the workers, would not know gdro.
     """
     environment = verl_constants.get_ppo_ray_runtime_env
 
     def forwarded(config: Any = None) -> dict[str, Any]:
-        made = environment(config)
-        found = {name: os.environ[name] for name in FORWARDED if name in os.environ}
-        return {**made, "env_vars": {**found, **made["env_vars"]}}
+        runtime = environment(config)
+        plugins = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+        return {**runtime, "env_vars": {**plugins, **runtime["env_vars"]}}
 
     verl_constants.get_ppo_ray_runtime_env = forwarded

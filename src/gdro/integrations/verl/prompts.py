@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gdro.errors import ProblemError
 from gdro.numerics.arrays import IntArray
@@ -16,11 +15,11 @@ from gdro.problem import Problem
 
 @dataclass(frozen=True)
 class Prompts:
-    """The rows of a dataset by id.
+    """The rows of a dataset, each a prompt.
 
     Attributes:
-        problem: The pool, one prompt a row.
-        id: Field of the id.
+        problem: The pool of prompts.
+        id: Field of the rows' ids; dots separate keys of nested dictionaries.
         index: Row of each id.
     """
 
@@ -46,10 +45,10 @@ class Prompts:
 
 
 def table_of(dataset: Any) -> Any:
-    """The rows of verl's training data, a `datasets.Dataset`.
+    """The rows of verl's training data as a `datasets.Dataset`.
 
     Raises:
-        ProblemError: A dataset of the user's own does not have them.
+        ProblemError: A dataset class of the user's does not have them.
     """
     table: Any = getattr(dataset, "dataframe", None)
     if hasattr(table, "column_names") and len(table) == len(dataset):
@@ -62,7 +61,7 @@ def table_of(dataset: Any) -> Any:
 
 
 def prompts_of(table: Any, id: str, prior: str | None, columns: Sequence[str]) -> Prompts:
-    """Read ids, known pass rates and further columns.
+    """Read the fields of ids, of known pass rates (null: not known), and further ones.
 
     Raises:
         ProblemError: A field is missing, or ids are missing or repeat.
@@ -77,12 +76,11 @@ def prompts_of(table: Any, id: str, prior: str | None, columns: Sequence[str]) -
         raise ProblemError(
             f"{id} is {twice!r} more than once ({len(keys)} rows, {len(index)} ids); {_FIX}"
         )
-    prior_N: npt.NDArray[np.float64] | None = None
-    if prior is not None:
-        known = _field(table, prior, "prior")
-        prior_N = np.array([np.nan if value is None else float(value) for value in known])
-    kept = {name: np.array(_field(table, name, "column")) for name in columns}
-    return Prompts(Problem(keys, prior_N, kept), id, index)
+    known = [] if prior is None else _field(table, prior, "prior")
+    rates = [np.nan if value is None else float(value) for value in known]
+    prior_N = None if prior is None else np.array(rates)
+    values = {name: np.array(_field(table, name, "column")) for name in columns}
+    return Prompts(Problem(keys, prior_N, values), id, index)
 
 
 _FIX = (

@@ -30,20 +30,19 @@ def reward_extra(keys: list[str], name: str) -> FloatArray:
     """A key of the reward function's extra results for each training row, NaN for None, shape (B,).
 
     Raises:
-        OutcomeError: A row lacks it, or has no number there.
+        OutcomeError: A row lacks the key, or has no number there.
     """
     data: Any = tq.kv_batch_get(keys=keys, partition_id=TRAIN, select_fields=["extra_fields"])
-    found = [
-        getattr(value, "data", value).get("reward_extra_info", {}) for value in data["extra_fields"]
-    ]
-    lacking = next((extra for extra in found if name not in extra), None)
+    fields = [getattr(value, "data", value) for value in data["extra_fields"]]
+    extras = [field.get("reward_extra_info", {}) for field in fields]
+    lacking = next((extra for extra in extras if name not in extra), None)
     if lacking is not None:
         raise OutcomeError(
             f"+gdro.correct={name}: a rollout's reward has no {name!r}, it has "
             f"{', '.join(lacking) or 'nothing extra'}; return it from compute_score, or leave it out"
         )
     try:
-        return np.array([np.nan if extra[name] is None else float(extra[name]) for extra in found])
+        return np.array([np.nan if extra[name] is None else float(extra[name]) for extra in extras])
     except (TypeError, ValueError) as error:
         raise OutcomeError(
             f"+gdro.correct={name}: a rollout's {name!r} is no number ({error}); return a number, True "
@@ -57,6 +56,6 @@ def batch_of(tags: dict[str, Any]) -> tq.KVBatchMeta:
 
 
 def clear(keys: list[str]) -> None:
-    """Forget training rows."""
+    """Delete training rows."""
     if keys:
         tq.kv_clear(keys=keys, partition_id=TRAIN)

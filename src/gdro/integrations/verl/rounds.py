@@ -1,4 +1,4 @@
-"""verl's replay buffer, asked again within a step while a strategy samples on."""
+"""verl's replay buffer, from which a step takes several rounds if its strategy samples on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from gdro.integrations.verl.queue import TRAIN, batch_of
 
 
 class BufferInRounds:
-    """Hands out one batch a step, as the replay buffer that it wraps, of all rounds together.
+    """A `ReplayBuffer` of verl whose batches have the rows of all rounds of a step.
 
-    The trainer frees the rollouts' memory when `sample` returns, so that all generation is done by then.
+    The trainer frees the memory of generation when `sample` returns, so all rounds must end before.
 
     Args:
         buffer: verl's `ReplayBuffer`.
-        further: Gets the keys of all rows so far, submits what the strategy asks for, and answers with
-            the number of its prompts, 0 when there is enough.
-        keep: Gets the same keys, clears the rows that the loss has no room for, and answers with those
-            that stay.
+        further: Gets the keys of all rows so far, submits the strategy's next round, and returns the
+            number of its prompts, 0 if there is none.
+        keep: Gets the same keys, deletes the rows beyond the size of the loss, and returns the rest.
     """
 
     def __init__(
@@ -29,7 +28,7 @@ class BufferInRounds:
     def sample(
         self, global_steps: int, partition_id: str, batch_size: int
     ) -> tuple[Any, dict[str, Any]]:
-        """A batch and verl's metrics of it; validation is left alone."""
+        """A batch and verl's metrics of it; batches of validation are not changed."""
         batch, metrics = self._buffer.sample(
             global_steps=global_steps, partition_id=partition_id, batch_size=batch_size
         )

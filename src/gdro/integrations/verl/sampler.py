@@ -1,4 +1,4 @@
-"""Resampling of verl's data loader: the controller says which prompts come next."""
+"""A sampler for verl's data loader: the controller selects the prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from gdro.numerics.arrays import IntArray
 
 
 class PlanSampler(Sampler[int]):
-    """Yields the prompts of one plan after another, without end."""
+    """Yields the prompts of one plan after another, without end.
+
+    `draw` makes the next plan when the loader asks for its first prompt, no earlier.
+    """
 
     def __init__(self, dataset: Sized, draw: Callable[[], IntArray]) -> None:
         self._dataset, self._draw = dataset, draw
@@ -24,8 +27,8 @@ class PlanSampler(Sampler[int]):
             yield from self._draw().tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: the controller's checkpoint says what comes next."""
+        """Empty: the state is in the controller's checkpoint."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore; without it the loader would draw all plans again to catch up."""
+        """Nothing to restore; without this method the loader would draw all earlier plans again."""

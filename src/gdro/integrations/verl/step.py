@@ -1,4 +1,4 @@
-"""One step's groups: what was asked for, what came back, and the factor on each row's advantage."""
+"""One step: its prompts, the rollouts that came back, and the factor on each row's advantage."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.types import Outcome, Plan, Weights
 
-LEAST = 2  # rollouts of a group: of one, verl takes the raw reward as advantage
+LEAST = 2  # rollouts of a group: verl takes the reward of a single one as its advantage
 
 
 @dataclass(frozen=True)
 class RowScores:
-    """Verdicts on the rows of a batch.
+    """Scores and verdicts of the B rows of a batch.
 
     Attributes:
         reward_B: Score of each row, shape (B,).
         correct_B: Whether it is right, shape (B,).
-        tokens_B: Tokens generated in it, shape (B,).
-        known_B: Whether that is known, shape (B,).
+        tokens_B: Number of tokens generated in it, shape (B,).
+        known_B: Whether it is known to be right or wrong, shape (B,).
     """
 
     reward_B: FloatArray
@@ -33,10 +33,10 @@ class RowScores:
 
 @dataclass(frozen=True)
 class RowTable:
-    """The rows of a batch that are rollouts of a step.
+    """Which rows of a batch belong to each of the S sessions (rollouts) of a step.
 
     Attributes:
-        row_S: Final row of each session, by prompt as submitted and then session, shape (S,).
+        row_S: Last row of each session, in the order of submitted prompts and sessions, shape (S,).
         prompt_S: Dataset index of each session's prompt, shape (S,).
         session_B: Session of each row of the batch (-1: padding), shape (B,).
     """
@@ -49,8 +49,8 @@ class RowTable:
 class VerlStep:
     """A plan, the prompts that were submitted for it, and what came back.
 
-    A prompt that is sampled on is submitted again: verl gives it another uid, and its rollouts are
-    one group all the same.
+    In further rounds a prompt is submitted again: verl gives it another uid, but its rollouts stay one
+    group.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -71,7 +71,7 @@ class VerlStep:
 
     @property
     def first_uid(self) -> dict[str, str]:
-        """The uid of the group of each uid that belongs to another one's group."""
+        """The uid of the group of each uid that belongs to another one's."""
         known: dict[int, str] = {}
         pairs = zip(self._uids, self._prompts, strict=True)
         firsts = {uid: known.setdefault(prompt, uid) for uid, prompt in pairs}
@@ -83,14 +83,14 @@ class VerlStep:
         self._prompts += prompts
         self._requested += sum(rollouts)
 
-    def read(self, keys: Sequence[str], judged: RowScores) -> Outcome:
-        """What the controller is told of all rows so far."""
+    def read(self, keys: Sequence[str], scores: RowScores) -> Outcome:
+        """The outcome of all rows so far."""
         self._keys, self.rows = keys, rows_of(keys, self._uids, self._prompts)
-        self.outcome = outcome_of(self.plan.ticket, self.rows, judged)
+        self.outcome = outcome_of(self.plan.ticket, self.rows, scores)
         return self.outcome
 
     def weigh(self, weights: Weights) -> None:
-        """Take the controller's weights of what was read."""
+        """Compute the rows' factors from the controller's weights."""
         assert self.rows is not None and self.outcome is not None
         self._factor_B, self._dropped = factors(
             self.rows, self.outcome, weights, len(set(self._prompts))
@@ -104,8 +104,8 @@ class VerlStep:
         known = dict(zip(self._keys, self._factor_B.tolist(), strict=True))
         return np.array([known.get(key, 1.0) for key in keys])
 
-    def kept(self) -> list[str]:
-        """Keys of the rows that fill the loss: sessions with a factor, then others up to its size."""
+    def loss_keys(self) -> list[str]:
+        """Keys of the rows for the loss: sessions with a factor, then others up to the plan's number."""
         assert self.rows is not None and self._factor_B is not None
         session_B, row_S = self.rows.session_B, self.rows.row_S
         order = np.argsort(self._factor_B[row_S] == 0.0, kind="stable")
@@ -114,7 +114,7 @@ class VerlStep:
         return [key for key, taken in zip(self._keys, taken_S[session_B], strict=True) if taken]
 
     def counts(self, keys: Sequence[str]) -> dict[str, int]:
-        """What to log of groups that did not come back whole."""
+        """Counts to log of groups that did not come back whole; `keys` are the rows of the loss."""
         assert self.rows is not None
         uids = set(self._uids)
         return {
@@ -125,7 +125,10 @@ class VerlStep:
 
 
 def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) -> RowTable:
-    """Match a batch's rows with the prompts of a step by their keys, never by position."""
+    """Match the rows of a batch with the submitted prompts by their keys, `{uid}_{session}_{output}`.
+
+    The last output of a session is its result. The order does not depend on when rows arrived.
+    """
     places = {uid: place for place, uid in enumerate(uids)}
     parts = [key.rsplit("_", 2) for key in keys]
     place_B = np.array([places.get(uid, -1) for uid, _, _ in parts], np.int64)
@@ -141,23 +144,27 @@ def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) ->
     return RowTable(order[last], np.array(prompts, np.int64)[place[last]], session_B)
 
 
-def outcome_of(ticket: int, rows: RowTable, judged: RowScores) -> Outcome:
-    """What the controller is told."""
+def outcome_of(ticket: int, rows: RowTable, scores: RowScores) -> Outcome:
+    """The outcome of the sessions for the controller."""
     in_session = rows.session_B >= 0
-    tokens_S = np.bincount(rows.session_B[in_session], judged.tokens_B[in_session], len(rows.row_S))
-    reward_S = judged.reward_B[rows.row_S]
+    tokens_S = np.bincount(rows.session_B[in_session], scores.tokens_B[in_session], len(rows.row_S))
+    reward_S = scores.reward_B[rows.row_S]
     return Outcome(
-        ticket, rows.prompt_S, reward_S, judged.correct_B[rows.row_S],
-        tokens_R=tokens_S.astype(np.int64), valid_R=np.isfinite(reward_S),
-        judged_R=judged.known_B[rows.row_S],
-    )  # fmt: skip
+        ticket,
+        rows.prompt_S,
+        reward_S,
+        scores.correct_B[rows.row_S],
+        tokens_R=tokens_S.astype(np.int64),
+        valid_R=np.isfinite(reward_S),
+        judged_R=scores.known_B[rows.row_S],
+    )
 
 
 def factors(rows: RowTable, outcome: Outcome, weights: Weights, prompts: int) -> tuple[FloatArray, int]:
-    """Factor on the advantage of each row of the batch, shape (B,), and groups that were dropped.
+    """Factor on the advantage of each row of the batch, shape (B,), and the number of dropped groups.
 
-    A group is dropped whole if fewer than two of its rollouts arrived, or if one has no number for a
-    reward: verl's advantages of all of them are then no numbers.
+    A group is dropped if fewer than two of its rollouts arrived, or if one has no finite reward: verl's
+    advantages of the whole group are then not finite. `prompts` is the number of distinct prompts.
     """
     _, place_S, size_G = np.unique(rows.prompt_S, return_inverse=True, return_counts=True)
     broken_G = np.bincount(place_S, ~outcome.valid_mask_R, len(size_G)) > 0
@@ -168,8 +175,8 @@ def factors(rows: RowTable, outcome: Outcome, weights: Weights, prompts: int) ->
 
 
 def scale(advantages: Any, factor_B: FloatArray) -> None:
-    """Multiply a tensor of advantages, one row each, in place."""
+    """Multiply each row of a tensor of advantages by its factor, in place."""
     if bool(np.any(factor_B != 1.0)):
         advantages *= advantages.new_tensor(factor_B).unsqueeze(1)
-        # A dropped group's advantages may be no numbers, which a factor of zero would leave.
+        # Advantages of a dropped group may be NaN, which stay NaN times zero.
         advantages[advantages.new_tensor(factor_B == 0.0).bool()] = 0.0

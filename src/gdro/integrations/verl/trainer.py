@@ -55,7 +55,7 @@ class GDROTrainer(PPOTrainerSync):
         check_config(config, self._strategy)
         self._step: VerlStep | None = None
         with open_dict(config):
-            # verl takes every other name for an asynchronous mode.
+            # verl treats every other name as an asynchronous mode.
             config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
 
@@ -72,17 +72,20 @@ class GDROTrainer(PPOTrainerSync):
         columns = wanted_columns(self._strategy, self._difficulty)
         table = table_of(self.train_dataset)
         self._prompts = prompts_of(table, self._gdro.id, self._gdro.prior, columns)
+        problem, seed, apply = self._prompts.problem, self._gdro.seed, self._gdro.apply
         self.controller = Controller(
-            self._strategy, self._prompts.problem, seed=self._gdro.seed, difficulty=self._difficulty,
-            apply=self._gdro.apply,
-        )  # fmt: skip
+            self._strategy, problem, seed=seed, difficulty=self._difficulty, apply=apply
+        )
         if self.controller.selects:
-            # No loader processes: they would fetch prompts before the beliefs that choose them.
+            # Without worker processes, which would fetch prompts before the beliefs that select them.
             self.train_dataloader = StatefulDataLoader(
-                self.train_dataset, batch_size=self.config.data.train_batch_size, num_workers=0,
-                drop_last=True, collate_fn=collate_fn,
+                self.train_dataset,
+                batch_size=self.config.data.train_batch_size,
+                num_workers=0,
+                drop_last=True,
+                collate_fn=collate_fn,
                 sampler=PlanSampler(self.train_dataset, self._draw),
-            )  # fmt: skip
+            )
 
     def _request(self, offered_P: IntArray | None) -> Request:
         prompts = self.config.data.train_batch_size
@@ -112,7 +115,7 @@ class GDROTrainer(PPOTrainerSync):
         return self._step
 
     def _further(self, keys: list[str]) -> int:
-        """Submit what the strategy asks for beyond its plan; the number of prompts."""
+        """Submit the strategy's next round, and return the number of its prompts."""
         extension = self.controller.extend(self._opened.read(keys, self._judged(keys, scores(keys))))
         if extension is None:
             return 0
@@ -124,16 +127,16 @@ class GDROTrainer(PPOTrainerSync):
         return self._submit(batch, prompts, extension.rollouts_P.tolist())
 
     def _keep(self, keys: list[str]) -> list[str]:
-        """Weigh all rounds, and clear the rows that the loss has no room for."""
+        """Weigh all rounds, delete the rows beyond the size of the loss, and return the others."""
         step = self._opened
         assert step.outcome is not None
         step.weigh(self.controller.weigh(step.outcome))
-        kept = step.kept()
-        clear(sorted(set(keys) - set(kept)))
-        return kept
+        remaining = step.loss_keys()
+        clear(sorted(set(keys) - set(remaining)))
+        return remaining
 
     def _judged(self, keys: list[str], scored: tuple[FloatArray, IntArray]) -> RowScores:
-        """Verdicts on rows of which reward and number of tokens are known."""
+        """Verdicts on rows, of which rewards and numbers of tokens are given."""
         reward_B, tokens_B = scored
         name = self._gdro.correct
         judged_B = reward_B if name is None else reward_extra(keys, name)
@@ -147,7 +150,7 @@ class GDROTrainer(PPOTrainerSync):
             return super()._compute_advantage(batch, metrics)
 
     def _weigh(self, data: Any, keys: list[str]) -> dict[str, float]:
-        """Multiply advantages in place and close the plan; what to log."""
+        """Multiply advantages in place, close the plan, and return metrics."""
         step, self._step = self._opened, None
         if not step.weighed:
             reward_B = data.batch["rm_scores"].sum(1).double().numpy()
@@ -165,7 +168,7 @@ class GDROTrainer(PPOTrainerSync):
     # -- checkpoints --------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:
-        # Before verl's own files: the step that it writes last is what a resumed run looks for.
+        # Before verl's own files: it writes the number of the step last, which a resumed run reads.
         local = Path(self.config.trainer.default_local_dir)
         self.controller.save(local / f"global_step_{self.global_steps}" / STATE_FILE)
         super()._save_checkpoint()
@@ -198,7 +201,7 @@ class GDROTrainer(PPOTrainerSync):
 
 
 def _guard(trainer: type[Any]) -> None:
-    """Let a trainer refuse a configuration that means gdro's: it would ignore `+gdro` without a word."""
+    """Make verl's other trainers refuse a configuration for gdro, which they would silently ignore."""
     start: Any = trainer.__init__
 
     def checked(self: Any, config: DictConfig, *args: Any, **kwargs: Any) -> None:
