@@ -75,6 +75,6 @@ def test_what_is_wrong_is_said(raw: Path, tmp_path: Path) -> None:
         load("math-500", tmp_path / "absent.parquet")
     broken = tmp_path / "broken.parquet"
     broken.write_text("no table")
-    with pytest.raises(DataError, match="is no readable table"):
+    with pytest.raises(DataError, match="is not a readable table"):
         load("math-500", broken)
     assert main(["data", "math-500", "--from", str(broken), "--to-parquet", str(tmp_path)]) == 2

@@ -72,7 +72,7 @@ def test_more_rows_than_a_file_can_hold(tmp_path, num):
     many = pa.chunked_array([constant] * (num // 1000))
     pq.write_table(pa.table({"problem": many, "answer": many}), path, row_group_size=num)
     assert path.stat().st_size < 200_000
-    with pytest.raises(DataError, match=rf"bytes and says that it holds {num:,} rows"):
+    with pytest.raises(DataError, match=rf"bytes and claims to hold {num:,} rows"):
         load(str(path))
 
 
@@ -80,7 +80,7 @@ def test_more_rows_than_a_file_can_hold(tmp_path, num):
 def test_what_is_no_parquet_is_one_error(tmp_path, content):
     path = tmp_path / "set.parquet"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is no readable table"):
+    with pytest.raises(DataError, match="is not a readable table"):
         load(str(path))
 
 

@@ -40,8 +40,8 @@ def test_usual_columns_are_found(key: str, write) -> None:
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        ("{broken", "it is no JSON"),
-        ("[1]", "it is no object"),
+        ("{broken", "it is not JSON"),
+        ("[1]", "it is not an object"),
         ({"answer": "3"}, "no text in column 'problem'"),
         ({"problem": "  ", "answer": "3"}, "no text in column 'problem'"),
         ({"problem": 5, "answer": "3"}, "no text in column 'problem'"),
@@ -64,9 +64,9 @@ def test_a_damaged_row_is_named_and_skipped_only_if_asked(row, why: str, write) 
         ("a.jsonl", b"", "has no row that can be read"),
         ("a.jsonl", b"{\n", "has no row that can be read"),
         ("a.jsonl", b"\xff\xfe", "not UTF-8 at byte 0"),
-        ("a.json", b"{", "is no readable table"),
+        ("a.json", b"{", "is not a readable table"),
         ("a.json", b"{}", "must hold a list of rows"),
-        ("a.parquet", b"PAR1", "is no readable table"),
+        ("a.parquet", b"PAR1", "is not a readable table"),
         ("a.csv", b"", "has no row that can be read"),
         ("a.txt", b"x", "no set"),
     ],

@@ -101,7 +101,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["architecture={model_type: t5}"], "decoder-only"),
         (["architecture={model_type: nope}"], "cannot load the configuration"),
         (["task_options.data=[{set: dapo-math-14k, longst: 1}]"], "'longst'"),
-        (["task_options.data=[{set: dapo-math-14k, longest: 1}]"], "nothing of dapo-math-14k is left"),
+        (
+            ["task_options.data=[{set: dapo-math-14k, longest: 1}]"],
+            "no problem of dapo-math-14k",
+        ),
         (["task_options.data=[{set: dapo-math-14k, shots: 2}]"], "style: plain"),
     ):
         assert main([*command, *wrong]) == 2

@@ -17,9 +17,9 @@ import pytest
 
 from gdro.rewards import MathVerifier, RewardError, math_reward, pool, worker
 from gdro.rewards.batch import Batch, Share
-from gdro.rewards.pool import Pool
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW, UNFORKED, WRONG
 from gdro.rewards.worker import verdicts_of
+from gdro.rewards.worker_pool import Pool
 
 ENDLESS = "9^{9^{9^{9}}}"  # minutes of the processor, far more than any limit here
 MEMORY = 256 << 20

@@ -11,8 +11,8 @@ import pytest
 
 from gdro.rewards import MathVerifier, RewardError
 from gdro.rewards.batch import Share
-from gdro.rewards.pool import Pool
 from gdro.rewards.wire import RIGHT, WRONG
+from gdro.rewards.worker_pool import Pool
 
 SLOW = ("9^{9^{9^9}}", "9^{9^{9^8}}")
 PAIRS = [(f"{n}/7", f"{2 * n + n % 2}/14") for n in range(1, 41)]  # the even ones are right

@@ -51,7 +51,7 @@ def test_reward_workers_run_no_module_of_the_working_folder(planted, monkeypatch
 
 
 def test_reward_workers_know_no_secret_of_the_environment(monkeypatch):
-    from gdro.rewards.pool import Pool
+    from gdro.rewards.worker_pool import Pool
 
     for name in ("HF_TOKEN", "OPENAI_API_KEY", "PYTHONSTARTUP", "LD_PRELOAD", "PYTHONINSPECT"):
         monkeypatch.setenv(name, "")
@@ -87,7 +87,7 @@ def test_every_process_that_gdro_starts_is_listed_here():
         or "get_context(" in path.read_text()
     }
     # launch.py runs verl's own main_ppo in the caller's folder, as verl does (SECURITY.md).
-    assert starts == {"rewards/pool.py", "study/runner.py", "dry_run/launch.py"}
+    assert starts == {"rewards/worker_pool.py", "study/runner.py", "dry_run/launch.py"}
     assert module_command("x")[1:3] == ["-P", "-m"]
 
 

@@ -1,4 +1,4 @@
-"""Math sets in one schema: `gdro.data.load("gsm8k")`."""
+"""Math datasets in one schema: `gdro.data.load("gsm8k")`."""
 
 from gdro.data.alike import Overlap, normalised, overlap
 from gdro.data.load import Report, load, load_with_report

@@ -1,4 +1,4 @@
-"""Which problems are the same: within a set, and between training and evaluation sets."""
+"""Duplicate problems, within a dataset and between training and evaluation datasets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ _NOISE = re.compile(
 
 
 def normalised(problem: str) -> str:
-    """A problem without what makes the same problem look different.
+    """Normal form of a problem's text, equal for texts that differ only in formatting.
 
-    Unicode forms, letter case, spaces, punctuation, dollar signs and LaTeX's spacing go; letters,
-    digits, brackets and signs of arithmetic stay.
+    Unicode forms, letter case, spaces, punctuation, dollar signs and LaTeX's spacing are removed;
+    letters, digits, brackets and arithmetic signs stay.
+
+    Args:
+        problem: Text of the problem.
+
+    Returns:
+        Its words and signs, separated by single spaces.
 
     >>> normalised("Find $x$:  $\\\\left( 2x \\\\right) = 4$.") == normalised("find x: (2x)=4")
     True
@@ -35,11 +41,12 @@ def _words(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Problems of one set that are in another.
+    """Training problems that also occur in an evaluation set.
 
     Attributes:
-        same: Positions of the problems that are there in normalised form.
-        near: Positions of those that are not, but share thirteen words in a row with one.
+        same: Positions of training problems whose normalised form is in the evaluation set.
+        near: Positions of other training problems that share thirteen consecutive words with an
+            evaluation problem.
     """
 
     same: list[int]
@@ -47,14 +54,14 @@ class Overlap:
 
 
 def overlap(training: Sequence[str], evaluation: Sequence[str]) -> Overlap:
-    """Training problems that an evaluation set holds too.
+    """Find training problems that also occur in an evaluation set.
 
     Args:
-        training: Problems.
-        evaluation: Problems.
+        training: Texts of the training problems.
+        evaluation: Texts of the evaluation problems.
 
     Returns:
-        Positions in `training`.
+        Their positions in `training`.
     """
     known = {normalised(problem) for problem in evaluation}
     grams = {gram for problem in evaluation for gram in _grams(problem)}

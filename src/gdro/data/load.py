@@ -1,4 +1,4 @@
-"""Load a set into one schema: prompt, answer, prompt_id, source, level."""
+"""Load a dataset into one schema: prompt, answer, prompt_id, source, level."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ANSWERS = ("answer", "solution", "final_answer")
 
 @dataclass
 class Report:
-    """What became of the rows.
+    """Summary of the rows that `load_with_report` read and dropped.
 
     Attributes:
-        read: Rows read.
-        duplicates: Rows left out because the same problem came before.
-        contradictions: Duplicates whose answer was another; the first stays.
-        damaged: Why each row that was skipped was, with its number (from 1).
+        read: Number of rows read.
+        duplicates: Number of rows dropped because an earlier row has the same problem.
+        contradictions: Number of duplicates with a different answer; the first answer is used.
+        damaged: Reason for each skipped row, with the row's number (from 1).
     """
 
     read: int = 0
@@ -36,7 +36,7 @@ class Report:
 
 
 def prompt_id(problem: str) -> str:
-    """A stable id: it depends on the problem's text but for its spaces, not on its place in the set.
+    """A stable id of a problem, a hash of its text that ignores differences in spaces.
 
     >>> prompt_id("1 + 1?") == prompt_id(" 1  + 1?")
     True
@@ -45,19 +45,19 @@ def prompt_id(problem: str) -> str:
 
 
 def load(name: str, file: Path | None = None, **options: Any) -> Any:
-    """Load a set, one row a problem.
+    """Load a dataset, one row per problem.
 
     Args:
-        name: Of a preset; or a local file; or `reasoning-gym:NAME?size=2000&seed=1`.
-        file: A local file with the preset's columns, in place of the hub.
-        **options: Of `load_with_report`.
+        name: Name of a preset, a local file, or `reasoning-gym:NAME?size=2000&seed=1`.
+        file: Local file with the preset's columns, read instead of the hub.
+        **options: Keyword arguments of `load_with_report`.
 
     Returns:
-        A `datasets.Dataset` with the columns `prompt`, `answer`, `prompt_id`, `source`, `level` where
-        the set has one, and `entry` (JSON) where it is of reasoning-gym.
+        A `datasets.Dataset` with the columns `prompt`, `answer`, `prompt_id`, `source`, `level` if the
+        source has levels, and `entry` (JSON) if it is from reasoning-gym.
 
     Raises:
-        DataError: There is no such set, it cannot be loaded, columns are missing, or a row is damaged.
+        DataError: The dataset is unknown or cannot be loaded, columns are missing, or a row is damaged.
     """
     return load_with_report(name, file, **options)[0]
 
@@ -71,17 +71,17 @@ def load_with_report(
     problem: str | None = None,
     answer: str | None = None,
 ) -> tuple[Any, Report]:
-    """Load a set, and say what became of its rows.
+    """Load a dataset, and report duplicates and damaged rows.
 
     Args:
-        name: As for `load`.
-        file: As for `load`.
-        skip_damaged: Leave out rows that lack a problem or an answer, or are no JSON; otherwise the
-            first of them is an error.
-        dedup: Which problems are one, of which the first stays: those that differ in spaces at most
-            (`exact`), or those that `gdro.data.normalised` makes equal.
-        problem: Column of the problem in a file of yours; default: problem, question or prompt.
-        answer: Column of the answer; default: answer, solution or final_answer.
+        name: Name of the dataset, as for `load`.
+        file: Local file with the preset's columns, as for `load`.
+        skip_damaged: Skip rows that lack a problem or an answer or are not JSON; otherwise the first of
+            them raises an error.
+        dedup: Which problems are duplicates, of which the first is used: those that differ at most in
+            spaces (`exact`), or those that `gdro.data.normalised` makes equal (`normalised`).
+        problem: Column of the problem in a file of your own; default: problem, question or prompt.
+        answer: Column of the answer in it; default: answer, solution or final_answer.
 
     Returns:
         The `datasets.Dataset`, and the report.
@@ -94,17 +94,16 @@ def load_with_report(
     rows, preset, where = _rows(name, file, problem, answer)
     _check_columns(rows, preset, where)
     report = Report(read=len(rows))
-    found = [_row(row, preset) for row in rows]
-    for number, row in enumerate(found, 1):
-        if isinstance(row, Damaged):
-            report.damaged.append(f"row {number}: {row}")
+    read = [_row(row, preset) for row in rows]
+    damaged = [(i, row) for i, row in enumerate(read, 1) if isinstance(row, Damaged)]
+    report.damaged = [f"row {number}: {why}" for number, why in damaged]
     if report.damaged and not skip_damaged:
         more = f" ({len(report.damaged)} rows are damaged)" if len(report.damaged) > 1 else ""
-        raise DataError(f"{where}, {report.damaged[0]}{more}; mend it, or skip them with --skip-damaged")
-    kept = _distinct([row for row in found if not isinstance(row, Damaged)], dedup, report)
-    if not kept:
-        raise DataError(f"{where} has no usable row")
-    return Dataset.from_list(kept), report
+        raise DataError(f"{where}, {report.damaged[0]}{more}; fix it, or skip them with --skip-damaged")
+    distinct = _distinct([row for row in read if not isinstance(row, Damaged)], dedup, report)
+    if not distinct:
+        raise DataError(f"{where} has no usable row; give one with a problem and an answer in each row")
+    return Dataset.from_list(distinct), report
 
 
 def _rows(
@@ -112,8 +111,8 @@ def _rows(
 ) -> tuple[Sequence[Row], Preset, str]:
     if file is not None and name not in PRESETS:
         raise DataError(
-            f"--from {file} is for a set of the hub ({', '.join(PRESETS)}), not for {name!r}; pass the "
-            "file alone"
+            f"--from {file} is for a set of the hub ({', '.join(PRESETS)}), not for {name!r}; pass only "
+            "the file"
         )
     if name.startswith(GYM):
         plain = Preset("", None, "train", "problem", "answer", name.partition("?")[0])
@@ -130,11 +129,9 @@ def _rows(
         )
     rows = file_rows(path)
     columns = next((row for row in rows if not isinstance(row, Damaged)), {})
-    own = Preset(
-        "", None, "train", problem or _present(PROBLEMS, columns), answer or _present(ANSWERS, columns),
-        path.stem, "level" if "level" in columns else None,
-    )  # fmt: skip
-    return rows, own, name
+    problem, answer = problem or _present(PROBLEMS, columns), answer or _present(ANSWERS, columns)
+    level = "level" if "level" in columns else None
+    return rows, Preset("", None, "train", problem, answer, path.stem, level), name
 
 
 def _present(names: Sequence[str], columns: Mapping[str, Any]) -> str:
@@ -155,7 +152,7 @@ def _check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
 
 
 def _row(row: Row, preset: Preset) -> Row:
-    """The row in our schema, or why it has none."""
+    """The row in gdro's schema, or the reason why it is damaged."""
     if isinstance(row, Damaged):
         return row
     problem = row.get(preset.problem)
@@ -171,20 +168,13 @@ def _row(row: Row, preset: Preset) -> Row:
         prompt, answer = _choices(prompt, answer, [row[name].strip() for name in OTHER_CHOICES])
     level = {"level": row[preset.level]} if preset.level in row else {}
     if not all(value is None or _is_plain(value) for value in level.values()):
-        return Damaged(f"column {preset.level!r} holds no text or number")
+        return Damaged(f"column {preset.level!r} is neither text nor a number")
     half = next((v for v in (prompt, answer, *level.values(), row.get("entry")) if _halves(v)), None)
     if half is not None:
         return Damaged(f"half of a character (a lone surrogate) in {half!r:.60}")
     entry = {"entry": row["entry"]} if "entry" in row else {}
-    key = prompt_id(prompt)
-    return {
-        "prompt": prompt,
-        "answer": answer,
-        "prompt_id": key,
-        "source": preset.source,
-        **level,
-        **entry,
-    }
+    row = {"prompt": prompt, "answer": answer, "prompt_id": prompt_id(prompt), "source": preset.source}
+    return {**row, **level, **entry}
 
 
 def _is_plain(value: Any) -> bool:
@@ -192,12 +182,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def _halves(value: Any) -> bool:
-    """Whether a text cannot be encoded, and so neither written nor hashed as it is."""
+    """Whether a text has lone surrogates, so that it can be neither written nor hashed."""
     return isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _choices(problem: str, right: str, wrong: Sequence[str]) -> tuple[str, str]:
-    """The problem with its choices below, and the right letter; the order is the text's own."""
+    """The problem with its choices below, and the right letter; the text alone fixes the order."""
     texts = sorted({right, *wrong}, key=lambda text: prompt_id(f"{problem}\n{text}"))
     lines = [f"{letter}) {text}" for letter, text in zip("ABCD", texts, strict=False)]
     return "\n".join([problem, "", *lines]), "ABCD"[texts.index(right)]
@@ -207,14 +197,14 @@ def _distinct(rows: Sequence[dict[str, Any]], dedup: Dedup, report: Report) -> l
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
         key = normalised(row["prompt"]) if dedup == "normalised" else row["prompt_id"]
-        kept = first.setdefault(key, row)
-        report.duplicates += kept is not row
-        report.contradictions += kept["answer"] != row["answer"]
-    kept = list(first.values())
-    if len({type(row["level"]) for row in kept if row.get("level") is not None}) > 1:
-        for row in kept:  # a column has one type
+        original = first.setdefault(key, row)
+        report.duplicates += original is not row
+        report.contradictions += original["answer"] != row["answer"]
+    distinct = list(first.values())
+    if len({type(row["level"]) for row in distinct if row.get("level") is not None}) > 1:
+        for row in distinct:  # a column has one type
             row["level"] = None if row.get("level") is None else str(row["level"])
-    return kept
+    return distinct
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:

@@ -1,4 +1,4 @@
-"""Several sets in one: what is taken of each, and what is held out."""
+"""Combine parts of several datasets, and hold out some of their problems."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gdro.data.prompts import Style, with_instruction
 from gdro.data.rows import DataError
 from gdro.data.statistics import kind_of
 
-_KEPT = ("prompt", "answer", "prompt_id", "source")
+_COLUMNS = ("prompt", "answer", "prompt_id", "source")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A set, and what is taken of it.
+    """A dataset, and which of its problems are used.
 
     Attributes:
-        set: As for `gdro data`: a set of the hub, a file, or `reasoning-gym:NAME?size=...`.
-        name: What its rows are called; default: the set's own name.
-        file: Local file with the columns of the hub's set, in its place.
-        limit: At most so many problems.
+        set: Dataset as for `gdro data`: a preset, a file, or `reasoning-gym:NAME?size=...`.
+        name: Value of the rows' `source`; default: the dataset's own name.
+        file: Local file with the preset's columns, read instead of the hub.
+        limit: Most problems to use.
         longest: Most characters of a problem.
-        digits: Only answers that are integers of at most so many digits.
-        levels: Only these levels, where the set has levels.
-        shots: Problems of the set shown with their answers before each other one; plain prompts only.
+        digits: Most digits of an answer; if given, only integer answers are used.
+        levels: The levels to use, for datasets with levels.
+        shots: Number of problems shown with their answers before every other one; plain prompts only.
     """
 
     set: str
@@ -41,36 +41,29 @@ class Source:
     shots: int = 0
 
     def rows(self, style: Style, instruction: str) -> list[dict[str, Any]]:
-        """Its problems as prompts, in the order of their ids, which is random and always the same.
-
-        Raises:
-            DataError: The set cannot be loaded, or nothing of it is left.
-        """
+        """Its problems as prompts, in the order of their ids: random, but always the same."""
         table = load(self.set, Path(self.file).expanduser() if self.file else None)
         rows = sorted((row for row in table if self._wanted(row)), key=lambda row: row["prompt_id"])
         shown, rows = rows[: self.shots], rows[self.shots :]
         if not rows:
-            raise DataError(f"nothing of {self.set} is left; widen longest, digits, levels or shots")
+            raise DataError(f"no problem of {self.set} is left; relax longest, digits, levels or shots")
         if self.shots and style != "plain":
             raise DataError(f"shots of {self.set} is {self.shots}, which needs style: plain")
         before = "".join(f"{_asked(row)} {row['answer']}\n\n" for row in shown)
-        made: list[dict[str, Any]] = []
+        prompts: list[dict[str, Any]] = []
         for row in rows[: self.limit]:
-            prompt = (
-                before + _asked(row)
-                if self.shots
-                else with_instruction(row["prompt"], style, instruction)
-            )
-            changed = {"prompt": prompt, "problem": row["prompt"], "source": self.name or row["source"]}
-            made.append({**{name: row[name] for name in _KEPT}, **changed})
-        return made
+            problem = row["prompt"]
+            few_shot = before + _asked(row)
+            prompt = few_shot if self.shots else with_instruction(problem, style, instruction)
+            changed = {"prompt": prompt, "problem": problem, "source": self.name or row["source"]}
+            prompts.append({**{name: row[name] for name in _COLUMNS}, **changed})
+        return prompts
 
     def _wanted(self, row: Mapping[str, Any]) -> bool:
         answer = row["answer"]
         short = self.longest is None or len(row["prompt"]) <= self.longest
-        number = self.digits is None or (
-            kind_of(answer) == "integer" and len(answer.lstrip("-")) <= self.digits
-        )
+        is_integer = kind_of(answer) == "integer"
+        number = self.digits is None or (is_integer and len(answer.lstrip("-")) <= self.digits)
         return short and number and (self.levels is None or str(row.get("level")) in self.levels)
 
 
@@ -79,19 +72,12 @@ def _asked(row: Mapping[str, Any]) -> str:
 
 
 def sources_of(given: Sequence[Mapping[str, Any]], files: Mapping[str, str]) -> list[Source]:
-    """Sources from plain data.
-
-    Args:
-        given: Options of each.
-        files: Local files by the names of sets, for sources that name none.
-
-    Returns:
-        The sources.
+    """Sources from plain data; `files` are local files by dataset, for sources without their own.
 
     Raises:
         DataError: An option is unknown, or `set` is missing.
     """
-    found: list[Source] = []
+    sources: list[Source] = []
     known = Source.__dataclass_fields__
     for options in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
         if not isinstance(options, Mapping):
@@ -108,35 +94,33 @@ def sources_of(given: Sequence[Mapping[str, Any]], files: Mapping[str, str]) -> 
             "levels": None if levels is None else tuple(map(str, levels)),
             "file": options.get("file", files.get(options["set"])),
         }
-        found.append(Source(**{**options, **own}))
-    return found
+        sources.append(Source(**{**options, **own}))
+    return sources
 
 
 def mixed(
     sources: Sequence[Source], heldout: Sequence[Source] | int, style: Style, instruction: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Training and held-out rows.
+    """Training and held-out rows, each with `prompt`, `answer`, `prompt_id`, `source`.
+
+    Problems are unique. A training problem must not be held out too, or share thirteen consecutive
+    words with a held-out problem of another dataset.
 
     Args:
-        sources: Of the training rows.
-        heldout: Sources of the held-out rows, or so many of the training sources', in equal shares.
-        style: See `gdro.data.prompts`.
-        instruction: See `gdro.data.prompts`.
-
-    Returns:
-        Rows with `prompt`, `answer`, `prompt_id`, `source`; no problem is in both, or in one twice, and
-        none that shares thirteen words in a row with a held-out one of another set is trained on.
+        sources: Sources of the training rows.
+        heldout: Sources of the held-out rows, or their number, in equal shares of the training sources.
+        style: `chat` or `plain`, see `gdro.data.prompts`.
+        instruction: Text below each problem, see `gdro.data.prompts`.
 
     Raises:
-        DataError: A set cannot be loaded, or nothing is left to train on or to hold out.
+        DataError: A dataset cannot be loaded, or no row is left to train on or to hold out.
     """
     parts = [source.rows(style, instruction) for source in sources]
     if isinstance(heldout, int):
         shares = [heldout // len(parts) + (i < heldout % len(parts)) for i in range(len(parts))]
-        held = _distinct(
-            [row for part, share in zip(parts, shares, strict=True) for row in part[:share]]
-        )
-        parts = [part[share:] for part, share in zip(parts, shares, strict=True)]
+        pairs = list(zip(parts, shares, strict=True))
+        held = _distinct([row for part, share in pairs for row in part[:share]])
+        parts = [part[share:] for part, share in pairs]
     else:
         held = _distinct([row for source in heldout for row in source.rows(style, instruction)])
     rows = _distinct([row for part in parts for row in part])
@@ -145,7 +129,8 @@ def mixed(
     left = [row for i, row in enumerate(rows) if i not in {*common.same, *near}]
     if not left or not held:
         raise DataError(
-            f"{len(left)} rows to train on, {len(held)} held out; there must be some of both"
+            f"{len(left)} rows to train on, {len(held)} held out; at least one of each is needed: "
+            "use more data"
         )
     return _columns(left), _columns(held)
 
@@ -155,4 +140,4 @@ def _distinct(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in _KEPT} for row in rows]
+    return [{name: row[name] for name in _COLUMNS} for row in rows]

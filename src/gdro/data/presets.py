@@ -1,4 +1,4 @@
-"""Sets on the Hugging Face hub by short names, and which of their columns means what."""
+"""Datasets on the Hugging Face hub by short names, and the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Reading = Literal["text", "after ####", "last box", "first", "choices"]
 
 @dataclass(frozen=True)
 class Preset:
-    """Where a set is and what its columns are called.
+    """Where a dataset is and what its columns mean.
 
     Attributes:
-        hub: Name on the hub.
-        config: Configuration of the set, None for its only one.
-        split: Split.
+        hub: Name of the dataset on the hub.
+        config: Configuration of the dataset, None for its only one.
+        split: Name of the split.
         problem: Column of the problem's text.
         answer: Column of the answer.
-        source: What the rows are called.
-        level: Column of a difficulty, if there is one.
-        reading: How the answer is read from its column: the text; what follows `####`; what the last
-            box of a solution holds; the first of a list; or the right one of four choices, which are
-            put below the problem in an order that depends on its text alone.
+        source: Short name, also the rows' `source`.
+        level: Column of a static difficulty, None if there is none.
+        reading: How to read the answer's column: its text; the text after `####`; the content of the
+            last box of a solution; the first item of a list; or the right one of four choices, which
+            are listed below the problem in an order that depends only on its text.
     """
 
     hub: str
@@ -69,4 +69,4 @@ PRESETS = {
             "High-level domain", "choices",
         ),
     )
-}  # fmt: skip
+}  # fmt: skip  # a table

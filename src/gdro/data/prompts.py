@@ -1,4 +1,4 @@
-"""From problems to prompts: plain text, or a conversation for a chat template."""
+"""Prompts from problems: plain text, or a conversation for a chat template."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Style = Literal["plain", "chat"]
 
 
 def prompts(table: Any, style: Style = "chat", instruction: str = BOXED) -> Any:
-    """Make a set's prompts what a trainer passes on.
+    """Turn problems into prompts for a trainer.
 
     Args:
-        table: A set as `gdro.data.load` returns it.
-        style: `chat`: one message of the user, to which TRL applies the tokenizer's chat template;
-            `plain`: the text, for base models.
-        instruction: Added below each problem; empty for none.
+        table: Dataset of problems, as `gdro.data.load` returns it.
+        style: `chat`: one user message, to which TRL applies the tokenizer's chat template; `plain`:
+            text, for base models.
+        instruction: Text appended to each problem; empty for none.
 
     Returns:
-        The `datasets.Dataset` with another column `prompt`; the rest stays.
+        The `datasets.Dataset` with its column `prompt` replaced.
     """
     return table.map(_prompt, fn_kwargs={"style": style, "instruction": instruction})
 

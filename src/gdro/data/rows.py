@@ -1,4 +1,4 @@
-"""Raw rows, whatever they come from: the hub, a local file, or reasoning-gym."""
+"""Raw rows from the hub, a local file, or reasoning-gym."""
 
 from __future__ import annotations
 
@@ -20,27 +20,21 @@ GYM = "reasoning-gym:"
 
 
 class DataError(GdroError):
-    """A set is not to be had, or lacks what it should have."""
+    """A dataset cannot be loaded, or lacks columns or rows."""
 
 
 class Damaged(str):
-    """In the place of a row that cannot be read: why."""
+    """The reason why a row cannot be read, in its place."""
 
 
 Row = dict[str, Any] | Damaged
 
 
 def read_table(file: Path) -> Any:
-    """Read a local file of rows, all of them whole.
-
-    Args:
-        file: .parquet, .json, .jsonl or .csv.
-
-    Returns:
-        A `datasets.Dataset`.
+    """Read a .parquet, .json, .jsonl or .csv file into a `datasets.Dataset`.
 
     Raises:
-        DataError: It is missing, of another kind, or unreadable.
+        DataError: The file is missing, of another kind, or unreadable.
     """
     from datasets import Dataset
     from datasets.exceptions import DatasetGenerationError
@@ -52,14 +46,14 @@ def read_table(file: Path) -> Any:
     try:
         return reader(str(file))
     except (OSError, ValueError, DatasetGenerationError) as problem:
-        raise DataError(f"{file} is no readable table: {str(problem).splitlines()[0]}") from problem
+        raise DataError(f"{file} is not a readable table: {str(problem).splitlines()[0]}") from problem
 
 
 def _columns(file: Path) -> Any:
-    """A parquet file as it is stored, a `pyarrow.Table`.
+    """A parquet file as a `pyarrow.Table`, without its metadata.
 
-    What the file says of its columns' meaning is left out: `datasets` decodes images, audio and video,
-    and to do so opens whatever paths and addresses the rows name, with the user's token.
+    With the metadata, `datasets` would decode images, audio and video, and for that open any path and
+    URL that the rows name, with the user's token.
     """
     import pyarrow
     import pyarrow.parquet
@@ -69,35 +63,34 @@ def _columns(file: Path) -> Any:
             _check_size(file, parquet.metadata)
             return parquet.read(use_threads=False).replace_schema_metadata(None)
     except (OSError, ValueError, pyarrow.ArrowException) as problem:
-        said = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise DataError(f"{file} is no readable table: {said}") from problem
+        why = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise DataError(f"{file} is not a readable table: {why}") from problem
 
 
 def _check_size(file: Path, metadata: Any) -> None:
-    """Raise a DataError if a file says that it holds what so few bytes cannot."""
+    """Raise a DataError if a file claims more content than its bytes can hold."""
     size = file.stat().st_size
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     num_bytes = sum(group.total_byte_size for group in groups)
     rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
     if rows > max(_MANY, size) or num_bytes > max(1000 * _MANY, _RATIO * size):
         raise DataError(
-            f"{file} has {size:,} bytes and says that it holds {rows:,} rows of {num_bytes:,} bytes; "
-            "no set of problems is so, and reading it could take all memory. If it is right, write it "
-            "anew as JSON lines"
+            f"{file} has {size:,} bytes and claims to hold {rows:,} rows of {num_bytes:,} bytes; "
+            "reading it could exhaust the memory. If that is right, convert it to JSON lines"
         )
 
 
-_MANY, _RATIO = 1_000_000, 100  # that many rows in any file; that much compression in a large one
+_MANY, _RATIO = 1_000_000, 100  # rows allowed in any file; most compression of a large one
 
 
 def check_file(file: Path) -> None:
-    """Raise a DataError unless this is a file of a kind that can be read."""
+    """Raise a DataError unless this is a file of a supported kind."""
     if file.suffix not in SUFFIXES or not file.is_file():
         raise DataError(f"cannot read {file}: give an existing {', '.join(SUFFIXES)} file")
 
 
 def file_rows(file: Path) -> list[Row]:
-    """Rows of a local file; a damaged line of JSON is a row of its own.
+    """Rows of a local file, damaged lines of JSON among them.
 
     Raises:
         DataError: The file is missing, of another kind, or unreadable as a whole.
@@ -108,40 +101,38 @@ def file_rows(file: Path) -> list[Row]:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as problem:
-        raise DataError(f"{file} is no readable table: not UTF-8 at byte {problem.start}") from problem
+        raise DataError(
+            f"{file} is not a readable table: not UTF-8 at byte {problem.start}"
+        ) from problem
     if file.suffix == ".csv":
         try:
             return list(csv.DictReader(text.splitlines(keepends=True)))
         except csv.Error as problem:
-            raise DataError(f"{file} is no readable table: {problem}") from problem
+            raise DataError(f"{file} is not a readable table: {problem}") from problem
     if file.suffix == ".jsonl":
         return [_line(line) for line in text.split("\n") if line.strip()]
     try:
         rows = parsed(text)
     except ValueError as problem:
-        raise DataError(f"{file} is no readable table: {problem}") from problem
+        raise DataError(f"{file} is not a readable table: {problem}") from problem
     if not isinstance(rows, list):
         raise DataError(f"{file} holds {type(rows).__name__}; it must hold a list of rows")
-    return [row if isinstance(row, dict) else Damaged("it is no object") for row in rows]
+    return [row if isinstance(row, dict) else Damaged("it is not an object") for row in rows]
 
 
 def _line(line: str) -> Row:
     try:
         row = parsed(line)
     except ValueError as problem:
-        return Damaged(f"it is no JSON ({problem})")
-    return row if isinstance(row, dict) else Damaged("it is no object")
+        return Damaged(f"it is not JSON ({problem})")
+    return row if isinstance(row, dict) else Damaged("it is not an object")
 
 
 def hub_rows(preset: Preset) -> list[Row]:
-    """Rows of a set on the hub.
-
-    Raises:
-        DataError: There is no network, or no such set.
-    """
+    """Rows of a dataset on the hub; a DataError if it cannot be loaded."""
     from datasets import load_dataset
 
-    quiet = logging.getLogger("huggingface_hub")  # else it tells of each attempt
+    quiet = logging.getLogger("huggingface_hub")  # it logs each attempt
     before = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
@@ -157,16 +148,12 @@ def hub_rows(preset: Preset) -> list[Row]:
 
 
 def gym_rows(spec: str) -> list[Row]:
-    """Rows of a procedural set: `reasoning-gym:chain_sum?size=2000&seed=1`.
+    """Rows of a procedural dataset such as `reasoning-gym:chain_sum?size=2000&seed=1`.
 
-    Args:
-        spec: Name of the set, then its options; `entry` of a row is what its own scorer needs.
-
-    Returns:
-        Rows with `problem`, `answer` and `entry`.
+    A row has `problem`, `answer` and `entry`, which its own scorer needs.
 
     Raises:
-        DataError: There is no such set, or an option is not its.
+        DataError: reasoning-gym has no such dataset or option.
     """
     import reasoning_gym
 
@@ -182,8 +169,8 @@ def gym_rows(spec: str) -> list[Row]:
 
 
 def _gym_row(entry: dict[str, Any]) -> Row:
-    kept = json.dumps(entry, default=str)
-    return {"problem": entry["question"], "answer": entry["answer"], "entry": kept}
+    text = json.dumps(entry, default=str)
+    return {"problem": entry["question"], "answer": entry["answer"], "entry": text}
 
 
 def _value(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Made-up rows with the columns of a dataset that cannot be reached, for dry runs."""
+"""Synthetic rows with the columns of a hub dataset, for dry runs without a network."""
 
 from __future__ import annotations
 
@@ -11,30 +11,24 @@ from gdro.data.presets import OTHER_CHOICES, PRESETS, Reading
 
 
 def stand_in(source: Source, path: Path, num: int = 64) -> Path:
-    """Write made-up sums with the columns of a set of the hub, which pass the source's filters.
-
-    Args:
-        source: Of a preset.
-        path: File to write, lines of JSON.
-        num: Rows.
-
-    Returns:
-        The file.
-    """
+    """Write `num` synthetic sums with the columns of a preset, which pass the source's filters."""
     preset = PRESETS[source.set]
     level = {preset.level: (source.levels or ("made up",))[0]} if preset.level else {}
     rows: list[dict[str, Any]] = []
     for i in range(1, num + source.shots + 1):
-        sum_of = {preset.problem: f"{preset.source}: {i % 7} + {i // 7} = ?"}
+        problem = {preset.problem: f"{preset.source}: {i % 7} + {i // 7} = ?"}
         answer = {preset.answer: _WRITTEN[preset.reading].format(i % 7 + i // 7)}
         others = {name: f"{n} more" for n, name in enumerate(OTHER_CHOICES)}
-        rows.append({**sum_of, **answer, **level, **(others if preset.reading == "choices" else {})})
+        rows.append({**problem, **answer, **level, **(others if preset.reading == "choices" else {})})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 _WRITTEN: dict[Reading, str] = {
-    "text": "{}", "choices": "{}", "first": "{}", "after ####": "so it is\n#### {}",
+    "text": "{}",
+    "choices": "{}",
+    "first": "{}",
+    "after ####": "so it is\n#### {}",
     "last box": "so it is \\boxed{{{}}}",
-}  # fmt: skip
+}

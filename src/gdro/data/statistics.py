@@ -1,4 +1,4 @@
-"""What a set looks like, before a run is spent on it."""
+"""Summary statistics of a dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KINDS = (
 
 
 def statistics(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Sum up a set.
+    """Summarise a dataset.
 
     Args:
-        rows: With `prompt`, `answer`, `source`, and maybe `level`.
+        rows: Rows with `prompt`, `answer`, `source`, and optionally `level`.
 
     Returns:
         Name and value of each line of a table.
@@ -31,13 +31,13 @@ def statistics(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     kinds = Counter(kind_of(row["answer"]) for row in rows)
     lines = [
         ("problems", f"{len(rows):,}"),
-        ("characters a problem", "median {:,.0f}, 95% {:,.0f}, longest {:,.0f}".format(*lengths)),
+        ("characters per problem", "median {:,.0f}, 95% {:,.0f}, longest {:,.0f}".format(*lengths)),
         ("answers", _shares(kinds)),
     ]
     for column in ("source", "level"):
-        found = Counter(str(row[column]) for row in rows if column in row)
-        if found:
-            lines.append((column, _shares(found)))
+        values = Counter(str(row[column]) for row in rows if column in row)
+        if values:
+            lines.append((column, _shares(values)))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Write a set in verl's schema."""
+"""Write a dataset in verl's schema."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ INSTRUCTION = (
     "Solve this problem step by step. Give the answer alone on the last line, in the form "
     "Answer: <answer>"
 )
-# verl scores this source by its own math_dapo rules: +1 for a right answer, -1 else, and `acc`.
+# verl scores this source by its own math_dapo rules: +1 for a right answer, otherwise -1, and `acc`.
 DATA_SOURCE = "math_dapo"
 
 
 def write_parquet(table: Any, path: Path) -> None:
-    """Write rows for `verl.trainer.main_ppo`.
+    """Write a dataset of `gdro.data.load` as parquet for `verl.trainer.main_ppo`.
 
-    Args:
-        table: A set as `gdro.data.load` returns it.
-        path: Parquet file to write. `extra_info.index` is the problem's stable id.
+    `extra_info.index` is the problem's stable id.
     """
     with replacing(path) as file:
         table.map(_row, remove_columns=table.column_names).to_parquet(file)

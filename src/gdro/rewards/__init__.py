@@ -10,8 +10,8 @@ from gdro.rewards.functions import (
     math_reward,
     multiple_choice,
 )
-from gdro.rewards.pool import RewardError
 from gdro.rewards.verifier import MathVerifier
+from gdro.rewards.worker_pool import RewardError
 
 __all__ = [
     "MathVerifier",

@@ -11,9 +11,9 @@ from typing import Any, Protocol, cast
 
 from gdro.common.installed import is_absent
 from gdro.rewards.extract import answer_of, last_boxed, plain
-from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.verifier import MathVerifier, check_texts
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
+from gdro.rewards.worker_pool import Pool, RewardError
 
 
 class RewardFunction(Protocol):

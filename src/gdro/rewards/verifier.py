@@ -8,8 +8,8 @@ from fractions import Fraction
 from types import TracebackType
 
 from gdro.rewards.extract import LONGEST, answer_of, plain
-from gdro.rewards.pool import Pool, RewardError
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
+from gdro.rewards.worker_pool import Pool, RewardError
 
 _DIGITS = r"(?:0|[1-9][0-9]{0,14})"  # not \d, which is any script's
 _NUMBER = re.compile(

@@ -1,4 +1,4 @@
-"""What a task gives to a recipe."""
+"""The interface of tasks: data, rewards and model, for recipes and dry runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gdro.errors import GdroError
 
 
 class TaskError(GdroError):
-    """A task's model or data are not to be had."""
+    """A task's model or data cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class TaskData:
     """Everything a recipe needs to train and evaluate.
 
     Attributes:
-        train: Rows with `prompt`, `answer` and `prompt_id`.
-        heldout: The same columns, prompts that are not in `train`.
+        train: Training rows with `prompt`, `answer` and `prompt_id`.
+        heldout: Held-out rows with the same columns and other prompts.
         reward_funcs: TRL reward functions; the first one measures correctness (above .5 is right).
         model: A fresh model to train.
-        tokenizer: Its tokenizer, padding on the left.
+        tokenizer: The model's tokenizer, padding on the left.
     """
 
     train: Dataset
@@ -36,14 +36,14 @@ class TaskData:
 
 @dataclass(frozen=True)
 class DryTask:
-    """A task as a dry run trains it.
+    """A task for a dry run.
 
     A task module may have `dry_load(seed, folder, architecture, **task_options) -> DryTask`; without it
-    a dry run loads the task as it is and makes its model tiny.
+    a dry run loads the task as usual and replaces its model by a tiny one.
 
     Attributes:
-        task: With a tiny model; its data may be made up.
-        config: Of the real model.
+        task: The task with a tiny model; its data may be synthetic.
+        config: Configuration of the real model.
     """
 
     task: TaskData

@@ -1,4 +1,4 @@
-"""The rules of the chains task: operations, answers, prompts, and how often its teacher is right."""
+"""The rules of the chains task: operations, answers, prompts, and its teacher's accuracies."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
 }
 MAX_LENGTH = 5
 MEAN_ACCURACY = {"+": 0.98, "-": 0.97, "*": 0.92, "a": 0.75, "b": 0.45, "c": 0.28}
-"""Of the teacher of a warm start, by operation."""
+"""Mean accuracy of the warm start's teacher, by operation."""
 CONCENTRATION = 3.0
-"""Of the Beta that the facts' accuracies are drawn from: low, so many extremes."""
+"""Concentration of the Beta distribution of the facts' accuracies; low, so many are extreme."""
 
 
 def solve(prompt: str) -> str:
-    """The answer of a prompt.
-
-    Args:
-        prompt: For instance `*3a4...7`.
-
-    Returns:
-        The digit after each operation.
+    """The answer to a prompt such as `*3a4...7`: the digit after each operation.
 
     >>> solve("*3a4...7")
     '15'

@@ -1,8 +1,8 @@
 """Chains of operations modulo ten: small enough for a CPU, heavy-tailed by construction.
 
-A prompt is one to five operations, filled up with dots, and the digit to start from: `*3a4...7` is
-7 * 3 and then `a` 4. The answer is the digit after each operation, `15`. Six operations of growing
-difficulty make 600 facts to know; a chain is right only when every fact on its way is.
+A prompt is one to five operations, padded with dots, and the digit to start from: `*3a4...7` is 7 * 3
+and then `a` 4. The answer is the digit after each operation, `15`. Six operations of increasing
+difficulty make 600 facts to learn; an answer is right only if every fact in the chain is.
 """
 
 from __future__ import annotations
@@ -27,24 +27,18 @@ def exact_match(completions: list[str], answer: list[str], **_: Any) -> list[flo
 
 
 def make_datasets(seed: int, train_size: int, heldout_size: int) -> tuple[Dataset, Dataset]:
-    """Distinct prompts, lengths 1 to 5 in equal shares, split into training and held-out rows.
+    """Distinct prompts, lengths 1 to 5 in equal shares, as training and held-out datasets.
 
-    Args:
-        seed: Of the draws.
-        train_size: Training rows.
-        heldout_size: Held-out rows.
-
-    Returns:
-        Training and held-out datasets, columns `prompt`, `answer`, `prompt_id`, `length`.
+    The columns are `prompt`, `answer`, `prompt_id` and `length`.
 
     Raises:
-        ProblemError: More rows than there are short prompts to draw.
+        ProblemError: More rows are requested than there are short prompts.
     """
     total = train_size + heldout_size
     if not 1 <= total <= 2000 or min(train_size, heldout_size) < 1:
         raise ProblemError(
-            f"train_size {train_size} and heldout_size {heldout_size}: both at least 1, together at "
-            "most 2000 (a fifth of them are of length one, of which there are 600)"
+            f"train_size is {train_size} and heldout_size {heldout_size}; each must be at least 1, "
+            "together at most 2000 (a fifth of the prompts has length one, of which there are 600)"
         )
     rng = np.random.default_rng([seed, 17])
     prompts: dict[str, int] = {}
@@ -61,12 +55,12 @@ def load(seed: int = 0, train_size: int = 1000, heldout_size: int = 256) -> Task
     """The quickstart task with the warm start that ships with the package.
 
     Args:
-        seed: Of the prompts.
-        train_size: Training prompts.
-        heldout_size: Held-out prompts.
+        seed: Seed of the prompts.
+        train_size: Number of training prompts.
+        heldout_size: Number of held-out prompts; at most 2000 in total.
 
     Returns:
-        Data, reward and model.
+        The task: data, reward and model.
     """
     train, heldout = make_datasets(seed, train_size, heldout_size)
     with as_file(files("gdro.tasks") / WARM_START) as folder:

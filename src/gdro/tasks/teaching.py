@@ -14,14 +14,14 @@ from gdro.common.progress import bar
 
 @dataclass(frozen=True)
 class Lesson:
-    """How a language model is fine-tuned on texts.
+    """Options of fine-tuning.
 
     Attributes:
-        epochs: Times that each text is seen.
-        rows: Texts a step.
-        rate: Peak learning rate, after 20 steps; it falls to nothing in a straight line.
-        seed: Of the order.
-        steps: At most so many steps; None: as the epochs say.
+        epochs: Passes over the texts.
+        rows: Texts per step.
+        rate: Peak learning rate, reached after 20 steps; it then decays linearly to zero.
+        seed: Seed of the order of texts.
+        steps: Most optimiser steps; None: as many as the epochs take.
     """
 
     epochs: float = 3.0
@@ -34,13 +34,9 @@ class Lesson:
 def teach_texts(
     model: Any, tokenizer: Any, texts: Sequence[tuple[str, str]], lesson: Lesson
 ) -> list[float]:
-    """Fine-tune on completions of prompts, under bfloat16 where the device has it.
+    """Fine-tune a float32 model in place on pairs of prompt and completion, on GPUs under bfloat16.
 
-    Args:
-        model: Trained in place, in float32.
-        tokenizer: Its tokenizer.
-        texts: Prompt and completion; only the completion and an end token are learnt.
-        lesson: How.
+    Only the completion and an end token are learnt.
 
     Returns:
         The loss of every twentieth step and of the last one.
@@ -53,7 +49,7 @@ def teach_texts(
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=lesson.rate, betas=(0.9, 0.95), weight_decay=0.0
     )
-    kept: list[float] = []
+    losses: list[float] = []
     model.train()
     batches = _batches(len(pairs), lesson)
     for step in bar(range(steps), desc="fine-tuning"):
@@ -67,13 +63,13 @@ def teach_texts(
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if step % 20 == 0 or step == steps - 1:
-            kept.append(round(loss.item(), 4))
+            losses.append(round(loss.item(), 4))
     model.eval()
-    return kept
+    return losses
 
 
 def _batches(num: int, lesson: Lesson) -> Iterator[list[int]]:
-    """Numbers of texts, each epoch in an order of its own."""
+    """Batches of indices of texts, shuffled anew in each epoch."""
     order, rng = [], random.Random(lesson.seed)
     while True:
         while len(order) < lesson.rows:

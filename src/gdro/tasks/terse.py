@@ -1,9 +1,9 @@
 """Terse few-shot tasks: prompts whose answers are one word or one small number.
 
-A 135M-parameter model solves some of them always, some never and the rest now and then, which is
-the spread of difficulty that group-relative training needs. Rows carry `prompt`, `answer`,
-`prompt_id` and `kind`. Rows made from reasoning-gym are scored like the others, by an exact match
-of the first line, and not by reasoning-gym's own scorer, which gives part marks for long text.
+A 135M-parameter model solves some of them always, some never and the rest sometimes, which is the
+spread of difficulty that group-relative training needs. Rows have `prompt`, `answer`, `prompt_id` and
+`kind`. Rows from reasoning-gym are scored like the others, by an exact match of the first line, not by
+reasoning-gym's own scorer, which gives partial credit for long text.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def make_rows(
     heldout_size: int = 64,
     reasoning_gym: Sequence[str] = GYM_KINDS,
 ) -> tuple[list[Row], list[Row]]:
-    """Make the training and held-out rows, the kinds in equal shares.
+    """Make the training and held-out rows, with equal shares of the kinds.
 
-    A question belongs to one of the two sides by its hash, whatever the seed, so no held-out
-    question is ever asked or shown as an example in training. A question may come back with
-    other examples in front of it: prompts are unique, questions need not be.
+    The hash of a question decides between training and held-out, whatever the seed, so no held-out
+    question is ever asked or shown as an example in training. A question may occur several times with
+    different examples: prompts are unique, questions need not be.
 
     Args:
         seed: Seed of every random draw.
@@ -72,8 +72,8 @@ def make_rows(
         Training rows and held-out rows, each in random order.
 
     Raises:
-        ImportError: If reasoning-gym is asked for and not installed.
-        ValueError: If a kind has too few short questions for the sizes asked for.
+        ImportError: If reasoning-gym is needed and not installed.
+        ValueError: If a kind has too few short questions for the sizes.
     """
     pools = {kind: _pool(kind, seed) for kind in GENERATORS}
     pools |= {f"gym_{name}": _gym_pool(name, seed) for name in reasoning_gym}
@@ -103,7 +103,7 @@ def _one_line(text: str) -> str:
 
 
 def _is_short(question: str, answer: str | None) -> bool:
-    # Some families leave the answer open (None) and judge by a scorer; these cannot be matched.
+    # Some families have no fixed answer (None), only a scorer; these cannot be matched.
     return bool(answer) and len(answer) <= MAX_ANSWER_CHARS and len(question) <= MAX_QUESTION_CHARS
 
 
@@ -135,7 +135,9 @@ def _new_row(
     asked = [item for item in pool if _is_heldout(item[0]) == heldout]
     shown = [item for item in pool if not _is_heldout(item[0])]
     if not asked or len(shown) <= SHOTS:
-        raise ValueError(f"{kind!r} has too few short questions: {len(pool)}")
+        raise ValueError(
+            f"{kind!r} has too few short questions: {len(pool)}; drop it from reasoning_gym"
+        )
     for _ in range(100):
         question, answer = rng.choice(asked)
         examples = [item for item in rng.sample(shown, SHOTS + 1) if item[0] != question][:SHOTS]
@@ -144,4 +146,4 @@ def _new_row(
         if prompt not in taken:
             prompt_id = f"{kind}-{_digest(prompt)}"
             return {"prompt": prompt, "answer": answer, "prompt_id": prompt_id, "kind": kind}
-    raise ValueError(f"{kind!r} has too few prompts for the sizes asked for")
+    raise ValueError(f"{kind!r} has too few prompts; lower train_size or heldout_size")

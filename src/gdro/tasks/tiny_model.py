@@ -1,4 +1,4 @@
-"""A tiny random model of the same class, and a tokenizer for where there is none."""
+"""Tiny random models of a given class, and a byte tokenizer for models without one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from gdro.errors import DryRunError
 
 WIDTH, HEAD = 64, 16
 _SMALL = {
-    "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "head_dim": HEAD, "num_hidden_layers": 2,
-    "max_window_layers": 2, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4,
-    "num_experts_per_tok": 2, "moe_intermediate_size": WIDTH // 2,
+    "hidden_size": WIDTH,
+    "intermediate_size": 2 * WIDTH,
+    "head_dim": HEAD,
+    "num_hidden_layers": 2,
+    "max_window_layers": 2,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": WIDTH // 2,
     "shared_expert_intermediate_size": WIDTH,
-}  # fmt: skip
+}
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -23,24 +30,18 @@ CHATML = (
 
 
 def shrunk(config: Any) -> Any:
-    """The configuration of a tiny model of the same class.
+    """Change a `transformers.PretrainedConfig` to a tiny model of the same class, and return it.
 
     Widths, layers and experts shrink; the architecture, the vocabulary, tied embeddings, position
-    encoding, and whether keys and values are shared by heads stay.
-
-    Args:
-        config: Of the real model, a `transformers.PretrainedConfig`.
-
-    Returns:
-        The same object, changed.
+    encoding, and grouped-query attention stay.
 
     Raises:
-        DryRunError: It is no decoder-only text model.
+        DryRunError: It is not a decoder-only text model.
     """
     if not hasattr(config, "num_attention_heads") or getattr(config, "is_encoder_decoder", False):
         raise DryRunError(
-            f"cannot shrink a {type(config).__name__}: the dry run knows decoder-only text models; "
-            "pass --stub CLASS to take another class, e.g. --stub qwen3"
+            f"cannot shrink a {type(config).__name__}: the dry run supports decoder-only text models; "
+            "pass --stub CLASS to use another class, e.g. --stub qwen3"
         )
     heads, shared = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
     layers = getattr(config, "layer_types", None)
@@ -57,20 +58,19 @@ def shrunk(config: Any) -> Any:
 
 
 def save_tiny(folder: Path, path: str, stub: str | None, trust: bool) -> tuple[Any, str]:
-    """Write a tiny random model and the tokenizer beside it.
+    """Write a tiny random model and its tokenizer to a folder.
 
     Args:
-        folder: Where to.
+        folder: Folder to write.
         path: The user's model: a folder, or its name on the hub.
-        stub: Take the class of this model type instead (e.g. `qwen3`), and a tokenizer of bytes:
-            nothing is downloaded.
+        stub: Model type to use instead (e.g. `qwen3`), with a byte tokenizer; nothing is downloaded.
         trust: Allow the model's own code, as the user's configuration does.
 
     Returns:
         The tokenizer, and the name of the model's class.
 
     Raises:
-        DryRunError: The model is not to be had, or cannot be shrunk.
+        DryRunError: The model cannot be loaded or shrunk.
     """
     given = {} if stub is None else {"model_type": stub}
     hint = "pass --stub CLASS, e.g. --stub qwen3"
@@ -84,17 +84,14 @@ def config_and_tokenizer(
     """Configuration and tokenizer of a model.
 
     Args:
-        path: Of the model: a folder, or its name on the hub.
-        architecture: If not empty, the configuration; then the tokenizer is one of bytes, and nothing
-            is downloaded.
-        hint: What to do without a network.
+        path: Folder of the model, or its name on the hub.
+        architecture: If not empty, the configuration; then the tokenizer is a byte tokenizer, and
+            nothing is downloaded.
+        hint: Advice for users without a network, for the error message.
         trust: Allow the model's own code.
 
-    Returns:
-        Both.
-
     Raises:
-        DryRunError: They are not to be had.
+        DryRunError: They cannot be loaded.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -111,19 +108,10 @@ def config_and_tokenizer(
 
 
 def write_tiny(folder: Path, config: Any, tokenizer: Any, trust: bool = False) -> str:
-    """Write a tiny random model of a configuration's class, and its tokenizer.
+    """Write a tiny random model of a configuration's class, which is changed, and its tokenizer.
 
-    Args:
-        folder: Where to.
-        config: Of the real model; it is changed, see `shrunk`.
-        tokenizer: Its special tokens are the model's; one of bytes brings its own vocabulary.
-        trust: Allow the model's own code.
-
-    Returns:
-        Name of the model's class.
-
-    Raises:
-        DryRunError: It cannot be shrunk.
+    The model gets the tokenizer's special tokens, and from a byte tokenizer also the vocabulary. Returns
+    the name of the model's class.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -142,17 +130,20 @@ def write_tiny(folder: Path, config: Any, tokenizer: Any, trust: bool = False) -
 
 
 def byte_tokenizer() -> Any:
-    """A tokenizer of bytes with ChatML's special tokens; it reads any text."""
+    """A byte tokenizer with ChatML's special tokens, which can encode any text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"], model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        model_input_names=["input_ids", "attention_mask"],
+    )
     tokenizer.chat_template = CHATML
     return tokenizer
