@@ -134,14 +134,14 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 torn", pickle.dumps({})])
 def test_no_checkpoint_at_all(tmp_path, content):
     (tmp_path / "state.npz").write_bytes(content)
-    with raises(gdro.CheckpointError, "state.npz", "no readable gdro checkpoint", "earlier"):
+    with raises(gdro.CheckpointError, "state.npz", "not a readable gdro checkpoint", "earlier"):
         h.controller().load(tmp_path / "state.npz")
 
 
 def test_bare_array_is_refused(tmp_path):
     with (tmp_path / "state.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    with raises(gdro.CheckpointError, "no readable gdro checkpoint"):
+    with raises(gdro.CheckpointError, "not a readable gdro checkpoint"):
         h.controller().load(tmp_path / "state.npz")
 
 
@@ -154,7 +154,7 @@ class Bomb:
 
 def test_pickles_are_never_opened(saved):
     edit(saved, **{"difficulty/bin_N": np.array([Bomb()], object)})
-    with raises(gdro.CheckpointError, "no readable", "pickle"):
+    with raises(gdro.CheckpointError, "not a readable", "pickle"):
         h.controller("joint").load(saved)
     assert not Bomb.exploded
 

@@ -143,7 +143,7 @@ def test_what_is_no_run_log_is_refused(folder: Path, tmp_path: Path, capsys) -> 
     (tmp_path / STEPS).write_text('{"a": 1}\n')
     assert "not a run log of gdro" in refusal(tmp_path)
     (tmp_path / STEPS).write_text("[1]\n")
-    assert "which is no record" in refusal(tmp_path)
+    assert "not a record" in refusal(tmp_path)
     (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text() + "{broken}\n")
     assert "line 31 of" in refusal(tmp_path)
     (tmp_path / STEPS).write_text((folder / "grpo/gdro/steps.jsonl").read_text())

@@ -114,7 +114,7 @@ def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:
     again = ["study", str(other), "seeds=1-2", "exploration_seeds=8", *command[3:]]
     assert main(again) == 2
     refused = capsys.readouterr().err
-    assert all(part in refused for part in ("'other'", "[1]", "'tiny' explored", "take fresh ones"))
+    assert all(part in refused for part in ("'other'", "[1]", "'tiny' explored", "use fresh ones"))
     assert not (tmp_path / "runs/other").exists() and not (tmp_path / "results").exists()
 
 

@@ -343,7 +343,7 @@ def refused_within(path, most_bytes):
     controller = h.controller()
     tracemalloc.start()
     try:
-        with without_hanging(), h.raises(gdro.CheckpointError, "state.npz", "no readable", "earlier"):
+        with without_hanging(), h.raises(gdro.CheckpointError, "state.npz", "not a readable", "earlier"):
             controller.load(path)
         assert tracemalloc.get_traced_memory()[1] < most_bytes
     finally:

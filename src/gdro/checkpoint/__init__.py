@@ -1,1 +1,1 @@
-"""A run's state in one file: the archive, how objects become arrays, and prompts followed by key."""
+"""Checkpoints: the archive file, the codec of states to arrays, and prompts matched by key."""

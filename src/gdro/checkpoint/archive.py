@@ -1,4 +1,4 @@
-"""Checkpoint files: arrays and a JSON header in one npz, no pickle, renamed into place."""
+"""Checkpoint files: arrays and a JSON header in one npz, without pickle, renamed into place."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ import numpy as np
 
 from gdro.checkpoint.codec import Arrays
 from gdro.common.files import parsed, replacing, sync
-from gdro.common.schema import LARGEST
+from gdro.common.schema import LARGEST, is_count
 from gdro.errors import CheckpointError, SettingsError
 
 SCHEMA = 1
 
-# What numpy's and zipfile's readers raise on bytes that are not what they should be.
-_DAMAGE = (
-    OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, SyntaxError, TypeError,
-    MemoryError, OverflowError, IndexError, zipfile.BadZipFile, zlib.error, struct.error,
-    tokenize.TokenError,
-)  # fmt: skip
+# What the readers of numpy and zipfile raise on damaged bytes.
+_OF_PYTHON = (OSError, ValueError, LookupError, EOFError, RuntimeError, SyntaxError, TypeError)
+_OF_LIBRARIES = (zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError)
+_DAMAGE = (*_OF_PYTHON, *_OF_LIBRARIES, MemoryError, OverflowError)
 # Lists and mappings in a header: each takes dozens of bytes of memory for two or three of text.
 _MOST_PARTS = 1 << 15
 
@@ -41,17 +39,7 @@ _ARRAY_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...
 def identity(
     strategy: str, config: dict[str, Any], difficulty: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """What a checkpoint must share with the controller that reads it.
-
-    Args:
-        strategy: Name.
-        config: Its options.
-        difficulty: Options of the tracker.
-        seed: The controller's.
-
-    Returns:
-        JSON data as a file would give it back, so that it compares equal before and after one.
-    """
+    """What a checkpoint must share with the controller that reads it, as JSON data of a file."""
     data = {
         "schema": SCHEMA,
         "strategy": strategy,
@@ -63,43 +51,28 @@ def identity(
 
 
 def write(path: str | Path, header: dict[str, Any], arrays: Arrays) -> None:
-    """Write a checkpoint; readers see the old file or the whole new one, never a part.
-
-    Args:
-        path: Target file.
-        header: JSON data.
-        arrays: Arrays by name.
+    """Write a checkpoint; readers see the old file or the complete new one.
 
     Raises:
-        CheckpointError: The disk is full, or the folder cannot be written.
+        CheckpointError: The disk is full, or the folder is not writable.
     """
     target = Path(path)
     try:
-        _write(target, header, arrays)
+        with replacing(target, durable=True) as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)  # pyright: ignore[reportArgumentType]
+        sync(target.parent)
     except OSError as error:
         raise CheckpointError(
-            f"cannot write {target} ({error.strerror or error}); what stood there is intact. Free "
-            "space, or choose a folder that can be written, and resume from the last checkpoint"
+            f"cannot write {target} ({error.strerror or error}); an earlier file there is intact. Free "
+            "space, or choose a writable folder, and resume from the last checkpoint"
         ) from error
 
 
-def _write(target: Path, header: dict[str, Any], arrays: Arrays) -> None:
-    with replacing(target, durable=True) as file:
-        np.savez(file, header=np.array(json.dumps(header)), **arrays)  # pyright: ignore[reportArgumentType]
-    sync(target.parent)
-
-
 def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
-    """Read a checkpoint.
-
-    Args:
-        path: A file from `write`.
-
-    Returns:
-        The header and the arrays.
+    """Header and arrays of a checkpoint.
 
     Raises:
-        CheckpointError: No such file, damaged, or holding Python objects.
+        CheckpointError: The file is missing, damaged or holds Python objects.
     """
     source = Path(path)
     if not source.is_file():
@@ -108,7 +81,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
         if not zipfile.is_zipfile(source):
             raise ValueError("not an npz file")
         _check_members(source)
-        # Not np.load, whose look-up of an array by name takes time in proportion to their number.
+        # Not np.load, which takes time in proportion to the number of arrays to find one by name.
         with zipfile.ZipFile(source) as file:
             header = _header(_array(file, "header").item())
             names = [member.filename.removesuffix(".npy") for member in file.infolist()]
@@ -116,7 +89,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
     except _DAMAGE as error:
         why = str(error) or type(error).__name__
         raise CheckpointError(
-            f"{source} is no readable gdro checkpoint ({why:.300}); go back to an earlier one"
+            f"{source} is not a readable gdro checkpoint ({why:.300}); go back to an earlier one"
         ) from error
     return header, arrays
 
@@ -128,23 +101,23 @@ def _array(file: zipfile.ZipFile, name: str) -> Any:
 
 def _header(text: Any) -> dict[str, Any]:
     if not isinstance(text, str) or text.count("[") + text.count("{") > _MOST_PARTS:
-        raise ValueError("its header is none that gdro writes")
+        raise ValueError("its header is not one that gdro writes")
     header = parsed(text)
     if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
+        raise ValueError("its header is not a JSON object")
     return cast("dict[str, Any]", header)
 
 
 def _check_members(source: Path) -> None:
     """Refuse, before anything is allocated, a file that claims more than it holds.
 
-    `write` never compresses, so arrays take no more memory than the file takes on disk; the header,
-    which has four bytes a character there, takes at most three times that while it is read.
+    `write` never compresses, so arrays take no more memory than the file takes on disk. The header has
+    four bytes per character in the file and takes at most three times that while it is read.
     """
     with zipfile.ZipFile(source) as file:
         members = file.infolist()
         if len({member.filename for member in members}) < len(members):
-            raise ValueError("it holds an array twice")
+            raise ValueError("it has two arrays of one name")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError("it is compressed, which gdro never writes")
         if sum(member.file_size for member in members) > source.stat().st_size:
@@ -167,24 +140,16 @@ def _check_array(stream: IO[bytes], member: zipfile.ZipInfo) -> None:
 
 
 def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
-    """Raise unless a checkpoint belongs to this controller.
-
-    Args:
-        header: The checkpoint's.
-        own: The controller's.
-
-    Raises:
-        SettingsError: Schema, strategy, options, difficulty or seed differ; says which.
-    """
+    """Raise SettingsError with the differences unless a header has the controller's `identity`."""
     for key in ("schema", "strategy", "config", "difficulty", "seed"):
         saved, mine = header.get(key), own[key]
         if saved != mine:
-            found = " and ".join(_differences(own["strategy"] if key == "config" else key, saved, mine))
-            raise SettingsError(f"the checkpoint has {found}")
+            texts = _differences(own["strategy"] if key == "config" else key, saved, mine)
+            raise SettingsError(f"the checkpoint has {' and '.join(texts)}")
 
 
 def _differences(name: str, saved: Any, mine: Any) -> list[str]:
-    """What differs between two values, and the options of a strategy one by one."""
+    """Differences between two values; the options of a strategy are compared one by one."""
     if not (isinstance(saved, dict) and isinstance(mine, dict)):
         return [f"{name} {saved!r}, this controller {mine!r}"]
     saved, mine = cast("dict[str, Any]", saved), cast("dict[str, Any]", mine)
@@ -196,26 +161,13 @@ def _differences(name: str, saved: Any, mine: Any) -> list[str]:
 
 
 def check_values(header: dict[str, Any]) -> None:
-    """Raise unless a header's values are of the kinds that `Controller.save` writes.
-
-    Args:
-        header: The checkpoint's.
-
-    Raises:
-        CheckpointError: A value is missing, or of another kind; says which.
-    """
-    tickets, following, metrics = header.get("pending"), header.get("next_ticket"), header.get("metrics")
+    """Raise CheckpointError unless tickets and metrics have the types that `Controller.save` writes."""
+    following, tickets, metrics = (header.get(name) for name in ("next_ticket", "pending", "metrics"))
     fine = {
-        "next_ticket": _is_count(following),
-        "pending": _is_count(following)
-        and isinstance(tickets, list)
-        and all(_is_count(t) and t < following for t in cast("list[Any]", tickets))
-        and len(set(cast("list[int]", tickets))) == len(cast("list[int]", tickets)),
+        "next_ticket": is_count(following),
+        "pending": is_count(following) and _are_tickets(tickets, following),
         "metrics": isinstance(metrics, dict)
-        and all(
-            isinstance(v, float) or (isinstance(v, int) and abs(v) <= LARGEST)
-            for v in cast("dict[str, Any]", metrics).values()
-        ),
+        and all(map(_is_metric, cast("dict[str, Any]", metrics).values())),
     }
     bad = next((name for name, good in fine.items() if not good), None)
     if bad is not None:
@@ -225,20 +177,17 @@ def check_values(header: dict[str, Any]) -> None:
         )
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+def _are_tickets(value: Any, following: int) -> bool:
+    tickets = cast("list[Any]", value) if isinstance(value, list) else [None]
+    return all(is_count(t, following - 1) for t in tickets) and len(set(tickets)) == len(tickets)
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= LARGEST)
 
 
 def digest(header: dict[str, Any], arrays: Arrays) -> str:
-    """A hash of a state, equal on two ranks exactly when their states are.
-
-    Args:
-        header: JSON data.
-        arrays: Arrays by name.
-
-    Returns:
-        32 hexadecimal digits.
-    """
+    """A hash of a state, 32 hexadecimal digits, equal on two ranks exactly if their states are equal."""
     hasher = hashlib.blake2b(json.dumps(header, sort_keys=True).encode(), digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])

@@ -1,4 +1,4 @@
-"""One codec for every strategy's state: a dataclass of arrays and numbers <-> named arrays."""
+"""Converts the state of any strategy, a dataclass of arrays and numbers, to named arrays and back."""
 
 from __future__ import annotations
 
@@ -19,28 +19,12 @@ T = TypeVar("T")
 
 
 def within(low: float, high: float = np.inf) -> dict[str, tuple[float, float]]:
-    """Metadata of a state's field that no run takes out of a range, so that no checkpoint can either.
-
-    Args:
-        low: Least value of its numbers.
-        high: Largest.
-
-    Returns:
-        For `dataclasses.field(metadata=...)`.
-    """
+    """Metadata for a `field` of a state: checkpoints with values out of this range are refused."""
     return {"range": (low, high)}
 
 
 def encode(state: Any, prefix: str) -> Arrays:
-    """Flatten a (nested) dataclass to arrays.
-
-    Args:
-        state: A dataclass instance whose fields are arrays, numbers or such dataclasses.
-        prefix: Put before each name.
-
-    Returns:
-        Copies by name, `prefix/field` or `prefix/field/field`.
-    """
+    """Copies of the arrays and numbers of a (nested) dataclass by name, `prefix/field[/field]`."""
     arrays: Arrays = {}
     for part in fields(state):
         value, name = getattr(state, part.name), f"{prefix}/{part.name}"
@@ -58,21 +42,18 @@ def decode(
     remap: Remap | None = None,
     rows: Remap | None = None,
 ) -> T:
-    """Rebuild a state from arrays.
+    """Rebuild a state from arrays that `encode` returned.
 
     Args:
         template: A state of the same class, from `Strategy.init`.
-        arrays: As `encode` gave them.
-        prefix: As for `encode`.
-        remap: For arrays with one row a prompt (names ending in `_N`): (saved, fresh) -> array for
-            the new pool.
-        rows: The same for arrays with one row a bin (names ending in `_B`, or `_B` and further axes).
-
-    Returns:
-        A new state.
+        arrays: Arrays by name.
+        prefix: The prefix that was given to `encode`.
+        remap: Moves rows of arrays by prompt (named `..._N`): (saved, fresh) -> array in the current
+            order of prompts.
+        rows: The same for arrays by bin (named `..._B`, or `..._B` with further axes).
 
     Raises:
-        CheckpointError: A field is missing, has another shape, or values that no run gives it.
+        CheckpointError: A field is missing, or has a wrong shape or value.
     """
     values: dict[str, Any] = {}
     for part in fields(template):  # pyright: ignore[reportArgumentType]  # a dataclass instance
@@ -80,35 +61,25 @@ def decode(
         if is_dataclass(own):
             values[part.name] = decode(own, arrays, name, remap, rows)
         else:
-            moved = remap if name.endswith("_N") else rows if _BY_BIN.search(name) else None
-            values[part.name] = _value(own, arrays, name, moved)
+            follow = remap if name.endswith("_N") else rows if _BY_BIN.search(name) else None
+            values[part.name] = _value(own, required(arrays, name), name, follow)
             _check_range(values[part.name], part, name)
     return type(template)(**values)
 
 
 def required(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
-    """An array of a checkpoint.
-
-    Raises:
-        CheckpointError: It is missing.
-    """
+    """An array of a checkpoint; raises CheckpointError if it is missing."""
     if name not in arrays:
         raise CheckpointError(f"the checkpoint lacks {name!r}; it was written by another version")
     return arrays[name]
 
 
-def _value(
-    own: Any,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    name: str,
-    moved: Remap | None,
-) -> Any:
-    saved = required(arrays, name)
+def _value(own: Any, saved: npt.NDArray[Any], name: str, follow: Remap | None) -> Any:
     if not isinstance(own, np.ndarray):
         return type(own)(_number(saved, np.asarray(own), name))
     fresh = cast("npt.NDArray[Any]", own)
-    if moved is not None:
-        saved = moved(saved, fresh)
+    if follow is not None:
+        saved = follow(saved, fresh)
     if saved.shape != fresh.shape or saved.dtype.kind != fresh.dtype.kind:
         raise CheckpointError(
             f"{name!r} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, this "
@@ -130,11 +101,8 @@ def _value(
 def _number(saved: npt.NDArray[Any], own: npt.NDArray[Any], name: str) -> Any:
     # A whole number may have been saved where a float is meant.
     kinds = "biuf" if own.dtype.kind == "f" else "biu"
-    if (
-        saved.shape != ()
-        or saved.dtype.kind not in kinds
-        or (kinds == "biu" and abs(int(saved)) >= 2**53)
-    ):
+    scalar = saved.shape == () and saved.dtype.kind in kinds
+    if not scalar or (kinds == "biu" and abs(int(saved)) >= 2**53):
         raise CheckpointError(
             f"{name!r} is {saved!r:.60} in the checkpoint, this controller needs a number"
         )
@@ -144,7 +112,7 @@ def _number(saved: npt.NDArray[Any], own: npt.NDArray[Any], name: str) -> Any:
 
 
 def _check_finite(saved: npt.NDArray[Any], fresh: npt.NDArray[Any], name: str) -> None:
-    """A state that starts finite stays finite: anything else is damage, and would spoil every weight."""
+    """A state that starts finite stays finite: anything else is damage, and would make weights NaN."""
     if saved.dtype.kind == "f" and not bool(np.isfinite(saved).all()) and bool(np.isfinite(fresh).all()):
         raise CheckpointError(
             f"{name!r} holds values that are not finite; the checkpoint is damaged, go back to an "
@@ -156,6 +124,6 @@ def _check_range(value: Any, part: Field[Any], name: str) -> None:
     low, high = part.metadata.get("range", (-np.inf, np.inf))
     if np.any(np.asarray(value) < low) or np.any(np.asarray(value) > high):
         raise CheckpointError(
-            f"{name!r} holds values outside of {low:g} to {high:g}, which no run gives; the checkpoint "
-            "is damaged, go back to an earlier one"
+            f"{name!r} holds values outside of {low:g} to {high:g}, which no run produces; the "
+            "checkpoint is damaged, go back to an earlier one"
         )

@@ -1,4 +1,4 @@
-"""Where prompts, rollouts and weight of each step lie among the bins: what reports and trackers draw."""
+"""Summaries of how the prompts, rollouts and weights of each step are distributed over the bins."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ def curriculum(
 ) -> dict[str, FloatArray]:
     """Summaries over the bins of each step; unseen prompts are left out.
 
-    A bin's *share* is that of its prompts, its *pull* that of prompts x rollouts x weight, i.e. of
-    the gradient before advantages.
+    A bin's *share* is its share of the prompts, its *pull* its share of prompts x rollouts x weight,
+    i.e. of the gradient before advantages.
 
     Args:
-        prompts_SB: Prompts, shape (S, B).
-        rollouts_SB: Mean rollouts of a prompt, NaN where the bin is absent, shape (S, B).
-        weight_SB: Mean weight, NaN where the bin is absent, shape (S, B).
+        prompts_SB: Number of prompts per step and bin, shape (S, B).
+        rollouts_SB: Mean rollouts per prompt, NaN where a bin is absent, shape (S, B).
+        weight_SB: Mean weight, NaN where a bin is absent, shape (S, B).
 
     Returns:
         Each shape (S,), NaN where no prompt has a bin: `bin_mean` and `pull_bin_mean`, mean bin index
-        of share and pull; `lead`, the second minus the first (below zero: pulled to harder bins than the
-        data's); `share_upper` and `share_top`, share of the prompts in the upper 70% and 20% of
-        the bins; `share_entropy` and `pull_entropy` in nats; `effective_bins`, exp of the latter.
+        of share and pull; `lead`, the second minus the first (negative: the gradient is on harder bins
+        than the prompts); `share_upper` and `share_top`, share of the prompts in the upper 70% and 20%
+        of the bins; `share_entropy` and `pull_entropy` in nats; `effective_bins`, exp of the latter.
 
     >>> import numpy as np
-    >>> made = curriculum(np.array([[2.0, 2.0]]), np.array([[6.0, 2.0]]), np.ones((1, 2)))
-    >>> made["bin_mean"].tolist(), made["pull_bin_mean"].tolist(), made["lead"].tolist()
+    >>> metrics = curriculum(np.array([[2.0, 2.0]]), np.array([[6.0, 2.0]]), np.ones((1, 2)))
+    >>> metrics["bin_mean"].tolist(), metrics["pull_bin_mean"].tolist(), metrics["lead"].tolist()
     ([0.5], [0.25], [-0.25])
     """
     num_bins = prompts_SB.shape[1]

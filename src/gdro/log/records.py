@@ -1,4 +1,4 @@
-"""What the controller writes down of a closed plan: a step record and its group records."""
+"""What the controller logs about a closed plan: a step record and one record per group."""
 
 from __future__ import annotations
 
@@ -21,21 +21,15 @@ OF_REWARDS = ("reward", "gradient", "flat_right", "flat_wrong", "gradient_rollou
 
 
 def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
-    """Scalars of one step.
+    """Scalar metrics of one step: means over prompts, so that the allocation does not bias them.
 
-    Args:
-        groups: The closed plan's groups.
-        weight_P: Weight of each prompt, shape (P,).
-
-    Returns:
-        Metrics by name; means over prompts, so that allocation does not bias them. Without a verdict
-        `OF_VERDICTS` are absent, without a reward `OF_REWARDS`: a mean over nothing is not zero.
+    `OF_VERDICTS` are absent if no rollout was judged, `OF_REWARDS` if none has a reward.
     """
     scored_P, rewarded_P = groups.scored_P, groups.rewarded_P
     rollouts_P = groups.plan.rollouts_P
     successes, trials = groups.successes_P[scored_P], groups.trials_P[scored_P]
     num, rewarded = max(1, int(scored_P.sum())), max(1, int(rewarded_P.sum()))
-    found = {
+    metrics = {
         "pass_rate": float((successes / trials).sum() / num),
         "reward": float(groups.reward_P[rewarded_P].sum() / rewarded),
         "all_right": float((successes == trials).sum() / num),
@@ -53,11 +47,11 @@ def summary(groups: Groups, weight_P: FloatArray) -> dict[str, float]:
     }
     unknown = () if scored_P.any() else OF_VERDICTS
     unknown += () if rewarded_P.any() else OF_REWARDS
-    return {name: value for name, value in found.items() if name not in unknown}
+    return {name: value for name, value in metrics.items() if name not in unknown}
 
 
 def _gradients(groups: Groups, rewarded: int) -> dict[str, float]:
-    """Shares of the groups with a reward: with a gradient, and without one by whether all was right."""
+    """Shares of the rewarded groups with a gradient, and without one: all right, or not."""
     flat_P = groups.rewarded_P & ~groups.has_gradient_P
     right_P = groups.scored_P & (groups.successes_P == groups.trials_P)
     rows_P = groups.rows_P
@@ -70,16 +64,9 @@ def _gradients(groups: Groups, rewarded: int) -> dict[str, float]:
 
 
 def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[float | None]]:
-    """Per-bin values of one step; the first entry is the unseen prompts, then bins 0..B-1.
+    """Prompts, and mean rollouts, weight and pass rate by bin, None where a bin is absent.
 
-    Args:
-        groups: The closed plan's groups.
-        weight_P: Weight of each prompt, shape (P,).
-        num_bins: B.
-
-    Returns:
-        Lists of length 1 + B: prompts, and the means of rollouts, weight and pass rate (None where
-        a bin is absent).
+    Each list has 1 + B entries: the unseen prompts, then bins 0..B-1.
     """
     bin_P = groups.plan.bin_P + 1
     count = np.bincount(bin_P, minlength=num_bins + 1)
@@ -101,7 +88,7 @@ def bins(groups: Groups, weight_P: FloatArray, num_bins: int) -> dict[str, list[
 def header(
     strategy: Strategy[Any], difficulty: Difficulty, seed: int, num_prompts: int, num_bins: int
 ) -> dict[str, Any]:
-    """What runs, for `RunLog.describe`."""
+    """Description of the run for `RunLog.describe`."""
     return {
         "strategy": strategy.name,
         "options": strategy.config(),
@@ -113,14 +100,7 @@ def header(
 
 
 def tracked(by_bin: dict[str, list[float | None]]) -> dict[str, float]:
-    """Scalars of one step for a tracker: `curriculum/...`, and `bin_NN/...` of the bins present.
-
-    Args:
-        by_bin: From `bins`.
-
-    Returns:
-        Values by name; what is unknown is left out.
-    """
+    """Finite scalars of one step for a tracker such as W&B, `curriculum/...` and `bin_NN/...`."""
     column_1C = {k: np.array([v], np.float64) for k, v in by_bin.items()}
     prompts_1C = column_1C["prompts"]
     column_1C["share"] = prompts_1C / prompts_1C.sum()
@@ -134,49 +114,41 @@ def tracked(by_bin: dict[str, list[float | None]]) -> dict[str, float]:
 
 
 def weight(pending: Pending) -> FloatArray:
-    """Mean weight of each prompt; ones for a plan that was never weighed, shape (P,)."""
+    """Mean weight of each prompt, one if the plan was never weighed, shape (P,)."""
     weight_P = pending.weight_P
     return np.ones(len(pending.plan.prompt_P)) if weight_P is None else weight_P
 
 
 def shadow(shadow_P: IntArray | None) -> dict[str, list[int]]:
-    """What the strategy would have allocated, in shadow mode; else nothing."""
+    """Rollouts that the strategy would have allocated, in shadow mode; else nothing."""
     return {} if shadow_P is None else {"shadow_rollouts": shadow_P.tolist()}
 
 
 def group_records(
     groups: Groups, weight_P: FloatArray, predicted_P: FloatArray, keys: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """One record a rollout group.
+    """One record per rollout group.
 
-    Args:
-        groups: The closed plan's groups.
-        weight_P: Weight of each prompt, shape (P,).
-        predicted_P: Pass rate that was expected before this visit, shape (P,).
-        keys: Keys of the pool, N.
-
-    Yields:
-        ticket, key, bin, n (judged rollouts), successes, rows (those with a reward), gradient (whether
-        their rewards differ), weight, reward, tokens, predicted.
+    `n` counts judged rollouts, `rows` those with a reward; `gradient` says whether rewards differ.
+    `predicted_P` is the pass rate expected before this visit; `keys` are the keys of all prompts.
     """
     plan = groups.plan
-    columns = (
-        plan.prompt_P, plan.bin_P, groups.trials_P, groups.successes_P, groups.rows_P,
-        groups.has_gradient_P, weight_P, groups.reward_P, groups.tokens_P, np.round(predicted_P, 4),
-    )  # fmt: skip
-    # Lists of plain numbers: taking them one by one out of arrays costs many times more.
-    rows = zip(*(c.tolist() for c in columns), strict=True)
-    for i, b, n, successes, scored, gradient, weight, reward, tokens, predicted in rows:
-        yield {
-            "ticket": plan.ticket,
-            "key": keys[i],
-            "bin": b,
-            "n": n,
-            "successes": successes,
-            "rows": scored,
-            "gradient": gradient,
-            "weight": weight,
-            "reward": reward if isfinite(reward) else None,
-            "tokens": tokens,
-            "predicted": predicted,
-        }
+    column_of = {
+        "bin": plan.bin_P,
+        "n": groups.trials_P,
+        "successes": groups.successes_P,
+        "rows": groups.rows_P,
+        "gradient": groups.has_gradient_P,
+        "weight": weight_P,
+        "reward": groups.reward_P,
+        "tokens": groups.tokens_P,
+        "predicted": np.round(predicted_P, 4),
+    }
+    # Lists of plain numbers: reading them one by one from arrays is many times slower.
+    rows = zip(*(column.tolist() for column in column_of.values()), strict=True)
+    for prompt, row in zip(plan.prompt_P.tolist(), rows, strict=True):
+        record: dict[str, Any] = {"ticket": plan.ticket, "key": keys[prompt]}
+        record |= zip(column_of, row, strict=True)
+        if not isfinite(record["reward"]):
+            record["reward"] = None
+        yield record

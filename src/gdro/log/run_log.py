@@ -1,8 +1,7 @@
-"""The run's own record: append-only JSONL, one line a step and one a rollout group.
+"""The run log: append-only JSONL files with one line per step and one per rollout group.
 
-Beside them `run.json` says what ran, with the version of this format, and `prompts.jsonl` has the first
-characters of each prompt where the adapter knows texts, `completions.jsonl` those of answers where
-asked for. Logs of format 1 have none of them.
+`run.json` describes the run and has the version of this format. `prompts.jsonl` has the first characters
+of each prompt if the adapter knows its text, `completions.jsonl` those of completions if asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from gdro.log.schema import Check, checked, ticket
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
 RUN, PROMPTS, COMPLETIONS = "run.json", "prompts.jsonl", "completions.jsonl"
-# 1: steps and groups alone. 2: run.json, prompts.jsonl, `predicted` in groups.
 SCHEMA = 2
 TEXT_LENGTH = 80
 _BLOCK = 1 << 16
@@ -30,15 +28,15 @@ _BLOCK = 1 << 16
 class RunLog:
     """Append-only log in a directory, flushed after each step.
 
-    A line cut off by a crash is dropped when the log is opened again; after a resume, lines of
-    plans that the checkpoint does not know as closed are dropped, so that no step stands twice.
-    A step is on record with all its groups, or not at all. One process at a time writes a directory.
+    A line that a crash truncated is dropped when the log is opened again. After a resume, lines of plans
+    that are not closed in the checkpoint are dropped, so that no step is logged twice. A step is logged
+    with all its groups or not at all. One process at a time may write to a directory.
 
     Args:
-        directory: Where `steps.jsonl` and `groups.jsonl` are; made if missing.
+        directory: Folder of the log's files; created if missing.
 
     Raises:
-        LogError: The directory cannot be written, another process writes it, or a file of it is a link.
+        LogError: The directory is not writable, another process writes to it, or a file is a link.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -54,62 +52,72 @@ class RunLog:
                 drop_partial_line(self.directory / name)
 
     def note(self, name: str, text: str) -> None:
-        """What `run.json` says besides, e.g. what an adapter takes for right; before the first step."""
+        """Add a field to `run.json`, before the first step.
+
+        Args:
+            name: Name of the field, e.g. `correct`.
+            text: Its value.
+        """
         self._notes[name] = text
 
     def describe(self, header: Mapping[str, Any]) -> None:
-        """Write once what runs: strategy, options, pool; the version of the format is added.
+        """Write `run.json` once; further calls do nothing.
+
+        Args:
+            header: Description of the run: strategy, options, number of prompts and so on.
 
         Raises:
-            LogError: The directory holds another run's steps, or cannot be written.
+            LogError: The directory holds another run's steps, or is not writable.
         """
         if self._described:
             return
         steps = self.directory / STEPS
         if not self._begun and steps.exists() and steps.stat().st_size:
             raise LogError(
-                f"{self.directory} holds the steps of an earlier run, and tickets would stand there "
-                "twice; load that run's checkpoint, call set_aside() first, or choose another folder"
+                f"{self.directory} holds the steps of an earlier run, so tickets would be logged twice; "
+                "load that run's checkpoint, call set_aside() first, or choose another folder"
             )
         with self._readable_error():
             write_json(self.directory / RUN, {"schema": SCHEMA, **header, **self._notes})
         self._described = True
 
     def write_prompts(self, text_by_key: Iterable[tuple[str, str]]) -> None:
-        """Write the beginning of each prompt's text, for readers of the log.
+        """Write the beginning of each prompt's text to `prompts.jsonl`.
 
         Args:
-            text_by_key: Key and text of each prompt; texts are cut at 80 characters.
+            text_by_key: Pairs of key and text; texts are truncated to 80 characters.
 
         Raises:
-            LogError: The disk is full or the file cannot be written; what stood there is intact.
+            LogError: The disk is full or the file is not writable; an earlier file is intact.
         """
-        made = ({"key": key, "text": shortened(text)} for key, text in text_by_key)
         with self._readable_error():
-            _replace({self.directory / PROMPTS: made})
+            _replace({self.directory / PROMPTS: _texts(text_by_key)})
 
     def write_completions(self, text_by_key: Mapping[str, str]) -> None:
-        """Add the beginning of one completion of some prompts; readers take a prompt's last.
+        """Append the beginning of a completion of some prompts; readers use a prompt's last one.
 
         Args:
-            text_by_key: Text by key of the prompt; texts are cut at 80 characters.
+            text_by_key: Completion by key of the prompt; texts are truncated to 80 characters.
 
         Raises:
-            LogError: The disk is full or the file cannot be written.
+            LogError: The disk is full or the file is not writable.
         """
-        made = ({"key": key, "text": shortened(text)} for key, text in text_by_key.items())
         with self._readable_error():
-            _append(self.directory / COMPLETIONS, made)
+            _append(self.directory / COMPLETIONS, _texts(text_by_key.items()))
 
     def append(self, step: dict[str, Any], groups: Iterable[dict[str, Any]]) -> None:
         """Write the groups of a step, then the step, and flush both.
 
+        Args:
+            step: Record of the step, JSON data with its `ticket`.
+            groups: Records of its rollout groups.
+
         Raises:
-            LogError: The disk is full or the files cannot be written; the log is as it was before. Or
-                it was deleted, cut or written by something else since the last step.
+            LogError: The disk is full or the files are not writable, and the log is unchanged. Or the
+                log was deleted, truncated or written by another program since the last step.
         """
         self._begun = True
-        # Groups first: a step on record always has its groups.
+        # Groups first, so that a logged step always has its groups.
         paths = [self.directory / name for name in (GROUPS, STEPS)]
         with self._readable_error():
             self._lock.hold()
@@ -127,20 +135,20 @@ class RunLog:
             self._sizes = [_size(path) for path in paths]
 
     def release(self) -> None:
-        """Let another process write the folder, until this log is written again."""
+        """Release the lock, so that another process may write until this log is written again."""
         self._lock.release()
 
     def _check_sizes(self, paths: list[Path], sizes: list[int]) -> None:
         for path, size, left in zip(paths, sizes, self._sizes or sizes, strict=True):
             if size != left:
                 raise LogError(
-                    f"{path} has {size} bytes, and this run left {left}: it was deleted, cut, or "
-                    "written by something else, and a log with a hole would be worse than none. "
-                    "Restore it, or move the folder away, and resume from the last checkpoint"
+                    f"{path} has {size} bytes, but this run left {left}: it was deleted, truncated or "
+                    "written by another program, and steps would be missing. Restore it, or move the "
+                    "folder away, and resume from the last checkpoint"
                 )
 
     def sync(self) -> None:
-        """Wait until the log is on disk, so that no checkpoint there is ahead of it."""
+        """Wait until the log is on disk, so that no checkpoint on disk is ahead of it."""
         with self._readable_error():
             self._lock.hold()
             for path in (self.directory / name for name in (GROUPS, STEPS)):
@@ -148,10 +156,10 @@ class RunLog:
                     sync(path)
 
     def set_aside(self) -> None:
-        """Start empty: records of an earlier run are kept as `steps.1.jsonl` and so on.
+        """Start empty; files of an earlier run are renamed to `steps.1.jsonl` and so on.
 
         Raises:
-            LogError: The files cannot be moved.
+            LogError: The files cannot be renamed.
         """
         self._begun = True
         self._sizes = None
@@ -169,14 +177,14 @@ class RunLog:
         """Keep only records of closed tickets.
 
         Args:
-            closed: Whether the loaded state knows a ticket as closed.
+            closed: Whether a ticket is closed in the loaded checkpoint.
 
         Raises:
-            LogError: A line is damaged, or the disk is full; the log is as it was before.
+            LogError: A line is damaged, or the disk is full; the log is unchanged.
         """
         self._begun = True
         self._sizes = None
-        # Steps first: where a crash comes between the two, every step has its groups still.
+        # Steps first: after a crash between the two, every step still has its groups.
         paths = [p for p in (self.directory / name for name in (STEPS, GROUPS)) if p.exists()]
         with self._readable_error():
             self._lock.hold()
@@ -188,15 +196,15 @@ class RunLog:
             yield
         except OSError as error:
             raise LogError(
-                f"cannot write the run log in {self.directory} ({error.strerror or error}); it holds "
-                "every step up to here, and none in part. Free space, or choose a folder that can be "
-                "written, and resume from the last checkpoint"
+                f"cannot write the run log in {self.directory} ({error.strerror or error}); all steps "
+                "up to here are complete. Free space, or choose a writable folder, and resume from the "
+                "last checkpoint"
             ) from error
 
 
 def _replace(records_by_path: Mapping[Path, Iterable[dict[str, Any]]]) -> None:
-    """Write files anew, each whole beside its old one before the first takes its place."""
-    with ExitStack() as whole:  # left backwards, once all are written
+    """Rewrite files; all new ones are complete before the first replaces its old one."""
+    with ExitStack() as whole:  # exits in reverse order, once all are written
         for path, records in reversed(list(records_by_path.items())):
             file = whole.enter_context(replacing(path))
             file.writelines((json.dumps(record) + "\n").encode() for record in records)
@@ -210,11 +218,14 @@ def _size(path: Path) -> int:
 
 def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     rest = memoryview("".join(json.dumps(record) + "\n" for record in records).encode())
-    with open(
-        path, "ab", buffering=0, opener=no_link
-    ) as file:  # no buffer that would try again when it is closed
+    # Unbuffered: a buffer would try to write again when the file is closed.
+    with open(path, "ab", buffering=0, opener=no_link) as file:
         while rest:
             rest = rest[file.write(rest) :]
+
+
+def _texts(text_by_key: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    return ({"key": key, "text": shortened(text)} for key, text in text_by_key)
 
 
 def _closed(path: Path, closed: Callable[[int], bool]) -> Iterator[dict[str, Any]]:
@@ -228,17 +239,12 @@ def shortened(text: str) -> str:
 
 
 def read_jsonl(path: str | Path, check: Check | None = None) -> Iterator[dict[str, Any]]:
-    """Records of a JSONL file, oldest first; a last line that was cut off is left out.
+    """Records of a JSONL file, oldest first, without a truncated last line.
 
-    Args:
-        path: The file.
-        check: What each record must hold, see `gdro.log.schema`.
-
-    Yields:
-        Each record.
+    Each must pass the `check`, see `gdro.log.schema`.
 
     Raises:
-        LogError: A line inside the file is damaged; names it.
+        LogError: A line is damaged; names it.
     """
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -255,12 +261,12 @@ def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
             f"line {number} of {path} is damaged ({error}); move the file away, or delete that line"
         ) from error
     if not isinstance(record, dict):
-        raise LogError(f"line {number} of {path} holds {line[:40]!r}, which is no record; move it away")
+        raise LogError(f"line {number} of {path} holds {line[:40]!r}, not a record; move the file away")
     return cast("dict[str, Any]", record)
 
 
 def drop_partial_line(path: Path) -> None:
-    """Cut off a last line that a kill left unfinished; reads no more than that line."""
+    """Truncate a file before an incomplete last line; reads no more than that line."""
     if not os.path.lexists(path):
         return
     with open(path, "rb+", opener=no_link) as file:
