@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUs
 from gdro.controller import Controller
 from gdro.difficulty.tracker import Difficulty
 from gdro.integrations.dataset import DatasetPool, dataset_pool, prompt_text, wanted_columns
-from gdro.integrations.trl import checks
+from gdro.integrations.trl import checks, metrics
 from gdro.integrations.trl.card import Card
 from gdro.integrations.trl.checkpoints import (
     STATE_FILE,
@@ -36,14 +36,6 @@ from gdro.integrations.trl.data import check_copies, check_names, check_options,
 from gdro.integrations.trl.judging import Judging, Seen
 from gdro.integrations.trl.losses import ROW, LossCollector
 from gdro.integrations.trl.memory import TrlMemory
-from gdro.integrations.trl.metrics import (
-    Logs,
-    Unjudged,
-    compare_ranks,
-    patch_logs,
-    record,
-    record_held_out,
-)
 from gdro.integrations.trl.resume import ResumeKeys, follow, read_memory, warn_fresh
 from gdro.integrations.trl.start import say, start_line
 from gdro.integrations.trl.static_decode import StaticDecoder
@@ -65,7 +57,7 @@ __all__ = ["GDROConfig", "GDROMixin", "GDROTrainer"]
 _Trainer = GRPOTrainer if TYPE_CHECKING else object
 
 
-class GDROMixin(Logs, Card, _Trainer):
+class GDROMixin(metrics.Logs, Card, _Trainer):
     """Adds a controller to a GRPOTrainer; put it before the trainer class.
 
     >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
@@ -157,7 +149,7 @@ class GDROMixin(Logs, Card, _Trainer):
         if controller is not None:
             checks.check_controller(controller, problem, own.of_controllers, mean)
         self.prompt_equal, self._gdro_resume_keys = own.prompt_equal, own.resume_keys
-        self._gdro_unjudged = Unjudged()
+        self._gdro_unjudged = metrics.Unjudged()
         super().__init__(*args, **kwargs)
         checks.check_config(self.args)
         check_names(self.reward_func_names, own.correct)
@@ -191,7 +183,7 @@ class GDROMixin(Logs, Card, _Trainer):
         if not self.model.training:
             with recorded_rewards(self, self._gdro_judging.ask) as seen:
                 output = super()._generate_and_score_completions(inputs)
-            record_held_out(self, self._gdro_judging.held_out(seen[0]))
+            metrics.record_held_out(self, self._gdro_judging.held_out(seen[0]))
             return output
         self._gdro_close()
         self._gdro_open_log()
@@ -248,7 +240,7 @@ class GDROMixin(Logs, Card, _Trainer):
         if self._gdro_memory is not None:
             scored, joining = self._gdro_memory.recall(step, fresh, chosen_R)
         output["advantages"] = scored.advantage_R[mine_R].to(output["advantages"].dtype)
-        patch_logs(self, scored.advantage_R, fresh.zero_R)
+        metrics.patch_logs(self, scored.advantage_R, fresh.zero_R)
         if self._gdro_memory is not None and joining is not None:
             output = self._gdro_memory.join(output, joining, scored, chosen_R)
         if collector is None:
@@ -305,7 +297,7 @@ class GDROMixin(Logs, Card, _Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
             self._gdro_close()  # otherwise losses are still to come, and saving must not change the run
-        compare_ranks(self)
+        metrics.compare_ranks(self)
         folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         path = Path(self._get_output_dir(trial=trial)) / folder
         with written(path):
@@ -347,7 +339,7 @@ class GDROMixin(Logs, Card, _Trainer):
         finally:
             if self.controller.log is not None:
                 self.controller.log.release()
-        compare_ranks(self)
+        metrics.compare_ranks(self)
         return result
 
     def _gdro_open_log(self, resumed: bool = False) -> None:
@@ -367,7 +359,8 @@ class GDROMixin(Logs, Card, _Trainer):
             offered_P = list(dict.fromkeys(offered_R[:: self.num_generations]))
             request = Request(len(offered_P), len(offered_R), np.array(offered_P))
         plan = self.controller.plan(request)
-        compare_ranks(self)  # before anything is generated: ranks that differ would wait for each other
+        # Before anything is generated: ranks with different plans would wait for each other.
+        metrics.compare_ranks(self)
         return plan
 
     def _gdro_outcome(
@@ -384,8 +377,9 @@ class GDROMixin(Logs, Card, _Trainer):
         recalled = (0, 0) if memory is None else memory.recalled
         extra |= self._gdro_unjudged.pop(self.accelerator) | own
         self.controller.observe(outcome, loss_R, extra=extra, recalled=recalled)
-        own = {f"gdro/{name}": value for name, value in own.items()}
-        record(self._metrics["train"], self.controller.metrics() | self.controller.curriculum() | own)
+        values = self.controller.metrics() | self.controller.curriculum()
+        values |= {f"gdro/{name}": value for name, value in own.items()}
+        metrics.record(self._metrics["train"], values)
 
     def _gdro_close(self) -> None:
         """Close the plan whose losses were collected since the last generation, if there is one."""
