@@ -13,7 +13,7 @@ from fake_vllm import FakeVLLM
 from trl import GRPOTrainer
 from uniform_table import TABLE
 
-from gdro.integrations.trl import GDROTrainer, score
+from gdro.integrations.trl import GDROTrainer, step
 from gdro.integrations.trl import trainer as adapter
 
 OF_THE_CLOCK = {"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second",
@@ -59,8 +59,8 @@ def test_uniform_is_grpo_bit_for_bit(case: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(seam, "VLLMGeneration", FakeVLLM)
     plain = _train(GRPOTrainer, TABLE[case])
     ragged = []
-    original = score.advantages
-    monkeypatch.setattr(score, "advantages", lambda *a: ragged.append(a[1].num_groups) or original(*a))
+    original = step.advantages
+    monkeypatch.setattr(step, "advantages", lambda *a: ragged.append(a[1].num_groups) or original(*a))
     ours = _train(GDROTrainer, TABLE[case], strategy="uniform")
     assert ragged, "the ragged path must have run"
     assert torch.equal(tiny.weights(plain), tiny.weights(ours))
