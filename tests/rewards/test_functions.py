@@ -121,7 +121,7 @@ def test_what_is_wrong_is_said(verifier: MathVerifier) -> None:
         exact_match()(completions=[[{"role": "assistant"}]], answer=["1"])
     with pytest.raises(RewardError, match="holds 'E'; it must hold one of 'ABCD'"):
         multiple_choice()(completions=["1"], answer=["E"])
-    with pytest.raises(RewardError, match="no regular expression"):
+    with pytest.raises(RewardError, match="not a regular expression"):
         format_reward("(")
     for choices in ("", "AA", "ab"):
         with pytest.raises(RewardError, match="distinct capital letters"):

@@ -1,4 +1,4 @@
-"""Verifiable rewards: is the answer right? For TRL and verl; nothing that a model writes is run."""
+"""Verifiable rewards for TRL and verl; no text of a model is ever executed."""
 
 from gdro.rewards.extract import answer_of
 from gdro.rewards.functions import (

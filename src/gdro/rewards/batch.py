@@ -1,4 +1,4 @@
-"""What is judged of one call: in which order, with how much of the processor, and when it ends."""
+"""The schedule of one call: order, CPU time per item, and when grading stops."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from gdro.rewards.wire import CRASHED, TOO_SLOW, UNFORKED, Item
 
-_CHUNK = 32  # items that one forked child judges; a fork costs as much as a few items
-# Of an item's time, at first; one that needs more waits until all others are judged. Where so many are
-# slow that others would not be judged, it is seconds.
+_CHUNK = 32  # items per forked child; a fork costs as much as a few items
+# Share of an item's time for its first try; an item that needs more waits for all others. If too many
+# are slow, the first try is limited to `_FEW_S` seconds.
 _FIRST, _FEW_S = 1 / 8, 0.05
-# Of a batch: times the time for an item, and seconds for each of a worker's.
+# Time of a batch: so many times the limit of an item, and seconds for each item of a worker's share.
 _SPARE, _EACH_S = 4.0, 0.1
 
 
@@ -21,9 +21,9 @@ class Share:
     """Items for one worker.
 
     Attributes:
-        items: Their places in the batch.
-        limit_s: Most seconds of the processor for each.
-        alone: Whether it is one item, judged for the last time.
+        items: Indices of the items in the batch.
+        limit_s: Most CPU seconds per item.
+        alone: Whether this is the second and last try of a single item.
     """
 
     items: list[int]
@@ -32,19 +32,18 @@ class Share:
 
 
 class Batch:
-    """The items of one call: each is judged once, and once more by itself if that came to nothing.
+    """The items of one call: each gets one try, and a second one by itself if that fails.
 
-    All is counted in seconds of the processor, as workers report them, so that a busy machine takes
-    longer and changes no verdict. Every item has its first try: that is short where slow ones have used
-    what the others do not need. Second tries begin while there is time left, those of what crashed
-    before those of what was slow.
+    Time is CPU time, as reported by the workers, so that a busy machine takes longer but changes no
+    verdict. Every item gets a first try, a short one if slow items have used up the spare time. Second
+    tries start while there is time left, first those of crashed items, then those of slow ones.
 
     Args:
-        items: (gold, answer) each.
-        workers: Processes.
-        timeout_s: Most seconds for one item, both tries together.
-        batch_s: Seconds of each worker after which nothing is judged once more; None: 4 `timeout_s`, and
-            0.1 for each item of a worker's share.
+        items: (gold, answer) pairs.
+        workers: Number of processes.
+        timeout_s: Most seconds per item, both tries together.
+        batch_s: Seconds per worker after which no second try starts; None: 4 `timeout_s`, plus 0.1 for
+            each item of a worker's share.
     """
 
     def __init__(
@@ -55,14 +54,14 @@ class Batch:
         self.left_s = self.most_s * workers
         self._timeout_s, self._untried = timeout_s, len(items)
         self.verdicts = [TOO_SLOW] * len(items)
-        self.troubles = 0  # of the machine, not of an item
+        self.troubles = 0  # failures of the machine, not of an item
         self._first = deque(range(len(items)))
         self._again: deque[int] = deque()
 
     def share(self) -> Share | None:
-        """The next items for a worker; None if there are none, or there is no time left for them."""
+        """The next items for a worker; None if there are none or no time is left for them."""
         if self._first:
-            size = min(_CHUNK, -(-len(self._first) // (2 * self._workers)))  # the last ones are small
+            size = min(_CHUNK, -(-len(self._first) // (2 * self._workers)))  # smaller towards the end
             items = [self._first.popleft() for _ in range(size)]
             return Share(items, self._first_s(), alone=False)
         if self._again and self.left_s > 0:
@@ -70,18 +69,15 @@ class Batch:
         return None
 
     def _first_s(self) -> float:
-        """What a first try may take: each worker may meet one that takes all of it."""
+        """Time limit of a first try; each worker may meet an item that uses it up."""
         first_s = _FIRST * self._timeout_s
         spare_s = self.left_s - _EACH_S * self._untried
         return first_s if spare_s > first_s * self._workers else min(first_s, _FEW_S)
 
     def judged(self, share: Share, verdicts: Sequence[int], used_s: float) -> None:
-        """Take in the verdicts of a share, which may end early.
+        """Record the verdicts of a share's first items and the CPU seconds that they took.
 
-        Args:
-            share: What was judged.
-            verdicts: Of its first items; the last may be `TOO_SLOW`, `CRASHED` or `UNFORKED`.
-            used_s: Seconds of the processor that it took.
+        Only the last verdict may be `TOO_SLOW`, `CRASHED` or `UNFORKED`.
         """
         self.left_s -= used_s
         if UNFORKED in verdicts:
@@ -97,6 +93,6 @@ class Batch:
         self._first.extendleft(reversed(share.items[len(verdicts) :]))
 
     def lost(self, share: Share) -> None:
-        """Have a share judged again: its worker was killed, or had no process to judge it in."""
+        """Queue a share again, because its worker was killed or could not fork."""
         self.troubles += 1
         (self._again if share.alone else self._first).extendleft(reversed(share.items))

@@ -1,12 +1,12 @@
-"""Find the answer in what a model wrote. Text only: nothing is parsed as mathematics here."""
+"""Extract the answer from a completion, as text; nothing is parsed as mathematics here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-TAIL = 10_000  # characters at the end of a completion in which an answer is looked for
-LONGEST = 1_000  # characters of an answer
+TAIL = 10_000  # characters at the end of a completion that are searched for an answer
+LONGEST = 1_000  # most characters of an answer
 
 _TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _HASH = re.compile(r"####[ \t]*([^\n]+)")
@@ -16,19 +16,19 @@ _SAID = re.compile(
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?")
 _BOX = r"\\(?:boxed|fbox)\s*\{"
 _BOXED = re.compile(_BOX)
-# A box, another escape (its letter counts for nothing, unless a box starts there), or a brace.
+# A box, another escape (its letter is skipped, unless a box starts there), or a brace.
 _BRACES = re.compile(rf"{_BOX}|\\(?!{_BOX})[\s\S]|[{{}}]")
 
 
 def answer_of(completion: str) -> str | None:
-    """The answer of a completion.
+    """Extract the answer of a completion.
 
-    The last of the first kind that there is: `\\boxed{...}`; `<answer>...</answer>`; `#### ...`
-    (GSM8K); the rest of a line after "answer is" or "Answer:"; a number. What is in a tag or after
-    words may itself be boxed, or stand between dollar signs.
+    The first of these forms that occurs is used, and of it the last occurrence: `\\boxed{...}`;
+    `<answer>...</answer>`; `#### ...` (GSM8K); the rest of a line after "answer is" or "Answer:"; a
+    number. Text in a tag or after words may itself be boxed or between dollar signs.
 
     Args:
-        completion: What the model wrote; only its last 10,000 characters are looked at.
+        completion: Text of the model; only its last 10,000 characters are searched.
 
     Returns:
         The answer, or None if there is none or it is longer than 1,000 characters.
@@ -40,17 +40,17 @@ def answer_of(completion: str) -> str | None:
     """
     tail = completion[-TAIL:]
     for rule in RULES:
-        found = rule(tail)
-        if found is not None:
-            found = plain(found)
-            return found if 0 < len(found) <= LONGEST else None
+        text = rule(tail)
+        if text is not None:
+            answer = plain(text)
+            return answer if 0 < len(answer) <= LONGEST else None
     return None
 
 
 def plain(answer: str) -> str:
-    """An answer without spaces around it, dollar signs, a box, or a full stop at its end."""
+    """An answer without surrounding spaces, dollar signs and box, and without a final full stop."""
     text = answer.strip()
-    for _ in range(4):  # each at most twice, whatever the order
+    for _ in range(4):  # at most two layers of each, in any order
         start = text
         text = text.removesuffix(".").rstrip()
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
@@ -65,10 +65,10 @@ def plain(answer: str) -> str:
 
 
 def last_boxed(text: str) -> str | None:
-    """What the last `\\boxed{...}` that closes holds; braces are counted, escaped ones not."""
-    opened: list[int | None] = []  # of each open brace: where a box starts, or None
+    """Content of the last `\\boxed{...}` that closes; escaped braces are not counted."""
+    opened: list[int | None] = []  # for each open brace: start of the content of a box, or None
     last: tuple[int, int] | None = None
-    for token in _BRACES.finditer(text):  # once through, whatever is nested or never closed
+    for token in _BRACES.finditer(text):  # one pass, however deeply nested
         if token[0] == "}":
             start = opened.pop() if opened else None
             if start is not None and (last is None or start > last[0]):
@@ -80,14 +80,18 @@ def last_boxed(text: str) -> str | None:
 
 def _last(pattern: re.Pattern[str], group: int) -> Callable[[str], str | None]:
     def rule(text: str) -> str | None:
-        found = None
+        last = None
         for match in pattern.finditer(text):
-            found = match.group(group)
-        return found
+            last = match.group(group)
+        return last
 
     return rule
 
 
 RULES: tuple[Callable[[str], str | None], ...] = (
-    last_boxed, _last(_TAG, 1), _last(_HASH, 1), _last(_SAID, 1), _last(_NUMBER, 0),
-)  # fmt: skip
+    last_boxed,
+    _last(_TAG, 1),
+    _last(_HASH, 1),
+    _last(_SAID, 1),
+    _last(_NUMBER, 0),
+)

@@ -17,10 +17,10 @@ from gdro.rewards.worker_pool import Pool, RewardError
 
 
 class RewardFunction(Protocol):
-    """What TRL calls with the batch and the dataset's columns; `__name__` is what it logs.
+    """A function that TRL calls with a batch and the dataset's columns, and logs by its `__name__`.
 
-    Those of this module also have `largest`, the most that they give, and `reads`, the columns that they
-    read, by which `GDROTrainer` takes one for the verdict where `correct=` is not given.
+    Those of this module also have `largest`, their largest reward, and `reads`, the columns that they
+    read, from which `GDROTrainer` derives correctness if `correct=` is not given.
     """
 
     __name__: str
@@ -33,21 +33,21 @@ class RewardFunction(Protocol):
 def math_reward(
     verifier: MathVerifier | None = None, column: str = "answer", wrong: float = 0.0
 ) -> RewardFunction:
-    """1 where math-verify takes the completion's answer for the gold one, else 0.
+    """Reward 1 where math-verify accepts the completion's answer as equal to the gold one, else 0.
 
     Args:
-        verifier: Who judges; default: one with two workers, made at the first call.
+        verifier: Verifier to use; default: one with two workers, created at the first call.
         column: Column of the gold answers.
-        wrong: In the place of 0; below 1.
+        wrong: Reward of a wrong answer, below 1.
 
     Returns:
         The reward function.
 
     Raises:
-        RewardError: A wrong answer would be worth as much as a right one, or math-verify is missing.
+        RewardError: `wrong` is not below 1, or math-verify is missing.
     """
     if not wrong < 1.0:
-        raise RewardError(f"wrong is {wrong}; it must be below 1, which a right answer gets")
+        raise RewardError(f"wrong is {wrong}; it must be below 1, the reward of a right answer")
 
     if verifier is None and is_absent("math_verify"):
         raise RewardError("math-verify is missing: pip install 'gdro[math]'")
@@ -63,10 +63,10 @@ def math_reward(
 
 
 def first_line(reward: RewardFunction) -> RewardFunction:
-    """A reward of each completion's first line, for models that go on with questions of their own.
+    """Apply a reward to each completion's first line, for models that go on with further questions.
 
     Args:
-        reward: What judges the line.
+        reward: Reward function for the line.
 
     Returns:
         The reward function.
@@ -81,7 +81,7 @@ def first_line(reward: RewardFunction) -> RewardFunction:
 
 
 def exact_match(column: str = "answer") -> RewardFunction:
-    """1 where the completion's answer is the gold text, letter case and repeated spaces apart.
+    """Reward 1 where the completion's answer is the gold text, ignoring case and repeated spaces.
 
     Args:
         column: Column of the gold answers.
@@ -92,18 +92,18 @@ def exact_match(column: str = "answer") -> RewardFunction:
 
     def exact(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
         golds = _column(columns, column)
-        pairs = zip(golds, texts_of(completions), strict=True)
-        return [float(_folded(gold) in (_folded(text), _folded(answer_of(text) or "")))
-                for gold, text in pairs]  # fmt: skip
+        texts = texts_of(completions)
+        answers = [(_folded(text), _folded(answer_of(text) or "")) for text in texts]
+        return [float(_folded(gold) in pair) for gold, pair in zip(golds, answers, strict=True)]
 
     return _described(exact, 1.0, column)
 
 
 def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunction:
-    """1 where the completion chooses the gold letter.
+    """Reward 1 where the completion chooses the gold letter.
 
-    The choice is the letter in a box, a tag, or after "answer is" or "Answer:", in parentheses or
-    not; else the last capital letter of the choices that stands alone.
+    The choice is the letter in a box, a tag, or after "answer is" or "Answer:", with or without
+    parentheses; otherwise the last of the choices' letters that stands alone.
 
     Args:
         column: Column of the gold letters.
@@ -113,13 +113,10 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
         The reward function.
 
     Raises:
-        RewardError: The choices are no distinct capital letters.
+        RewardError: The choices are not distinct capital letters.
     """
-    if (
-        not choices
-        or len(set(choices)) < len(choices)
-        or not set(choices) <= set(string.ascii_uppercase)
-    ):
+    distinct = set(choices) & set(string.ascii_uppercase)
+    if not choices or len(distinct) < len(choices):
         raise RewardError(f"choices are {choices!r}; they must be distinct capital letters")
 
     def choice(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
@@ -133,22 +130,22 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
 
 
 def format_reward(pattern: str | None = None) -> RewardFunction:
-    """1 where the whole completion matches a pattern, else 0.
+    """Reward 1 where the whole completion matches a pattern, else 0.
 
     Args:
-        pattern: A regular expression of yours (not of a stranger: some take exponential time); `.`
-            matches line ends too. Default: there is something in a box that closes.
+        pattern: Regular expression, from a source you trust, because some take exponential time; `.`
+            also matches line ends. Default: the completion has a non-empty box that closes.
 
     Returns:
         The reward function.
 
     Raises:
-        RewardError: The pattern is no regular expression.
+        RewardError: The pattern is not a regular expression.
     """
     try:
         compiled = None if pattern is None else re.compile(pattern, re.DOTALL)
     except re.error as problem:
-        raise RewardError(f"pattern {pattern!r} is no regular expression: {problem}") from problem
+        raise RewardError(f"pattern {pattern!r} is not a regular expression: {problem}") from problem
 
     def format(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
         texts = texts_of(completions)
@@ -166,18 +163,18 @@ def gym_reward(
     memory_mb: int = 512,
     batch_s: float | None = None,
 ) -> RewardFunction:
-    """The score of reasoning-gym's own scorers, from 0 to 1 in hundredths, in confined workers.
+    """Reward by reasoning-gym's own scorers, from 0 to 1 in hundredths, in sandboxed workers.
 
     Args:
         column: Column of the entries as JSON, as `gdro.data` writes them.
-        workers: Processes.
-        timeout_s: Most seconds of the processor for one answer.
-        memory_mb: Most megabytes that scoring may take in a worker.
-        batch_s: For one batch, as in `MathVerifier`.
+        workers: Number of worker processes.
+        timeout_s: Most CPU seconds per answer.
+        memory_mb: Most megabytes that scoring may use in a worker.
+        batch_s: CPU seconds per worker and call after which no answer is retried, see `MathVerifier`.
 
     Returns:
-        The reward function. It raises a RewardError where a scorer gives less than 1 to its own
-        entry's answer, as those do that run answers as Python code, which the workers refuse.
+        The reward function. It raises a RewardError if a scorer gives less than 1 to its own entry's
+        answer, as scorers do that run answers as Python code, which the workers refuse.
     """
     pool = Pool("gym", workers, timeout_s, memory_mb, batch_s)
     tried: set[str] = set()
@@ -194,20 +191,21 @@ def gym_reward(
 
 
 def combined(parts: Mapping[RewardFunction, float]) -> RewardFunction:
-    """One reward function from several: the weighted sum.
+    """Combine reward functions into one, their weighted sum.
+
+    TRL's own way, `reward_funcs` with `reward_weights`, also logs each part.
 
     Args:
-        parts: Weights by function. TRL's own way, `reward_funcs` with `reward_weights`, logs each part;
-            this is for where one function is wanted.
+        parts: Weight of each reward function.
 
     Returns:
         The reward function.
     """
 
     def total(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        each = [[weight * r for r in part(completions=completions, **columns)]
-                for part, weight in parts.items()]  # fmt: skip
-        return [sum(rewards) for rewards in zip(*each, strict=True)]
+        each = [part(completions=completions, **columns) for part in parts]
+        weights = list(parts.values())
+        return [sum(w * r for w, r in zip(weights, row, strict=True)) for row in zip(*each, strict=True)]
 
     return _as_parts(total, parts)
 
@@ -219,24 +217,20 @@ def shared_verifier() -> MathVerifier:
 
 
 def texts_of(completions: Sequence[Any]) -> list[str]:
-    """Texts of completions: they are texts, or conversations whose last message counts.
-
-    Raises:
-        RewardError: An entry is neither.
-    """
+    """Texts of completions, each a text or a conversation, of which the last message is used."""
     texts: list[str] = [_text(completion) for completion in completions]
     check_texts("completions", texts)
     return texts
 
 
 def _described(function: Any, largest: float, *reads: str) -> RewardFunction:
-    """A reward function that says the most that it gives, and the columns that it reads."""
+    """The function with its largest reward and the columns that it reads as attributes."""
     function.largest, function.reads = largest, reads
     return function
 
 
 def _as_parts(function: Any, parts: Mapping[RewardFunction, float]) -> RewardFunction:
-    """A function that says of itself what its parts say; nothing, where one of them does not."""
+    """The function with the attributes of its parts combined, where all parts have them."""
     most = [getattr(part, "largest", None) for part in parts]
     reads = [getattr(part, "reads", None) for part in parts]
     if None not in reads:
@@ -248,7 +242,7 @@ def _as_parts(function: Any, parts: Mapping[RewardFunction, float]) -> RewardFun
 
 
 def _log(columns: Mapping[str, Any], name: str, timeouts: int, crashes: int) -> None:
-    """Metrics of a batch, where the trainer takes them: TRL gives `log_metric`."""
+    """Log metrics of a batch, if the trainer (TRL) passes `log_metric`."""
     if (log := columns.get("log_metric")) is not None:
         log(f"rewards/{name}/timeouts", float(timeouts))
         log(f"rewards/{name}/crashes", float(crashes))
@@ -265,9 +259,9 @@ def _text(completion: Any) -> Any:
 def _column(columns: Mapping[str, Sequence[Any]], name: str) -> list[str]:
     if name not in columns:
         raise RewardError(f"no column {name!r}; the dataset has {', '.join(sorted(columns)) or 'none'}")
-    found = list(columns[name])
-    check_texts(f"column {name!r}", found)
-    return found
+    texts = list(columns[name])
+    check_texts(f"column {name!r}", texts)
+    return texts
 
 
 def _folded(text: str) -> str:
@@ -275,17 +269,17 @@ def _folded(text: str) -> str:
 
 
 def chosen(text: str, choices: str = "ABCD") -> str | None:
-    """The letter that a completion chooses, see `multiple_choice`; None if there is none."""
+    """The letter that a completion chooses, see `multiple_choice`, or None."""
     letter = rf"\(?([{choices}])\)?"
-    found = re.match(rf"{letter}(?:[\s.:,)]|$)", (answer_of(text) or "").strip("* "))
-    if found is None:
+    match = re.match(rf"{letter}(?:[\s.:,)]|$)", (answer_of(text) or "").strip("* "))
+    if match is None:
         alone = re.findall(rf"(?<![A-Za-z]){letter}(?![A-Za-z'])", text[-10_000:])
         return alone[-1] if alone else None
-    return found.group(1)
+    return match.group(1)
 
 
 def _try(pool: Pool, entries: Sequence[str], tried: set[str]) -> None:
-    """Hold each scorer that is new to the answer of its own entry."""
+    """Check each new scorer on the answer of its own entry."""
     new: dict[str, str] = {}
     for entry in entries:
         new.setdefault(json.loads(entry)["metadata"]["source_dataset"], entry)
@@ -295,6 +289,6 @@ def _try(pool: Pool, entries: Sequence[str], tried: set[str]) -> None:
         if verdict != RIGHT:
             raise RewardError(
                 f"reasoning-gym's scorer of {name!r} does not give 1 to its own answer inside a worker "
-                "(some run answers as code, which is refused); leave this set out"
+                "(some run answers as code, which is refused); do not use this dataset"
             )
     tried |= set(new)

@@ -1,4 +1,4 @@
-"""What a worker judges with: math-verify, or reasoning-gym's own scorers."""
+"""The judges of a worker: math-verify, or reasoning-gym's own scorers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, cast
 _NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 Judge = Callable[[str, str], float]
 
-# What math-verify imports late for these is imported before any answer is read.
+# Grading these makes math-verify import everything that it needs before any answer is read.
 _WARM = (
     ("1", "2"), ("\\frac{1}{2}", "0.5"), ("x^2+1", "1+x^2"), ("(1,2)", "(1, 3)"), ("[0,1)", "[0,1]"),
     ("\\{1,2\\}", "\\{2,1\\}"), ("\\sqrt{2}", "2^{1/2}"), ("x=3", "3"), ("x>2", "(2,\\infty)"),
@@ -20,11 +20,11 @@ _WARM = (
     ("\\pi", "3.14159"), ("\\text{Monday}", "\\text{Monday}"), ("50\\%", "0.5"), ("3+4i", "4i+3"),
     ("\\sin x", "\\cos x"), ("\\int_0^1 x dx", "\\frac12"), ("\\log_2 8", "3"), ("90^\\circ", "90"),
     ("\\binom{4}{2}", "6"),
-)  # fmt: skip
+)  # fmt: skip  # a table
 
 
 def judge_of(kind: str) -> Judge:
-    """The judge of a kind of items, its library imported and warm."""
+    """The judge for a kind of items, with its library imported and warmed up."""
     return _gym() if kind == "gym" else _math()
 
 
@@ -36,14 +36,14 @@ def _math() -> Judge:
     )
     from sympy.parsing import sympy_parser  # pyright: ignore[reportMissingTypeStubs]
 
-    # Only LaTeX is read: math-verify's reader of plain expressions evaluates them as Python, and so
-    # does sympy with the text of each number unless it is given another reader of texts.
-    import_module("sympy.physics.units")  # reads the names of its own units when it is imported
+    # Only LaTeX is parsed: math-verify's parser of plain expressions evaluates them as Python, and so
+    # does sympy with the text of each number, unless its parser is replaced.
+    import_module("sympy.physics.units")  # it parses the names of its own units on import
     sympy_parser.parse_expr = _number
     config = [LatexExtractionConfig()]
 
     def read(text: str) -> list[Any]:
-        # A line end is a space to LaTeX and ends math-verify's formula; so does an escaped dollar sign.
+        # A line end is a space to LaTeX but ends math-verify's formula, as does an escaped dollar sign.
         text = " ".join(text.split()).rstrip("\\ ")
         return cast("list[Any]", parse(f"${text}$", config, parsing_timeout=cast("int", None)))
 
@@ -57,7 +57,7 @@ def _math() -> Judge:
 
 
 def _generate() -> None:
-    """Have sympy write and run its code for polynomials in up to 26 letters, which a child may not."""
+    """Have sympy generate its code for polynomials in up to 26 letters; children may not do so."""
     from sympy.polys.monomials import MonomialOps  # pyright: ignore[reportMissingTypeStubs]
 
     for letters in range(1, 27):
@@ -67,11 +67,11 @@ def _generate() -> None:
 
 
 def _number(text: str, **_: Any) -> Any:
-    """An Integer or a Float, in place of sympy's `parse_expr`; all other texts are refused."""
+    """Replacement of sympy's `parse_expr` that accepts only numbers."""
     from sympy import Float, Integer  # pyright: ignore[reportMissingTypeStubs]
 
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text[:50]!r} is no number")
+        raise ValueError(f"{text[:50]!r} is not a number")
     return Float(text) if "." in text else Integer(int(text))
 
 

@@ -1,4 +1,4 @@
-"""Which completions give the right answer, by math-verify."""
+"""Grading of mathematical answers by math-verify."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ _CLEAR = Fraction(1, 1000)  # relative; math-verify compares six decimal places
 
 
 class MathVerifier:
-    """Says which completions give the gold answer, by math-verify; from any thread.
+    """Grades completions against gold answers by math-verify; may be used from any thread.
 
-    Integers, decimals and fractions are compared as numbers where they are the same or clearly differ,
-    and texts that are equal are equal; tests hold both to math-verify's own verdict. All else goes to
-    worker processes, each of which judges in a forked child with bounded memory, without files, sockets
-    or processes, and kills it when one answer takes more of the processor than `timeout_s`. An answer
-    that takes more than an eighth of that, or ends its process, is judged once more by itself, after all
-    others, with the rest of its time. What is too slow then, or is not judged once more because the
-    batch's time is up, is wrong and counted in `timeouts`; what ends its process is wrong and counted in
-    `crashes`. Only the processor's time counts, so that a busy machine changes no verdict.
+    Integers, decimals and fractions that are equal or differ clearly are compared as numbers, and equal
+    texts are equal; tests check both against math-verify. All else goes to worker processes. Each grades
+    in a forked child with limited memory and without files, sockets or processes, and kills the child
+    when an answer takes more CPU time than `timeout_s`. An answer that takes more than an eighth of
+    that, or ends its process, is tried once more by itself, after all others, with the rest of its time.
+    An answer that is still too slow, or gets no second try because the batch's time is up, is wrong and
+    counted in `timeouts`; one that ends its process is wrong and counted in `crashes`. Only CPU time
+    counts, so that a busy machine changes no verdict.
 
-    A process that was forked starts workers of its own when it needs them.
+    A forked copy of the process starts its own workers when it needs them.
 
     Args:
-        workers: Processes.
-        timeout_s: Most seconds of the processor for one answer.
-        memory_mb: Most megabytes that judging may take in a worker.
-        batch_s: Seconds of each worker's processor in one call, after which no answer is judged once
-            more; so a call takes `timeout_s` longer at most where each worker has a processor (or 0.05
-            for each answer of a worker's share, where that is more). Default: 4 `timeout_s`, and 0.1 for
-            each answer of a worker's share.
+        workers: Number of worker processes.
+        timeout_s: Most CPU seconds per answer.
+        memory_mb: Most megabytes that grading may use in a worker.
+        batch_s: CPU seconds per worker and call after which no answer is tried again. A call can take
+            `timeout_s` longer (or 0.05 s for each answer of a worker's share, if that is more), given a
+            CPU per worker. Default: 4 `timeout_s`, plus 0.1 for each answer of a worker's share.
 
     Raises:
         RewardError: An argument is out of range, or this is not Linux.
@@ -74,19 +73,18 @@ class MathVerifier:
         self._pool.close()
 
     def score(self, golds: Sequence[str], completions: Sequence[str]) -> list[bool]:
-        """Judge completions.
+        """Grade completions.
 
         Args:
-            golds: The right answer of each, LaTeX or plain, shape (R,).
-            completions: What the model wrote, shape (R,); `answer_of` says how the answer is found.
+            golds: Right answer of each completion, LaTeX or plain, shape (R,).
+            completions: Texts of the model, shape (R,); `answer_of` extracts their answers.
 
         Returns:
             Whether each is right, shape (R,).
 
         Raises:
-            RewardError: The lengths differ, an entry is no text, the verifier is closed, a worker or
-                the process that it judges in does not start, or workers are killed or kept from the
-                processor again and again.
+            RewardError: The lengths differ, an entry is not text, the verifier is closed, a worker or
+                its child does not start, or workers are killed or get no CPU time repeatedly.
         """
         if len(golds) != len(completions):
             raise RewardError(f"{len(golds)} golds and {len(completions)} completions; give one of each")
@@ -95,37 +93,37 @@ class MathVerifier:
         return self.compare([plain(gold) for gold in golds], [answer_of(text) for text in completions])
 
     def compare(self, golds: Sequence[str], answers: Sequence[str | None]) -> list[bool]:
-        """Judge answers that were found already; None is wrong.
+        """Grade answers that are extracted already.
 
         Args:
-            golds: The right answers, shape (R,).
-            answers: Those given, shape (R,).
+            golds: Right answers, shape (R,).
+            answers: Answers to grade, shape (R,); None is wrong.
 
         Returns:
             Whether each is right, shape (R,).
 
         Raises:
-            RewardError: As `score`, of what concerns the verifier.
+            RewardError: The verifier or its workers fail, as in `score`.
         """
         pairs = [(gold, answer or "") for gold, answer in zip(golds, answers, strict=True)]
-        found = [_at_once(*pair) for pair in pairs]
-        hard = [i for i, verdict in enumerate(found) if verdict is None]
+        right = [_at_once(*pair) for pair in pairs]
+        hard = [i for i, verdict in enumerate(right) if verdict is None]
         for i, verdict in zip(hard, self._pool.judge([pairs[i] for i in hard]), strict=True):
-            found[i] = verdict == RIGHT
+            right[i] = verdict == RIGHT
             self.timeouts += verdict == TOO_SLOW
             self.crashes += verdict == CRASHED
-        return [bool(verdict) for verdict in found]
+        return [bool(verdict) for verdict in right]
 
 
 def check_texts(name: str, texts: Sequence[object]) -> None:
-    """Raise a RewardError that names the first entry which is no text."""
+    """Raise a RewardError that names the first entry that is not text."""
     for at, text in enumerate(texts):
         if not isinstance(text, str):
             raise RewardError(f"{name}[{at}] is {type(text).__name__}; it must be text")
 
 
 def _at_once(gold: str, answer: str) -> bool | None:
-    """A verdict that needs no mathematics; None where there is none."""
+    """The verdict, if it needs no math-verify, else None."""
     if not answer or len(gold) > LONGEST:
         return False
     if gold == answer:
@@ -140,9 +138,9 @@ def _at_once(gold: str, answer: str) -> bool | None:
 
 
 def _number(text: str) -> Fraction | None:
-    """The integer, decimal or fraction that a text is, if it is no more than that."""
-    found = _NUMBER.fullmatch(text)
-    if found is None:
+    """The value of a text that is just an integer, decimal or fraction, else None."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
         return None
-    over = found["number"] if found["over"] is None else f"{found['over']}/{found['under']}"
-    return Fraction(found["sign"] + over)
+    over = match["number"] if match["over"] is None else f"{match['over']}/{match['under']}"
+    return Fraction(match["sign"] + over)

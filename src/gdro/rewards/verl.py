@@ -10,14 +10,14 @@ from gdro.rewards.functions import shared_verifier
 def compute_score(
     data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **options: Any
 ) -> dict[str, float]:
-    """1 where math-verify takes the answer for the gold one, else 0.
+    """Score 1 where math-verify accepts the completion's answer as equal to the right one, else 0.
 
     Args:
-        data_source: Not used: all sources are mathematics.
-        solution_str: What the model wrote.
+        data_source: Ignored; all sources are graded as mathematics.
+        solution_str: Completion of the model.
         ground_truth: The right answer.
-        extra_info: Not used.
-        **options: Not used; verl passes what its configuration names.
+        extra_info: Ignored.
+        **options: Ignored; verl passes `custom_reward_function.reward_kwargs`.
 
     Returns:
         `score`, and `acc` for `+gdro.correct=acc`.

@@ -6,8 +6,8 @@ import json
 import time
 from typing import IO, Any
 
-# Verdicts are hundredths of a score, or one of the last three. The first of them is the machine's doing:
-# no process could be started to judge in.
+# Verdicts are hundredths of a score, or one of the last three. UNFORKED is a failure of the machine: no
+# process could be started to grade in.
 WRONG, RIGHT, UNFORKED, TOO_SLOW, CRASHED = 0, 100, 253, 254, 255
 Item = tuple[str, str]
 
@@ -15,24 +15,19 @@ _STOOD_STILL_S = 1.0
 
 
 def late(start: float, wait_s: float) -> float:
-    """Seconds by which a wait was late, if it was by more than one: this process stood still itself.
+    """Seconds by which a wait exceeded its limit `wait_s`, if more than one: this process was stopped.
 
-    Args:
-        start: When it began, by `time.monotonic`.
-        wait_s: The most that it should have taken.
+    `start` is the beginning of the wait, by `time.monotonic`.
     """
     over = time.monotonic() - start - wait_s
     return over if over > _STOOD_STILL_S else 0.0
 
 
 def send(stream: IO[bytes], message: Any) -> None:
-    """Write one message.
-
-    Lone surrogates, which a model may write, pass: JSON escapes all that is not ASCII.
-    """
+    """Write one message, in ASCII, so that lone surrogates, which models may write, pass."""
     body = json.dumps(message).encode("ascii")
     rest = memoryview(len(body).to_bytes(8, "big") + body)
-    while rest:  # an unbuffered stream may take a part
+    while rest:  # an unbuffered stream may write only a part
         rest = rest[stream.write(rest) :]
     stream.flush()
 
@@ -45,7 +40,7 @@ def receive(stream: IO[bytes]) -> Any:
 
 
 def _read(stream: IO[bytes], size: int) -> bytes | None:
-    """So many bytes, of which an unbuffered stream may give a part at a time; None at its end."""
+    """Exactly `size` bytes, in parts if the stream is unbuffered; None at its end."""
     got = bytearray()
     while len(got) < size:
         part = stream.read(size - len(got))

@@ -1,4 +1,4 @@
-"""Worker processes that judge answers, and are killed and replaced when one hangs or dies."""
+"""Worker processes that grade answers, and are killed and replaced if they hang or die."""
 
 from __future__ import annotations
 
@@ -21,39 +21,43 @@ from gdro.errors import GdroError
 from gdro.rewards.batch import Batch, Share
 from gdro.rewards.wire import CRASHED, TOO_SLOW, Item, late, receive, send
 
-# By the clock, times what a batch may take of the processor and seconds more, before a machine that
-# gives its workers that little is an error.
+# Wall-clock limit of a batch: so many times its CPU time limit, plus seconds; a machine that gives its
+# workers less CPU time is an error.
 _PATIENCE, _PATIENCE_S = 10.0, 60.0
 _LOG = logging.getLogger(__name__)
 
 
 class RewardError(GdroError):
-    """A reward cannot be computed, or was asked for in a wrong way."""
+    """A reward cannot be computed, or an argument is invalid."""
 
 
 class _Worker:
-    """A worker process, and what it was given last."""
+    """A worker process and its current share of items."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         command = module_command("gdro.rewards.worker", *arguments, str(os.getpid()))
-        # One thread a worker, whatever library starts more.
+        # One thread per worker, also in libraries that would start more.
         given = minimal_environment(os.environ, OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-        # A session of its own: what it forked is killed with it, and Ctrl-C is for the parent alone.
-        # No buffers: a forked process that lets go of it must have nothing left to write.
+        # A session of its own: its children are killed with it, and Ctrl-C reaches only the parent.
+        # No buffers: a forked copy of this process must have nothing left to write.
         self.process = subprocess.Popen(
-            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given,
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=given,
             start_new_session=True,
-        )  # fmt: skip
+        )
         self.share = Share([], 0.0, alone=False)
         self.number = 0
 
     @property
     def coming(self) -> IO[bytes]:
-        """Where its verdicts come from."""
+        """The stream of its verdicts."""
         return cast("IO[bytes]", self.process.stdout)
 
     def give(self, share: Share, pool: Sequence[Item]) -> None:
-        """Have it judge these items; if it has died meanwhile, `coming` is at its end."""
+        """Send it items to grade; if it has died meanwhile, `coming` is at its end."""
         self.share = share
         self.number += 1
         with contextlib.suppress(BrokenPipeError):
@@ -61,22 +65,22 @@ class _Worker:
             send(cast("IO[bytes]", self.process.stdin), [self.number, share.limit_s, texts])
 
     def verdicts(self) -> tuple[list[int], float] | None:
-        """Those of what it was given last, and the processor's seconds for them; None if it died."""
+        """Verdicts of its current share and the CPU seconds they took; None if it died."""
         answer: list[Any] | None = receive(self.coming)
         if answer is None or answer[0] != self.number:
             return None
         return answer[1], answer[2]
 
     def stop(self) -> None:
-        """Kill it with its child."""
+        """Kill the worker with its child."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._close()
 
     def forget(self) -> None:
-        """Let go of it in a process that was forked from its owner's."""
-        self.process.returncode = 0  # there is nothing to wait for
+        """Release it in a process that was forked from its owner."""
+        self.process.returncode = 0  # not a child of this process, so there is nothing to wait for
         self._close()
 
     def _close(self) -> None:
@@ -85,24 +89,16 @@ class _Worker:
 
 
 class Pool:
-    """Judges items in processes; see `MathVerifier` for what they may do.
-
-    Args:
-        kind: Of the items that it will be given, so that workers import what they need first.
-        workers: Processes.
-        timeout_s: Most seconds of the processor for one item.
-        memory_mb: Most megabytes that judging may take in a worker.
-        batch_s: Seconds of each worker's processor in one call of `judge`, after which no item is judged
-            once more; default: 4 `timeout_s`, and 0.1 for each item of a worker's share.
-
-    Raises:
-        RewardError: An argument is out of range, or this is not Linux.
-    """
+    """Grades items of one kind in worker processes; see `MathVerifier` for the arguments."""
 
     def __init__(
-        self, kind: Literal["math", "gym"], workers: int, timeout_s: float, memory_mb: int,
+        self,
+        kind: Literal["math", "gym"],
+        workers: int,
+        timeout_s: float,
+        memory_mb: int,
         batch_s: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if workers < 1 or not 0 < timeout_s < float("inf") or memory_mb < 64:
             raise RewardError(
                 f"workers={workers}, timeout_s={timeout_s}, memory_mb={memory_mb}; allowed: 1 or more, "
@@ -111,7 +107,9 @@ class Pool:
         if batch_s is not None and not 0 < batch_s < float("inf"):
             raise RewardError(f"batch_s={batch_s}; allowed: above 0 and finite, or None")
         if sys.platform != "linux":
-            raise RewardError(f"workers are confined as Linux does it; this is {sys.platform}")
+            raise RewardError(
+                f"this is {sys.platform}, but workers are sandboxed by Linux; run on Linux"
+            )
         self._kind, self._num, self._timeout_s, self._batch_s = kind, workers, timeout_s, batch_s
         self._arguments = (kind, str(memory_mb))
         self._workers: list[_Worker] = []
@@ -121,29 +119,25 @@ class Pool:
         os.register_at_fork(after_in_child=partial(_in_child, weakref.ref(self)))
 
     def start(self) -> None:
-        """Start the workers, and wait until they are ready."""
+        """Start the workers and wait until they are ready."""
         with self._serving():
             self._start()
 
     def close(self) -> None:
-        """Stop the workers; nothing can be judged after it."""
+        """Stop the workers; later calls are refused."""
         self.own()
         with self._lock:
             self._closed = True
             self._stop()
 
     def judge(self, items: Sequence[Item]) -> list[int]:
-        """Judge items; may be called from any thread, one call at a time is served.
+        """Grade (gold, answer) pairs: hundredths of a score, `TOO_SLOW` or `CRASHED` for each.
 
-        Args:
-            items: (gold, answer) each.
-
-        Returns:
-            A verdict each: hundredths of a score, `TOO_SLOW` or `CRASHED`.
+        May be called from any thread; one call is served at a time.
 
         Raises:
-            RewardError: The pool is closed, a worker or the process that it judges in does not start, or
-                workers are killed or kept from the processor again and again.
+            RewardError: The pool is closed, a worker or its child does not start, or workers are killed
+                or get no CPU time repeatedly.
         """
         if not items:
             return []
@@ -151,18 +145,18 @@ class Pool:
         with self._serving():
             self._start()
             self._judge(batch)
-        found = batch.verdicts
-        slow, crashed = found.count(TOO_SLOW), found.count(CRASHED)
+        verdicts = batch.verdicts
+        slow, crashed = verdicts.count(TOO_SLOW), verdicts.count(CRASHED)
         if slow or crashed:
             _LOG.warning(
-                "of %d answers %d were too slow and %d crashed: wrong", len(found), slow, crashed
+                "of %d answers %d were too slow and %d crashed: wrong", len(verdicts), slow, crashed
             )
-        return found
+        return verdicts
 
     def own(self) -> None:
-        """Let go of the workers of the process that this one was forked from, and of its lock.
+        """Release workers and lock that belong to the process this one was forked from.
 
-        What Python forks does so at once; this is for what a library forked.
+        Python's forks do so at once; this is for forks by a library.
         """
         if self._owner != os.getpid():
             workers, self._workers = self._workers, []
@@ -171,12 +165,12 @@ class Pool:
                 worker.forget()
 
     def _judge(self, batch: Batch) -> None:
-        """Judge a batch until nothing is left, or no time for what is left."""
+        """Grade a batch until no item or no time is left."""
         wait_s = _PATIENCE_S + _PATIENCE * (batch.most_s + self._timeout_s)
         until = time.monotonic() + wait_s
         with selectors.DefaultSelector() as busy:
             while True:
-                # Also to one that had nothing to do: what another gives back is for all.
+                # Idle workers too: they take over items that another worker returned.
                 for worker in self._workers:
                     if worker.coming not in busy.get_map() and (share := batch.share()) is not None:
                         worker.give(share, batch.items)
@@ -187,8 +181,7 @@ class Pool:
                 if start > until:
                     raise RewardError(
                         f"{len(batch.items)} answers were not judged in {wait_s:.0f} s: something "
-                        "stopped the workers, or the machine has no processor for them; use fewer"
-                        " workers"
+                        "stopped the workers, or the machine has no CPU time for them; use fewer workers"
                     )
                 left = until - start
                 ready = busy.select(left)
@@ -199,7 +192,7 @@ class Pool:
 
     @contextlib.contextmanager
     def _serving(self) -> Generator[None]:
-        """One call at a time; an exception, Ctrl-C too, leaves no worker that still owes an answer."""
+        """Serve one call at a time; after an exception, also Ctrl-C, no busy worker is left."""
         self.own()
         with self._lock, contextlib.ExitStack() as unless_done:
             unless_done.callback(self._stop)
@@ -229,7 +222,7 @@ class Pool:
             )
 
     def _hear(self, worker: _Worker, batch: Batch) -> None:
-        """Take a worker's verdicts; one that died is replaced."""
+        """Take a worker's verdicts, and replace it if it died."""
         heard = worker.verdicts()
         if heard is None:
             batch.lost(worker.share)
@@ -238,7 +231,7 @@ class Pool:
         if batch.troubles > 2 * self._num:
             raise RewardError(
                 "workers were killed, or had no process to judge an answer in, again and again (see "
-                "above); the machine or its limits (memory, `ulimit -u`) have none to spare: use fewer "
+                "above); the machine or its limits (memory, `ulimit -u`) do not allow more: use fewer "
                 "workers"
             )
         if heard is None:
@@ -248,6 +241,6 @@ class Pool:
 
 
 def _in_child(pool: weakref.ref[Pool]) -> None:
-    """What Python calls in a process that it has just forked."""
+    """Called by Python in a process that it has just forked."""
     if (inherited := pool()) is not None:
         inherited.own()
