@@ -1,4 +1,4 @@
-"""The controller: one training step, from plan to closed ticket. It alone mutates state."""
+"""The controller: one training step, from plan to closed ticket. Only it changes state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gdro.step.ledger import Ledger
 from gdro.strategy import Draft, More, Strategy
 from gdro.types import Extension, Outcome, Plan, Request, Weights
 
-_WEIGH = 2**31  # in seeds: no round of an extension has this number
+_WEIGH = 2**31  # part of a seed, above the number of any round of extensions
 
 
 class Controller:
@@ -38,18 +38,18 @@ class Controller:
     ticket alone, so the same seed gives the same plans on every rank and after every resume.
 
     Args:
-        strategy: What decides, from `make_strategy`.
-        problem: The pool of prompts.
+        strategy: Strategy that decides, from `make_strategy`.
+        problem: Prompts to serve.
         seed: Seed of all randomness.
         difficulty: How difficulty is estimated and binned.
         apply: False is shadow mode: the strategy plans, weighs and is logged, but the plan that is
             returned is uniform and the weights are one.
-        log: Where to record closed plans.
+        log: Run log that records closed plans.
         max_pending: Most plans in flight; each keeps its rows until it is closed.
 
     Raises:
         GdroError: An argument is of the wrong kind or out of range.
-        ProblemError: The strategy needs a column that the pool does not have.
+        ProblemError: The strategy needs a column that the prompts do not have.
 
     >>> from gdro import Problem, Request, make_strategy
     >>> c = Controller(make_strategy("uniform"), Problem(prompt_keys=["a", "b", "c"]), seed=0)
@@ -109,8 +109,8 @@ class Controller:
             A plan whose rollouts sum exactly to the request.
 
         Raises:
-            RequestError: More prompts than the pool has, or an index outside it.
-            StrategyError: The strategy selects or allocates what it must not.
+            RequestError: More prompts than there are, or an index out of range.
+            StrategyError: The selection or allocation of the strategy is invalid.
             BudgetError: The strategy cannot spend exactly that many rollouts.
             TicketError: Too many plans are in flight.
         """
@@ -131,10 +131,9 @@ class Controller:
         selector = self.strategy if drawn else Strategy[Any]()
         importance_P = selector.importance(self._state, self.belief, bin_P)
         mass_B = selector.mass(self._state, self.belief)
-        plan = Plan(
-            ticket, prompt_P, frozen(rollouts_P, np.int64), bin_P, frozen(importance_P, np.float64),
-            mass_B=frozen(mass_B, np.float64),
-        )  # fmt: skip
+        rollouts_P, importance_P = frozen(rollouts_P, np.int64), frozen(importance_P, np.float64)
+        mass_B = frozen(mass_B, np.float64)
+        plan = Plan(ticket, prompt_P, rollouts_P, bin_P, importance_P, mass_B=mass_B)
         self._plans.add(Pending(plan, shadow_P))
         self.ledger.plans += 1
         self.ledger.planned += request.num_rollouts
@@ -144,20 +143,20 @@ class Controller:
         """Ask for further rollouts before an outcome is weighed.
 
         Call it with all rows of the ticket so far, generate and score what it asks for, and call it
-        again with those rows added, until it answers None.
+        again with those rows added, until it returns None.
 
         Args:
             outcome: All rows of an open plan so far.
-            multiple: The extension's rollouts are rounded up to a multiple of it, e.g. the number of
-                ranks that share the generation.
+            multiple: Number to a multiple of which the extension's rollouts are rounded up, e.g. the
+                number of ranks that share the generation.
 
         Returns:
-            What to generate, or None; always None in shadow mode.
+            The rollouts to generate, or None; always None in shadow mode.
 
         Raises:
             TicketError: The ticket is unknown or closed.
             OutcomeError: Rows do not fit the plan.
-            StrategyError: The strategy asks for what the pool does not have, or without end.
+            StrategyError: The strategy asks for prompts that do not exist, or does not stop asking.
         """
         pending = self._plans.get(outcome.ticket)
         if not (self.apply and self.strategy.extends):
@@ -202,13 +201,13 @@ class Controller:
         extra: Mapping[str, float] | None = None,
         recalled: tuple[int, int] = (0, 0),
     ) -> None:
-        """Close a plan: beliefs and the strategy's state move, the step is logged.
+        """Close a plan: update the beliefs and the strategy's state, and log the step.
 
         Args:
             outcome: Scored rollouts of an open plan.
             loss_R: Loss of each row after the update, aligned with the outcome, shape (R,).
             extra: Further scalars for the run log, e.g. the trainer's global step.
-            recalled: Remembered rows that took the place of this plan's, and their tokens.
+            recalled: Number of remembered rows that replaced rows of this plan, and of their tokens.
 
         Raises:
             TicketError: The ticket is unknown or closed.
@@ -220,11 +219,11 @@ class Controller:
             groups = group(pending.plan, outcome)
         if loss_R is not None:
             groups = groups.with_loss(np.asarray(loss_R, np.float64))
-        # The strategy first: it sees beliefs from before the visit, and may refuse the outcome
-        # while nothing has moved yet.
+        # The strategy comes first: it sees beliefs from before the visit, and may refuse the outcome
+        # before anything has changed.
         state = self.strategy.update(self._state, self.belief, groups)
         scored_P = groups.scored_P
-        # What was expected of the prompts, before this visit tells.
+        # The expected pass rates, before this visit updates them.
         predicted_P = None if self.log is None else self.belief.pass_rate(pending.plan.prompt_P)
         self._tracker.record(
             pending.plan.prompt_P[scored_P], groups.successes_P[scored_P], groups.trials_P[scored_P]
@@ -234,13 +233,13 @@ class Controller:
         self.ledger.close(groups, pending.discarded, recalled)
         self._last = groups, pending
         if predicted_P is not None:
-            self._write(groups, pending, predicted_P, extra)
+            self._write(groups, pending, predicted_P, extra or {})
 
     def abandon(self, ticket: int) -> None:
         """Close a plan that will never have an outcome.
 
         Args:
-            ticket: An open ticket.
+            ticket: Number of an open plan.
 
         Raises:
             TicketError: The ticket is unknown or closed.
@@ -261,11 +260,11 @@ class Controller:
         return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
 
     def save(self, path: str | Path) -> None:
-        """Write the whole state to one file, atomically; the run log is on disk before it.
+        """Write the whole state to one file, atomically, after the run log is on disk.
 
         Raises:
-            CheckpointError: The disk is full, or the folder cannot be written; the file that stood there
-                is intact.
+            CheckpointError: The disk is full, or the folder cannot be written; an earlier file stays
+                intact.
         """
         header, arrays = self._snapshot()
         if self.log is not None:
@@ -273,20 +272,20 @@ class Controller:
         archive.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
 
     def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
-        """Take over the state of a file, and rewind the run log to it.
+        """Restore the state of a file, and rewind the run log to it.
 
         Args:
             path: A file from `save`.
-            keys: `exact` demands the same pool in the same order; `match` follows the keys into a
-                changed pool (new prompts start unseen, plans in flight are abandoned). Where bins are of
-                a column, `match` follows the names of its categories too: what was learned of a bin
-                stays with its category, new ones start fresh, and prompts move to today's.
+            keys: `exact` needs the same prompts in the same order; `match` follows the keys into a
+                changed dataset (new prompts start unseen, plans in flight are abandoned). Where bins
+                are of a column, `match` also follows the names of its categories: the state of a bin
+                stays with its category, new categories start fresh, and prompts take their new ones.
 
         Returns:
             How many keys matched, were added and were removed.
 
         Raises:
-            CheckpointError: The file is damaged or belongs to another strategy, schema or pool.
+            CheckpointError: The file is damaged or belongs to another strategy, schema or dataset.
             LogError: The run log is damaged or cannot be written.
         """
         return self._restore(*archive.read(path), keys)
@@ -294,12 +293,12 @@ class Controller:
     def load_state_dict(
         self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
     ) -> KeyMatch:
-        """Take over a state from `state_dict`. Arguments, result and errors as for `load`."""
+        """Restore a state from `state_dict`. Arguments, result and errors are those of `load`."""
         header, arrays = state.get("header"), state.get("arrays")
         if not isinstance(header, Mapping) or not isinstance(arrays, Mapping):
             raise CheckpointError(
-                f"a state with {sorted(map(str, state))}; it needs `header` and `arrays`, as "
-                "state_dict() gives them"
+                f"the state has {sorted(map(str, state))}; it needs `header` and `arrays`, as from "
+                "state_dict()"
             )
         named = cast("Mapping[str, Any]", arrays)
         # Copies: two controllers may load the same state.
@@ -307,32 +306,27 @@ class Controller:
         return self._restore(dict(cast("Mapping[str, Any]", header)), copies, keys)
 
     def metrics(self) -> dict[str, float]:
-        """Scalars of the last closed plan and of the ledger, names starting with `gdro/`."""
+        """Scalars of the last closed plan and of the ledger, by names that start with `gdro/`."""
         totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
         return {f"gdro/{k}": v for k, v in (self._closed_metrics() | totals).items()}
 
     def curriculum(self) -> dict[str, float]:
-        """Where the last closed plan's prompts, rollouts and weight lay, names starting with `gdro/`."""
+        """Prompts, rollouts and weight by bin of the last closed plan, all named `gdro/...`."""
         self._closed_metrics()
         return {f"gdro/{k}": v for k, v in records.tracked(self._by_bin).items()} if self._by_bin else {}
 
     def _restore(
         self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
     ) -> KeyMatch:
-        """Take over a state; its arrays become the controller's own."""
+        """Restore a state, whose arrays become the controller's own."""
         archive.check_header(header, self._identity)
         archive.check_values(header)
         match = match_keys(required(arrays, "key_hash_N"), self.problem.key_hash_N, keys)
-        found = categories(header.get("categories"), self._tracker.binning, keys)
-        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap, found)
-        strategy_state = decode(
-            self.strategy.init(self.problem.num_prompts, self.belief.num_bins),
-            arrays,
-            "strategy",
-            match.remap,
-            found.rows,
-        )
-        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), found.num_bins)
+        bins = categories(header.get("categories"), self._tracker.binning, keys)
+        tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap, bins)
+        initial = self.strategy.init(self.problem.num_prompts, self.belief.num_bins)
+        strategy_state = decode(initial, arrays, "strategy", match.remap, bins.rows)
+        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), bins.num_bins)
         ledger = Ledger.of(header.get("ledger"))
         if self.log is not None:
             self.log.rewind(plans.was_closed)
@@ -340,7 +334,7 @@ class Controller:
         self._tracker, self._state, self._plans = tracker, strategy_state, plans
         self.belief, self.ledger = Belief(tracker), ledger
         self._metrics, self._by_bin, self._last = dict(header["metrics"]), {}, None
-        if found.changed or not match.same:  # plans in flight are of other bins or prompts
+        if bins.changed or not match.same:  # plans in flight are of other bins or prompts
             for ticket in self._plans.tickets:
                 self.abandon(ticket)
         return match
@@ -359,11 +353,7 @@ class Controller:
         return header, arrays | self._plans.arrays()
 
     def _write(
-        self,
-        groups: Groups,
-        pending: Pending,
-        predicted_P: FloatArray,
-        extra: Mapping[str, float] | None,
+        self, groups: Groups, pending: Pending, predicted_P: FloatArray, extra: Mapping[str, float]
     ) -> None:
         assert self.log is not None
         num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
@@ -373,8 +363,8 @@ class Controller:
         by_bin = self.strategy.by_bin(self._state)
         step = {
             "ticket": pending.plan.ticket,
-            **dict(extra or {}),
-            # The log has every name in every step, null where nothing was judged or scored.
+            **extra,
+            # Every step of the log has every name, with null where nothing was judged or scored.
             "metrics": dict.fromkeys(records.OF_VERDICTS + records.OF_REWARDS) | self._closed_metrics(),
             "bins": self._by_bin,
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
@@ -404,6 +394,6 @@ class Controller:
 
 
 def rounded_up(more: More, multiple: int) -> More:
-    """Further rollouts with a total that is a multiple: the first prompts get the rest."""
+    """Further rollouts, rounded up to a multiple in total: the first prompts get the rest."""
     rest = -int(more.rollouts_P.sum()) % multiple
     return More(more.prompt_P, more.rollouts_P + even_split(len(more.prompt_P), rest)) if rest else more

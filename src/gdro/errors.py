@@ -6,11 +6,11 @@ class GdroError(ValueError):
 
 
 class ProblemError(GdroError):
-    """The pool of prompts is unusable: keys missing, duplicated, or of the wrong type."""
+    """The prompts are unusable: keys are missing, duplicated, or of the wrong type."""
 
 
 class RequestError(GdroError):
-    """A plan was asked for that cannot be made: too many prompts, a prompt twice, a bad index."""
+    """A request cannot be planned: too many prompts, a prompt twice, a bad index."""
 
 
 class BudgetError(GdroError):
@@ -30,66 +30,58 @@ class StrategyError(GdroError):
 
 
 class CheckpointError(GdroError):
-    """A checkpoint is damaged, cannot be written, or belongs to another strategy, seed or pool."""
+    """A checkpoint is damaged, cannot be written, or belongs to another strategy, seed or dataset."""
 
 
 class KeysError(CheckpointError):
-    """A checkpoint is of another pool, or its bins are of other categories.
+    """A checkpoint is of another dataset, or its bins are of other categories.
 
     Args:
-        found: How they differ.
+        difference: How they differ.
         follow: What `keys="match"` would do; empty where it cannot help.
         other: What else can be done.
     """
 
-    def __init__(self, found: str, follow: str, other: str) -> None:
-        super().__init__(found, follow, other)
-        self.found, self.follow, self.other = found, follow, other
+    def __init__(self, difference: str, follow: str, other: str) -> None:
+        super().__init__(difference, follow, other)
+        self.difference, self.follow, self.other = difference, follow, other
 
     def __str__(self) -> str:
-        return self.said("Pass keys='match'")
+        return self.message("Pass keys='match'")
 
-    def said(self, how: str) -> str:
-        """The message for a caller whose word for following the keys is `how`."""
+    def message(self, how: str) -> str:
+        """The message for a caller where `how` follows the keys."""
         if not self.follow:
-            return f"{self.found}. {self.other[0].upper()}{self.other[1:]}"
-        return f"{self.found}. {how} to {self.follow}, or {self.other}"
+            return f"{self.difference}. {self.other[0].upper()}{self.other[1:]}"
+        return f"{self.difference}. {how} to {self.follow}, or {self.other}"
 
 
 class SettingsError(CheckpointError):
-    """A checkpoint is of another strategy, or of other options, another difficulty or seed.
-
-    Args:
-        found: How they differ.
-    """
-
-    def __init__(self, found: str) -> None:
-        super().__init__(found)
-        self.found = found
+    """A checkpoint is of another strategy, or of other options, another difficulty or seed."""
 
     def __str__(self) -> str:
-        return self.said("start without the checkpoint")
+        return self.message("start without the checkpoint")
 
-    def said(self, otherwise: str) -> str:
-        """The message for a caller whose way to go on without the controller's state is `otherwise`."""
-        return f"{self.found}; resume with the same strategy, options and seed, or {otherwise}"
+    def message(self, otherwise: str) -> str:
+        """The message for a caller where `otherwise` continues without the controller's state."""
+        return f"{self.args[0]}; resume with the same strategy, options and seed, or {otherwise}"
 
 
 class LogError(GdroError):
-    """The run log cannot be written, is damaged, or holds another run."""
+    """The run log cannot be written, is damaged, or belongs to another run."""
 
 
 class DivergenceError(GdroError):
-    """Ranks that must agree hold different controller states."""
+    """Ranks that must agree have different controller states."""
 
 
 class UnsupportedError(GdroError):
-    """A feature of the trainer that cannot work with planned rollouts."""
+    """A feature of the trainer cannot work with planned rollouts."""
 
 
 class StudyError(GdroError):
-    """A study, a testbed or a warm start is unfit."""
+    """A study, a testbed or a warm start cannot be used."""
 
 
 class DryRunError(GdroError):
-    """A configuration that the dry run cannot take, or a dry run that failed."""
+    """The dry run cannot take a configuration, or it failed."""

@@ -1,4 +1,4 @@
-"""An outcome seen by rollout group: one row a planned prompt, independent of row order."""
+"""An outcome by rollout group: one row for each planned prompt, independent of row order."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.numerics.ragged import segment_sum
 from gdro.types import LARGEST, Outcome, Plan, Weights
 
-# Rewards that differ by no more than this do so by rounding: trainers sum them in single precision.
+# Differences up to this are rounding: trainers sum rewards in single precision.
 _NO_SPREAD, _ROUNDING = 1e-8, 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """The rollout groups of a plan with what came back for them.
+    """The rollout groups of a plan with their outcome.
 
     Attributes:
-        plan: The plan.
-        outcome: Its outcome.
+        plan: Plan of the groups, which says what was asked for.
+        outcome: Scored rollouts of the plan.
         position_R: Position in the plan of each row's prompt, shape (R,).
         loss_R: Loss of each row after the update where the trainer gives it, shape (R,).
     """
@@ -35,26 +35,26 @@ class Groups:
 
     @cached_property
     def received_P(self) -> IntArray:
-        """Rows that came back, scored or not, shape (P,)."""
+        """Number of rows that came back, scored or not, shape (P,)."""
         return np.bincount(self.position_R, minlength=len(self.plan.prompt_P))
 
     @cached_property
     def trials_P(self) -> IntArray:
-        """Judged rollouts: those of which it is known whether they are right, shape (P,)."""
+        """Number of judged rollouts: it is known whether they are right, shape (P,)."""
         if self.outcome.all_judged:
             return self.received_P
         return self._count(self.outcome.judged_mask_R)
 
     @cached_property
     def successes_P(self) -> IntArray:
-        """Right rollouts, shape (P,)."""
+        """Number of right rollouts, shape (P,)."""
         if self.outcome.all_judged:
             return self._count(self.outcome.correct_R)
         return self._count(self.outcome.judged_mask_R & self.outcome.correct_R)
 
     @cached_property
     def scored_P(self) -> BoolArray:
-        """Groups with at least one judged rollout: those that beliefs learn from, shape (P,)."""
+        """Groups with at least one judged rollout, from which beliefs learn, shape (P,)."""
         return self.trials_P > 0
 
     @cached_property
@@ -64,19 +64,19 @@ class Groups:
 
     @cached_property
     def rows_P(self) -> IntArray:
-        """Rollouts with a reward, judged or not: those that the loss may see, shape (P,)."""
+        """Number of rollouts with a reward, judged or not, which the loss may see, shape (P,)."""
         if self.outcome.all_valid:
             return self.received_P
         return self._count(self.outcome.valid_mask_R)
 
     @cached_property
     def rewarded_P(self) -> BoolArray:
-        """Groups with at least one reward: those that the loss may see, shape (P,)."""
+        """Groups with at least one reward, which the loss may see, shape (P,)."""
         return self.rows_P > 0
 
     @cached_property
     def mixed_P(self) -> BoolArray:
-        """Groups with both right and wrong rollouts, shape (P,); a question of verdicts."""
+        """Groups with both right and wrong rollouts, by verdicts, shape (P,)."""
         return (self.successes_P > 0) & (self.successes_P < self.trials_P)
 
     @cached_property
@@ -194,13 +194,6 @@ def _ratio(value_P: FloatArray | IntArray, count_P: IntArray) -> FloatArray:
 
 def group(plan: Plan, outcome: Outcome) -> Groups:
     """Assign an outcome's rows to the prompts of its plan.
-
-    Args:
-        plan: The plan that the outcome's ticket names.
-        outcome: Scored rollouts.
-
-    Returns:
-        The groups.
 
     Raises:
         OutcomeError: A row's prompt is not in the plan, or a prompt has more rows than planned.

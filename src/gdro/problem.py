@@ -1,4 +1,4 @@
-"""The prompt pool."""
+"""The prompts that a controller serves, with what is known of each."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from gdro.numerics.arrays import FloatArray, frozen
 from gdro.numerics.hashing import hash_keys
 
 LONGEST_KEY = 1 << 14
-"""Most characters of a prompt's key: hashing takes a step for each."""
+"""Most characters of a prompt's key; hashing takes time in proportion."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The pool of prompts that a controller serves.
+    """The prompts that a controller serves (the dataset, or pool).
 
     Args:
         prompt_keys: N stable, distinct strings. They identify a prompt across runs, so take a
             dataset column or a hash of the text, never a position.
         prior_N: Known pass rate of each prompt in [0, 1] (NaN: unknown), shape (N,), for instance
             from an earlier run. Prompts with a prior start in a bin instead of as unseen.
-        columns: What else is known of each prompt, by name, shape (N,) each: numbers (a difficulty)
-            or strings (a topic). Strategies and bins that need one name it.
+        columns: Other data of each prompt by name, shape (N,) each: numbers (a difficulty) or strings
+            (a topic), for strategies and bins that use them.
 
     Raises:
         ProblemError: Keys are missing, not strings or not distinct, a prior is out of range, or a
@@ -73,8 +73,8 @@ class Problem:
         """A column, shape (N,).
 
         Args:
-            name: Its name.
-            needed_by: Who asks, for the error.
+            name: Name of the column.
+            needed_by: What needs the column, for the error message.
 
         Raises:
             ProblemError: There is no such column.
@@ -82,7 +82,7 @@ class Problem:
         if name not in self.columns:
             known = ", ".join(sorted(self.columns)) or "none"
             raise ProblemError(
-                f"{needed_by} needs the column {name!r} of the prompts, the pool has {known}; add it to "
+                f"{needed_by} needs the column {name!r} of the prompts, which have {known}; add it to "
                 f"the dataset, or pass Problem(..., columns={{{name!r}: values}})"
             )
         return self.columns[name]

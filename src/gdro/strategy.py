@@ -1,4 +1,4 @@
-"""Strategy: what decides in a training step. The base class is uniform GRPO."""
+"""Strategies decide what a training step does. The base class is uniform GRPO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gdro.types import Request, Weights
 
 @dataclass(frozen=True)
 class NoState:
-    """State of a strategy that remembers nothing."""
+    """State of a strategy without memory."""
 
 
 S = TypeVar("S")
@@ -28,7 +28,7 @@ ROLES: tuple[Role, ...] = ("select", "allocate", "extend", "weigh", "remember")
 
 
 class Bounds(NamedTuple):
-    """Fewest and most rollouts of a prompt, and the name of the strategy that keeps to them."""
+    """Fewest and most rollouts of a prompt, and the name of the strategy with these bounds."""
 
     strategy: str
     n_min: int
@@ -41,7 +41,7 @@ class More:
 
     Attributes:
         prompt_P: Dataset indices, of the plan or fresh, shape (P,), each once.
-        rollouts_P: Further rollouts of each, shape (P,), at least 1.
+        rollouts_P: Number of further rollouts of each, shape (P,), at least 1.
     """
 
     prompt_P: IntArray
@@ -53,9 +53,9 @@ class Draft:
     """A plan without rollout counts yet.
 
     Attributes:
-        prompt_P: Chosen prompts, shape (P,).
-        bin_P: Their bins (-1: unseen), shape (P,).
-        num_rollouts: Total to spend exactly.
+        prompt_P: Dataset indices of the chosen prompts, shape (P,).
+        bin_P: Difficulty bin of each prompt (-1: unseen), shape (P,).
+        num_rollouts: Total number of rollouts, to be spent exactly.
     """
 
     prompt_P: IntArray
@@ -64,7 +64,7 @@ class Draft:
 
     @property
     def mean(self) -> float:
-        """n_bar, the mean rollouts of a prompt."""
+        """n_bar, the mean number of rollouts of a prompt."""
         return self.num_rollouts / len(self.prompt_P)
 
 
@@ -88,16 +88,16 @@ class Strategy(Generic[S]):
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """The decisions of a step that the strategy takes; in a composition it is asked for these alone.
+        """The decisions of a step that the strategy takes; a composition only asks it for these.
 
-        What extends also says in `weigh` which rows are kept, what remembers names what to recall there,
-        and what selects may undo the bias of its own draws there: that is no role `weigh`.
+        A strategy that extends says in `weigh` which rows are kept, one that remembers what to recall,
+        and one that selects may correct the bias of its draws there, all without the role `weigh`.
         """
         return ()
 
     @property
     def corrects_draws(self) -> bool:
-        """Whether `weigh` undoes the bias of the strategy's own `select`."""
+        """Whether `weigh` corrects the bias of the strategy's own `select`."""
         return False
 
     @property
@@ -122,12 +122,12 @@ class Strategy(Generic[S]):
 
     @property
     def needs_even(self) -> bool:
-        """Whether `extend` and `weigh` count on plans that give all prompts the same rollouts."""
+        """Whether `extend` and `weigh` need plans with the same number of rollouts for all prompts."""
         return False
 
     @property
     def splits_groups(self) -> bool:
-        """Whether `weigh` may keep a part of a group, and compare it with all of the group."""
+        """Whether `weigh` may keep part of a group, with advantages relative to the whole group."""
         return False
 
     @property
@@ -137,19 +137,19 @@ class Strategy(Generic[S]):
 
     @property
     def waits_for(self) -> Literal["", "bin", "visits"]:
-        """What a prompt needs before the strategy treats it unlike others.
+        """What a prompt needs before the strategy treats it differently from others.
 
-        Nothing; a bin, which a visit, a prior or a column gives; or visits of its own.
+        Nothing; a bin, which comes from a visit, a prior or a column; or visits of its own.
         """
         return ""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the pool that the strategy reads by `belief.column`, as numbers."""
+        """Columns of the prompts that the strategy reads by `belief.column`, as numbers."""
         return ()
 
     def init(self, num_prompts: int, num_bins: int) -> S:
-        """Initial state for a pool of N prompts and B bins."""
+        """Initial state for N prompts and B bins."""
         return NoState()  # pyright: ignore[reportReturnType]  # S is NoState unless overridden
 
     def select(self, state: S, belief: Belief, request: Request, rng: np.random.Generator) -> IntArray:
@@ -161,7 +161,7 @@ class Strategy(Generic[S]):
         return np.ones(len(bin_P))
 
     def mass(self, state: S, belief: Belief) -> FloatArray:
-        """Probability that a prompt of `select` falls in each bin, shape (B,); the plan keeps it."""
+        """Probability that a prompt of `select` falls in each bin, shape (B,), for the plan."""
         return belief.size_C[1:] / belief.num_prompts
 
     def allocate(self, state: S, belief: Belief, draft: Draft, rng: np.random.Generator) -> IntArray:
@@ -176,21 +176,21 @@ class Strategy(Generic[S]):
     def extend(
         self, state: S, belief: Belief, groups: Groups, round: int, rng: np.random.Generator
     ) -> More | None:
-        """Further rollouts after `round` extensions, or None when the step has what it needs.
+        """Further rollouts after `round` extensions, or None when the step needs no more.
 
-        A strategy that extends must let `weigh` keep at most `groups.plan.num_rollouts` rows.
+        The `weigh` of a strategy that extends must keep at most `groups.plan.num_rollouts` rows.
         """
         return None
 
     def weigh(self, state: S, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
-        """Weights of the outcome's rows, from beliefs before the visit.
+        """Weights of the outcome's rows, with beliefs from before the visit.
 
         `rng` is seeded by the plan: weighing an outcome again gives the same weights.
         """
         return groups.expand(np.ones(len(groups.plan.prompt_P)))
 
     def update(self, state: S, belief: Belief, groups: Groups) -> S:
-        """The next state, from beliefs before the visit."""
+        """The next state, with beliefs from before the visit."""
         return state
 
     def metrics(self, state: S) -> dict[str, float]:

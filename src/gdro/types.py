@@ -25,9 +25,9 @@ UNSEEN = -1
 """Bin of a prompt that was never scored."""
 
 LARGEST = 1e18
-"""Most that a reward or loss may be in size: trainers square it in single precision."""
+"""Largest absolute value of a reward or loss: trainers square it in single precision."""
 
-_MOST_TOKENS = 2**40  # of a row; sums over a run fit 64 bits
+_MOST_TOKENS = 2**40  # of a row, so that sums over a run fit 64 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class Request:
     """What a trainer asks for: how many prompts and how many rollouts in total.
 
     Args:
-        num_prompts: P, the prompts of the plan.
-        num_rollouts: Total rollouts of the plan; it is met exactly.
+        num_prompts: P, the number of prompts of the plan.
+        num_rollouts: Total number of rollouts of the plan, which is met exactly.
         offered_P: Dataset indices that the trainer already chose, shape (P,), each at most once.
             Without it the strategy selects.
 
@@ -81,10 +81,11 @@ class Plan:
         bin_P: Difficulty bin of each prompt when the plan was made (-1: unseen), shape (P,).
         importance_P: Uniform probability over the probability that the prompt was drawn with, shape
             (P,); ones where prompts were offered or drawn uniformly.
-        num_prompts: Prompts that were asked for: the first of `prompt_P`; those of extensions follow.
-        num_rollouts: Rollouts that were asked for, which is the number of rows in the loss.
-        first_P: Rollouts that each prompt came into the plan with, shape (P,): what `rollouts_P` has
-            beyond them, an extension went on with.
+        num_prompts: Number of prompts of the request: the first of `prompt_P`; those of extensions
+            follow.
+        num_rollouts: Number of rollouts of the request, which is the number of rows in the loss.
+        first_P: Rollouts of each prompt when it entered the plan, shape (P,); `rollouts_P` also counts
+            those that extensions added.
         mass_B: Probability of each bin for a drawn prompt when the plan was made, shape (B,).
     """
 
@@ -109,7 +110,7 @@ class Plan:
 
     @property
     def extended(self) -> bool:
-        """Whether further rollouts were asked for."""
+        """Whether an extension added rollouts."""
         return int(self.rollouts_P.sum()) > self.num_rollouts
 
     @property
@@ -151,11 +152,11 @@ class Outcome:
         prompt_R: Dataset index of each row, shape (R,).
         reward_R: Reward of each row, shape (R,), finite wherever `valid_R`.
         correct_R: Whether each row is right, shape (R,), booleans (or 0 and 1).
-        tokens_R: Generated tokens of each row, shape (R,); for the ledger.
-        valid_R: False where no reward could be given (shape (R,)). Such rows are counted as spent
+        tokens_R: Generated tokens of each row, shape (R,), for the ledger.
+        valid_R: False where no reward could be given, shape (R,). Such rows are counted as spent
             and otherwise ignored. Default: all valid.
-        judged_R: False where it is not known whether the row is right (shape (R,)): its reward trains
-            as any other, and moves no belief. Rows without a reward are never judged. Default: as
+        judged_R: False where it is not known whether the row is right, shape (R,). Such rows train like
+            any other but do not update beliefs. Rows without a reward are never judged. Default: as
             `valid_R`.
 
     Raises:
@@ -215,7 +216,7 @@ class Outcome:
 
     @property
     def judged_mask_R(self) -> BoolArray:
-        """`judged_R`, never None: rows of which it is known whether they are right."""
+        """`judged_R`, never None: True where it is known whether the row is right."""
         assert self.judged_R is not None
         return self.judged_R
 
@@ -241,7 +242,7 @@ class Outcome:
 
     @cached_property
     def all_judged(self) -> bool:
-        """Whether it is known of every row whether it is right."""
+        """Whether every row is judged."""
         return bool(self.judged_mask_R.all())
 
 
@@ -263,7 +264,7 @@ class Recall:
     """A remembered rollout that should join the loss.
 
     Attributes:
-        prompt: Dataset index of its prompt.
+        prompt: Dataset index of the rollout's prompt.
         kind: `replay` joins the prompt's group of this step, with an ordinary advantage; `anchor`
             stands alone with a fixed one.
         advantage: The fixed advantage of an anchor.
@@ -283,14 +284,14 @@ class Weights:
     Attributes:
         weight_R: Factor on the row's advantage, shape (R,), aligned with the outcome's rows.
         keep_R: False drops the row from the loss, shape (R,).
-        baseline: Over which of a group's rows the mean and deviation of advantages are taken: those
-            `kept`, or `all` that were scored.
-        remember_R: Rows worth remembering for later steps, shape (R,); None: none.
-        recall: Remembered rollouts to bring back, the most wanted first; an adapter puts them in
-            the place of rows without gradient, and leaves out those that find no place.
+        baseline: Rows of a group over which the mean and deviation of advantages are taken: the
+            `kept` ones, or `all` that were scored.
+        remember_R: Rows to remember for later steps, shape (R,); None: none.
+        recall: Remembered rollouts to bring back, in order of priority; an adapter replaces rows without
+            a gradient by them, and leaves out those for which there is no room.
         most_anchors: Most anchors of `recall` that join.
-        anchor_pick: Which of them: `random` takes the first that have a stored rollout, in the order of
-            `recall`, which the strategy drew; `least` the least likely ones under the current policy.
+        anchor_pick: Which anchors join: `random` takes the first of `recall` that have a stored rollout,
+            in the order that the strategy drew; `least` the least likely ones under the current policy.
     """
 
     weight_R: FloatArray

@@ -51,7 +51,7 @@ class Segments:
         return total_KA / self.count_K[:, None]
 
     def spread(self, total_K: IntArray) -> IntArray:
-        """Divide each class's total evenly over its items, the first ones getting the rest, shape (P,)."""
+        """Divide the total of each class evenly over its items; the first ones get the rest, (P,)."""
         base_K, rest_K = np.divmod(total_K, self.count_K)
         rank_P = np.arange(len(self.order_P)) - np.repeat(self.start_K, self.count_K)
         share_P = np.empty(len(self.order_P), np.int64)

@@ -62,14 +62,14 @@ def follow(trainer: Any, folder: Path, resume_keys: Literal["exact", "match"]) -
         raise CheckpointError(_in_words(error)) from error
     except SettingsError as error:
         fresh = "pass resume_keys='fresh' to the trainer: its weights go on, beliefs start anew"
-        raise CheckpointError(error.said(fresh)) from error
+        raise CheckpointError(error.message(fresh)) from error
     if not match.same:
         say(f"gdro: {folder.name}: {match}", trainer)
 
 
 def _in_words(error: KeysError) -> str:
     """The error with what a user of the trainer can do about a changed pool."""
-    text = error.said("Pass resume_keys='match' to the trainer")
+    text = error.message("Pass resume_keys='match' to the trainer")
     if error.follow:
         return text
     return (

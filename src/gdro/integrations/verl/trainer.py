@@ -197,7 +197,7 @@ class GDROTrainer(PPOTrainerSync):
             keys = "match" if self._gdro.resume is Resume.match else "exact"
             self.controller.load(folder / STATE_FILE, keys=keys)
         except KeysError as error:
-            raise CheckpointError(error.said("Pass +gdro.resume=match")) from error
+            raise CheckpointError(error.message("Pass +gdro.resume=match")) from error
 
 
 def _guard(trainer: type[Any]) -> None:
