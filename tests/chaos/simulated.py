@@ -14,7 +14,7 @@ from chaos.story import RESULT, Job, watched_log
 from gdro import Controller, Request, make_strategy
 from gdro.checkpoint import archive as files
 from gdro.common.files import write_json
-from gdro.simulate import Population, World
+from gdro.simulate import Population, SimulatedPolicy
 
 STEPS, EVERY, PROMPTS, BATCH = 24, 3, 3000, 16
 _WORLD = ("_skills", "_own_N", "_stored_N")
@@ -25,8 +25,8 @@ def population() -> Population:
     return Population(num_prompts=PROMPTS, num_heldout=10)
 
 
-def new_world() -> World:
-    return World(population(), STEPS, seed=3)
+def new_world() -> SimulatedPolicy:
+    return SimulatedPolicy(population(), STEPS, seed=3)
 
 
 def job(strategy: str) -> Job:
@@ -77,7 +77,7 @@ def _problem():
     return new_world().problem()
 
 
-def save(folder: Path, step: int, controller: Controller, world: World) -> None:
+def save(folder: Path, step: int, controller: Controller, world: SimulatedPolicy) -> None:
     """The world first: a controller's checkpoint has its world."""
     arrays = {name: getattr(world, name) for name in _WORLD}
     header = {"step": world._step, "shared": world._shared}
@@ -85,7 +85,7 @@ def save(folder: Path, step: int, controller: Controller, world: World) -> None:
     controller.save(folder / f"gdro-{step:03}.npz")
 
 
-def resume(folder: Path, controller: Controller, world: World) -> int:
+def resume(folder: Path, controller: Controller, world: SimulatedPolicy) -> int:
     """The step to go on from."""
     newest = max(folder.glob("gdro-*.npz"), default=None)
     if newest is None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gdro import Controller, Request, make_strategy
-from gdro.simulate import Population, World
+from gdro.simulate import Population, SimulatedPolicy
 
 STEPS, PROMPTS, MEAN = 100, 256, 4
 
@@ -19,7 +19,7 @@ class Run:
     """What one run did, step by step."""
 
     controller: Controller
-    world: World
+    world: SimulatedPolicy
     plans: list = field(default_factory=list)
     outcomes: list = field(default_factory=list)
     weights: list = field(default_factory=list)
@@ -32,7 +32,7 @@ class Run:
 
 @cache
 def run(text, **options):
-    world = World(Population(num_heldout=10), STEPS, seed=1)
+    world = SimulatedPolicy(Population(num_heldout=10), STEPS, seed=1)
     made = Run(Controller(make_strategy(text, **options), world.problem(), seed=0), world)
     for _ in range(STEPS):
         plan = made.controller.plan(Request(PROMPTS, PROMPTS * MEAN))
@@ -204,7 +204,7 @@ def test_memory_replays_failed_groups_and_spends_no_rollouts():
 def test_memory_lifts_prompts_that_rarely_succeed():
     def rate(text):
         r = run(text)
-        first = World(Population(num_heldout=10), STEPS, seed=1)
+        first = SimulatedPolicy(Population(num_heldout=10), STEPS, seed=1)
         index = np.arange(first.population.num_prompts)
         hard = first.rates(index) < 0.1
         return r.world.rates(index)[hard].mean()

@@ -11,7 +11,7 @@ import pytest
 from gdro import Controller, GdroError, Problem, Request, list_strategies, make_strategy
 from gdro.cli import main
 from gdro.log.run_log import read_jsonl
-from gdro.simulate import Population, Simulation, World, simulate
+from gdro.simulate import Population, SimulatedPolicy, Simulation, simulate
 from gdro.simulate.population import SimulationError
 from gdro.simulate.run import SimulatedArm
 
@@ -29,7 +29,7 @@ def arms(*names: str) -> dict[str, SimulatedArm]:
 
 def play(population: Population, steps: int = 1, strategy: str = "uniform", **options):
     """A world after some steps, and the last step's records."""
-    world = World(population, steps, seed=1)
+    world = SimulatedPolicy(population, steps, seed=1)
     keys = [str(i) for i in range(population.num_prompts)]
     controller = Controller(make_strategy(strategy, **options), Problem(prompt_keys=keys))
     for _ in range(steps):
@@ -53,13 +53,13 @@ def test_learning_is_the_grpo_gradient_of_the_logistic_policy() -> None:
         start += n
     assert total > 0
     logit = np.log(world.rates(world.heldout) / (1 - world.rates(world.heldout)))
-    fresh = World(population, 1, seed=1)
+    fresh = SimulatedPolicy(population, 1, seed=1)
     base = np.log(fresh.rates(fresh.heldout) / (1 - fresh.rates(fresh.heldout)))
     assert np.allclose(logit - base, 0.7 * total)
 
 
 def test_own_ability_stays_with_its_prompt_and_skills_with_their_prompts() -> None:
-    fresh = World(Population(**SMALL), 1, seed=1)
+    fresh = SimulatedPolicy(Population(**SMALL), 1, seed=1)
     everyone = np.arange(60)
     own, plan, *_ = play(Population(**SMALL, rate_shared=0.0, rate_skill=0.0))
     assert set(np.flatnonzero(own.rates(everyone) != fresh.rates(everyone))) <= set(plan.prompt_P)
@@ -71,7 +71,7 @@ def test_own_ability_stays_with_its_prompt_and_skills_with_their_prompts() -> No
 def test_rates_of_zero_learn_nothing() -> None:
     still = Population(**SMALL, rate_shared=0.0, rate_skill=0.0, rate_own=0.0)
     world, *_ = play(still, steps=5)
-    assert np.array_equal(world.rates(world.heldout), World(still, 1, 1).rates(world.heldout))
+    assert np.array_equal(world.rates(world.heldout), SimulatedPolicy(still, 1, 1).rates(world.heldout))
 
 
 def test_unlearnable_prompts_are_never_solved_and_hold_nobody_back() -> None:
@@ -79,7 +79,9 @@ def test_unlearnable_prompts_are_never_solved_and_hold_nobody_back() -> None:
     assert not right_R.any()
     assert not outcome.correct_R.any()
     assert not world.rates(world.heldout).any()
-    share = World(Population(num_prompts=4000, unlearnable=0.3), 1, 0).rates(np.arange(4000)) == 0
+    share = (
+        SimulatedPolicy(Population(num_prompts=4000, unlearnable=0.3), 1, 0).rates(np.arange(4000)) == 0
+    )
     assert share.mean() == pytest.approx(0.3, abs=0.03)
 
 
@@ -160,6 +162,6 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert max(g["n"] for g in groups) <= 6
     capsys.readouterr()
     assert main(command) == 2
-    assert "holds a simulation already" in capsys.readouterr().err
+    assert "already holds a simulation" in capsys.readouterr().err
     assert main(["simulate", "populaton.num_prompts=5"]) == 2
     assert "populaton" in capsys.readouterr().err

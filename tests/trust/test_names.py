@@ -78,7 +78,7 @@ def test_other_names_are_fine(name: str) -> None:
 def test_an_arm_does_not_take_the_place_of_a_runs_file(name: str) -> None:
     recipe = load_recipe("quickstart")
     recipe.arms = {name: recipe.arms["grpo"]}
-    with pytest.raises(RecipeError, match="a file of every run; take another"):
+    with pytest.raises(RecipeError, match="a file of every run; choose another"):
         check_arms(recipe)
 
 

@@ -177,7 +177,7 @@ def check_values(header: dict[str, Any]) -> None:
         )
 
 
-def _are_tickets(value: Any, following: int) -> bool:
+def _are_tickets(value: Any, following: Any) -> bool:
     tickets = cast("list[Any]", value) if isinstance(value, list) else [None]
     return all(is_count(t, following - 1) for t in tickets) and len(set(tickets)) == len(tickets)
 

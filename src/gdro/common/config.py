@@ -32,28 +32,23 @@ def merge_written(
     label: str,
     error: type[GdroError],
 ) -> tuple[Any, dict[str, Any]]:
-    """Fill a schema from files and overrides.
-
-    Args:
-        schema: A dataclass; its field names and types are what is allowed.
-        paths: YAML files, of which later ones win; what none of them says is the schema's default.
-        overrides: `key=value` pairs with dots.
-        label: What to call it in errors.
-        error: Raised on bad input.
+    """Fill a dataclass from YAML files, later ones first, and `key=value` overrides.
 
     Returns:
         An instance of `schema`, and the same as plain data in which interpolations such as
-        `${oc.env:HF_TOKEN}` stand as they were written.
+        `${oc.env:HF_TOKEN}` are as they were written.
 
     Raises:
-        GdroError: Of the class `error`: an unknown key, a value of the wrong type, or no `=`.
+        error: Unknown key, value of the wrong type, or no `=`; the message starts with `label`.
     """
     for override in overrides:
         if "=" not in override:
             raise error(f"override {override!r} has no '='; write key=value, e.g. seed=1")
         key, bracket, _ = override.partition("=")[0].partition("[")
         if bracket:
-            raise error(f"override {override!r} changes a part of a list; give it whole, {key}=[...]")
+            raise error(
+                f"override {override!r} changes part of a list; give the whole list, {key}=[...]"
+            )
     base: Any = OmegaConf.structured(schema)
     try:
         base = OmegaConf.merge(base, *[read_yaml(path, error) for path in paths])
@@ -63,36 +58,29 @@ def merge_written(
     except OmegaConfBaseException as problem:
         raise error(f"{label}: {_explained(problem, base)}") from problem
     except YAMLError as problem:
-        raise error(f"{label}: {str(problem).splitlines()[0]}; quote what is no YAML value") from problem
+        raise error(
+            f"{label}: {str(problem).splitlines()[0]}; quote values that are not YAML"
+        ) from problem
 
 
 def read_yaml(path: Any, error: type[GdroError]) -> Any:
-    """The mapping that a YAML file holds; an empty file is an empty one.
-
-    Raises:
-        GdroError: Of the class `error`: there is no such file, or it holds something else.
-    """
+    """The mapping in a YAML file; raises `error` if the file is missing or holds something else."""
     if not Path(path).is_file():
         what = "is a folder" if Path(path).is_dir() else "no such file"
         raise error(f"{path}: {what}; pass the path of a YAML file")
     try:
-        found = OmegaConf.load(str(path))
+        data = OmegaConf.load(str(path))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as problem:
-        raise error(f"{path} is no YAML file: {str(problem).splitlines()[0]}") from problem
-    except OSError as problem:  # OmegaConf's word for a file that holds a bare number
+        raise error(f"{path} is not a YAML file: {str(problem).splitlines()[0]}") from problem
+    except OSError as problem:  # raised by OmegaConf for a file that holds a bare number
         raise error(f"{path} cannot be read as `key: value` lines ({problem})") from problem
-    if not OmegaConf.is_dict(found):
-        raise error(f"{path} holds no mapping; write `key: value` lines")
-    return found
+    if not OmegaConf.is_dict(data):
+        raise error(f"{path} does not hold a mapping; write `key: value` lines")
+    return data
 
 
 def _explained(problem: OmegaConfBaseException, base: Any) -> str:
-    """What is wrong with a key, and what is allowed at its place.
-
-    Args:
-        problem: What OmegaConf says.
-        base: The configuration without the overrides.
-    """
+    """What is wrong with a key of `base` or an override, and what is allowed there."""
     full = str(problem.full_key or "")
     if "not a subclass of" in str(problem):  # a section was given a bare value
         given = str(problem).splitlines()[0].rpartition("value: ")[2]
@@ -116,7 +104,7 @@ def _explained(problem: OmegaConfBaseException, base: Any) -> str:
 
 
 def _elsewhere(key: str, tree: Any) -> str:
-    """A key that was given without what it is below, e.g. max_steps for trl.max_steps."""
+    """Suggests the full key where its section was left out, e.g. trl.max_steps for max_steps."""
     sections = {str(name): cast(Any, below) for name, below in tree.items() if isinstance(below, dict)}
     guesses = (did_you_mean(key, list(below), f"{name}.") for name, below in sections.items())
     return next((guess for guess in guesses if guess), "")

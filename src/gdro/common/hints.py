@@ -1,4 +1,4 @@
-"""What a misspelt name was meant to be."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """A piece of an error message, empty where no known name is close.
-
-    Args:
-        name: What was given.
-        known: What there is.
-        prefix: Written before the name that was meant.
+    """Part of an error message that suggests a known name; empty if none is close.
 
     >>> did_you_mean("max_step", ["max_steps", "beta"], "trl.")
     "; did you mean 'trl.max_steps'?"
@@ -22,7 +17,7 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What a misspelt name was meant to be, and all that it could be.
+    """Part of an error message that suggests a known name and lists all of them.
 
     >>> hint("eta1", ["eta", "gamma"])
     "; did you mean 'eta'? known: eta, gamma"

@@ -1,4 +1,4 @@
-"""One writer at a time for a folder, across processes."""
+"""A lock that allows one writer at a time to a folder, across processes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ _WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class FolderLock:
-    """A lock that ends with its process, however that ends (flock on a file in the folder).
+    """A flock on a file in an existing folder; it ends with its process for whatever reason.
 
-    A second object in the same process is no second run (a notebook that makes its trainer anew): it
-    goes on, and takes the lock once the first has let go.
-
-    Args:
-        folder: It must exist.
+    A second object in the same process (a notebook that creates its trainer again) may write too, and
+    takes the lock once the first has released it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,16 +42,16 @@ class FolderLock:
             self._take()
         elif not self._same(self._descriptor):
             raise LogError(
-                f"{self._path.parent} was deleted or replaced while this run was writing there; what it "
-                "held is lost. Restore the folder and resume from the last checkpoint, or start anew"
+                f"{self._path.parent} was deleted or replaced while this run was writing there; its "
+                "files are lost. Restore the folder and resume from the last checkpoint, or start again"
             )
 
     def release(self) -> None:
-        """Let another process write; `hold` takes the lock again."""
+        """Allow another process to write; `hold` takes the lock again."""
         if self._let_go is not None and self._pid == os.getpid():
             import fcntl
 
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a forked child has the descriptor still
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a forked child still has the descriptor
             self._let_go()
             self._let_go = None
 
@@ -89,7 +86,7 @@ class FolderLock:
         return os.path.samestat(there, os.fstat(descriptor))
 
     def _check_holder(self, text: bytes) -> None:
-        """Raise unless the holder is this process, or is gone and has left forked children behind."""
+        """Raise unless the holder is this process, or it has ended and left forked children."""
         try:
             holder: Any = json.loads(text)
             pid, host, since = int(holder["pid"]), str(holder["host"])[:80], str(holder["since"])[:40]
@@ -108,14 +105,14 @@ class FolderLock:
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            text = (
                 f"{self._path.parent} cannot be locked ({error.strerror}); make sure that no other run "
-                "writes its log there", stacklevel=4,
-            )  # fmt: skip
+            )
+            warnings.warn(text + "writes its log there", stacklevel=4)
 
 
 def _here() -> dict[str, Any]:
-    """This process, by what a number of a process means only beside: host, and container."""
+    """This process: its id, with the host and the container in which the id is valid."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # no Linux
@@ -129,5 +126,5 @@ def _gone(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
-        return False
+        pass
     return False

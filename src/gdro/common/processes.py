@@ -1,4 +1,4 @@
-"""How gdro starts other Python processes: nothing in the working folder shadows a library there."""
+"""How gdro starts Python processes, so that nothing in the working folder shadows a library."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
-         "PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONUSERBASE")  # fmt: skip
+_PASSED_ON = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("PYTHONHOME", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONUSERBASE"),
+)
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -17,19 +19,14 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def minimal_environment(given: Mapping[str, str], **more: str) -> dict[str, str]:
-    """What Python needs to start and to find what the caller finds, and none of the caller's secrets.
+    """The variables that Python needs to start and to find the same modules, without any secrets.
 
-    Args:
-        given: The caller's environment.
-        **more: Further variables.
-
-    Returns:
-        The environment. An empty entry of PYTHONPATH, which means the working folder, is left out.
+    Empty entries of PYTHONPATH, which mean the working folder, are left out.
     """
-    kept = {name: given[name] for name in _KEPT if name in given}
+    passed_on = {name: given[name] for name in _PASSED_ON if name in given}
     folders = [folder for folder in given.get("PYTHONPATH", "").split(os.pathsep) if folder]
     path = {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}
-    return {**kept, **path, "PYTHONSAFEPATH": "1", **more}
+    return {**passed_on, **path, "PYTHONSAFEPATH": "1", **more}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Progress bars: as they are on a terminal, a line now and then where there is none."""
+"""Progress bars: redrawn on a terminal, one line per minute elsewhere."""
 
 from __future__ import annotations
 
@@ -8,33 +8,28 @@ from typing import Any, TextIO, TypeVar, cast
 
 T = TypeVar("T")
 SECONDS = 60.0
-"""Between two lines of a bar that is no terminal's."""
+"""Time between two lines of a bar that is not on a terminal."""
 
 
 class Lines:
-    """Turns a bar that writes over itself into lines of a file."""
+    """Converts a bar that overwrites itself to lines of a file."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write what the bar shows, if anything, as a line."""
+        """Write the state of the bar, if any, as a line."""
         shown = text.strip("\r\n ")
         if shown:
             self._stream.write(f"{shown}\n")
 
     def flush(self) -> None:
-        """As the stream's."""
+        """Flush the stream."""
         self._stream.flush()
 
 
 def bar(finished: Iterable[T] | None = None, **options: Any) -> Any:
-    """A tqdm bar on the error stream.
-
-    Args:
-        finished: What to go through, if the bar is not moved by hand.
-        options: Of tqdm.
-    """
+    """A tqdm bar on standard error over an iterable, or one that is updated by hand."""
     from tqdm.auto import tqdm
 
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Texts of others in messages and files: without secrets, control characters, or end."""
+"""Untrusted texts in messages and files: without secrets and control characters, and truncated."""
 
 from __future__ import annotations
 
@@ -29,14 +29,25 @@ _PATTERNS = (
     # user:password@ of an address; a password may hold '@', and one that is no port '/'.
     # One slash: a path has no two in a row.
     (re.compile(r"(\w:/{1,3})[^\s/'\"<>]*@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"(\w:/{1,3})[^\s/:@?#'\"<>]*:(?!\d{1,5}(?:[/?#'\"\s]|$))[^\s'\"<>]*@"),
-     rf"\1{HIDDEN}@"),
-    (re.compile(r"([?&;][\w-]*(?:key|token|secret|password|passwd|signature|sig)=)[^&\s#'\"<>]+", re.I),
-     rf"\1{HIDDEN}"),
+    (
+        re.compile(r"(\w:/{1,3})[^\s/:@?#'\"<>]*:(?!\d{1,5}(?:[/?#'\"\s]|$))[^\s'\"<>]*@"),
+        rf"\1{HIDDEN}@",
+    ),
+    (
+        re.compile(
+            r"([?&;][\w-]*(?:key|token|secret|password|passwd|signature|sig)=)[^&\s#'\"<>]+", re.I
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{4,}", re.I), rf"\1 {HIDDEN}"),
-    (re.compile(r"\b(?:sk|pk|rk)-[\w-]{16,}|\bhf_\w{16,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}"
-                r"|\bAKIA[0-9A-Z]{16}\b|\bxox[a-z]-[\w-]{10,}|\bAIza[\w-]{30,}"), HIDDEN),
-)  # fmt: skip
+    (
+        re.compile(
+            r"\b(?:sk|pk|rk)-[\w-]{16,}|\bhf_\w{16,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}"
+            r"|\bAKIA[0-9A-Z]{16}\b|\bxox[a-z]-[\w-]{10,}|\bAIza[\w-]{30,}"
+        ),
+        HIDDEN,
+    ),
+)
 
 
 def is_secret(option: str) -> bool:
@@ -60,20 +71,15 @@ def names_secret(text: str) -> bool:
 def secrets_of(environment: Mapping[str, str] | None = None) -> list[str]:
     """Values of variables that are named as secrets are, the longest first."""
     given = os.environ if environment is None else environment
-    found = {v.strip() for name, v in given.items() if _NAMED.search(name) and len(v.strip()) >= SHORT}
-    return sorted(found, key=len, reverse=True)
+    values = {v.strip() for name, v in given.items() if _NAMED.search(name) and len(v.strip()) >= SHORT}
+    return sorted(values, key=len, reverse=True)
 
 
 def hidden(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text without the secrets that are in it.
+    """A text with `***` in place of secrets: given ones, those of the environment, and likely ones.
 
-    Args:
-        text: Any.
-        secrets: Known ones besides those of the environment.
-
-    Returns:
-        The text with `***` in the place of known secrets, as they are and as JSON, addresses and headers
-        write them, of `user:password@` in addresses, and of what has the form of a key.
+    Known secrets are hidden in the forms of `masked`; likely secrets are `user:password@` in addresses
+    and texts that look like keys.
     """
     text = masked(text, (*secrets, *secrets_of()))
     for pattern, instead in _PATTERNS:
@@ -82,7 +88,7 @@ def hidden(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """A text without the given secrets, in the forms that JSON, addresses and headers give them."""
+    """A text without the given secrets, also as JSON, addresses and headers write them."""
     for secret in secrets:
         for form in _forms(secret):
             text = text.replace(form, HIDDEN)
@@ -101,9 +107,8 @@ def _forms(secret: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """A text without what moves a cursor, colours, hides or turns it; line breaks stay."""
-    kept = (c if c == "\n" else _plain(c) for c in _ESCAPES.sub("", text))
-    return "".join(kept)
+    """A text without escape sequences and control characters; line breaks stay."""
+    return "".join(c if c == "\n" else _plain(c) for c in _ESCAPES.sub("", text))
 
 
 def _plain(character: str) -> str:
@@ -114,12 +119,7 @@ def _plain(character: str) -> str:
 
 
 def shown(text: str, secrets: Iterable[str] = (), most: int = SHOWN) -> str:
-    """What a message quotes of a text that somebody else wrote: one line, cut, without secrets.
-
-    Args:
-        text: Of a server, a file, a library.
-        secrets: Known ones besides those of the environment.
-        most: Characters.
+    """Quote of an untrusted text for a message: one line of at most `most` characters, no secrets.
 
     >>> shown("\\x1b[31mno\\nkey sk-0123456789abcdef0123 for https://me:pw@host/v1")
     'no key *** for https://***@host/v1'
@@ -130,12 +130,7 @@ def shown(text: str, secrets: Iterable[str] = (), most: int = SHOWN) -> str:
 
 
 def without_secrets(data: Any, above: str = "") -> Any:
-    """Configuration for a file: options that hold a secret, and secrets inside of texts, are hidden.
-
-    Args:
-        data: JSON data.
-        above: Name of the option that holds it.
-    """
+    """JSON data of the option `above` with secret options, and secrets inside texts, hidden."""
     if isinstance(data, dict):
         named = cast("dict[str, Any]", data)
         return {key: without_secrets(value, str(key)) for key, value in named.items()}

@@ -6,4 +6,4 @@ SLICES = (
     ("medium (.3 to .9)", 0.3, 0.9),
     ("easy (base p >= .9)", 0.9, 1.01),
 )
-"""Name, from, below."""
+"""Name, least pass rate, upper bound of the pass rate."""

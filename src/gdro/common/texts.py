@@ -1,13 +1,13 @@
-"""Texts of strangers on a terminal: names, keys and messages that hold more than they show."""
+"""Untrusted texts on a terminal: names, keys and messages with characters that are not printable."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""A text that moves no cursor, sets no colour and can be encoded: what is not printable is escaped.
+    r"""A text with its unprintable characters escaped, so that it can be encoded and moves no cursor.
 
-    Newlines stay. Control characters, the marks that turn the direction of writing, and halves of
-    characters become `\x1b`, `\u202e`, `\ud800`.
+    Newlines stay. Control characters, marks of writing direction and lone surrogates become `\x1b`,
+    `\u202e`, `\ud800`.
 
     >>> print(printable("a\x1b[31mred"))
     a\x1b[31mred
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same on one line."""
+    """As `printable`, on one line."""
     return printable(text).replace("\n", " ")
 
 

@@ -1,4 +1,4 @@
-"""A synthetic population: latent ability against difficulty, and a policy that GRPO moves."""
+"""Synthetic prompts with latent difficulties, and a policy whose abilities GRPO updates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ class SimulationError(GdroError):
 
 @dataclass
 class Component:
-    """A part of the mixture of difficulties: normal, in logits above the initial ability."""
+    """A normal component of the difficulties, in logits above the initial ability.
+
+    Args:
+        share: Relative share of the prompts.
+        mean: Mean difficulty.
+        sd: Standard deviation of the difficulty.
+    """
 
     share: float
     mean: float
@@ -34,26 +40,26 @@ def _heavy_tail() -> list[Component]:
 
 @dataclass
 class Population:
-    """What the pool is like and how the policy learns.
+    """The prompts and how the policy learns.
 
-    A prompt's rollout is right with probability sigmoid(ability - difficulty), where ability is the
-    sum of a shared part, one of the prompt's skill, and one of its own. Each part moves by the GRPO
-    gradient of this logistic policy: the row mean of weight * advantage * (right - p).
+    A rollout is right with probability sigmoid(ability - difficulty), where the ability on a prompt is
+    the sum of a part shared by all prompts, one of the prompt's skill, and one of its own. Each part is
+    updated by the GRPO gradient of this policy: the row mean of weight * advantage * (right - p).
 
     Args:
-        num_prompts: N, training prompts.
-        num_heldout: Prompts never trained on; their own part of the ability stays zero.
-        mixture: Components of the difficulty.
-        num_skills: Skills; each prompt needs one.
-        unlearnable: Share of prompts that no rollout solves, ever.
-        wrong_labels: Share of prompts whose right answers are scored wrong.
+        num_prompts: Number of training prompts, N.
+        num_heldout: Number of prompts never trained on; their own part of the ability stays zero.
+        mixture: Components of the distribution of difficulties.
+        num_skills: Number of skills; each prompt needs one.
+        unlearnable: Share of prompts that no rollout ever solves.
+        wrong_labels: Share of prompts whose right answers are scored as wrong.
         verifier_noise: Probability that a score is flipped.
-        verifier_drift: Added to the probability that a wrong rollout is scored right, from zero at
-            the first step to this at the last.
+        verifier_drift: Probability that a wrong rollout is scored as right at the last step; it grows
+            linearly from zero at the first.
         rate_shared: Learning rate of the ability shared by all prompts.
-        rate_skill: Of the skills.
-        rate_own: Of each prompt's own ability (memorisation).
-        tokens: Mean tokens of a rollout on a prompt of pass rate one half; hard ones are longer.
+        rate_skill: Learning rate of the ability in each skill.
+        rate_own: Learning rate of the ability on each single prompt (memorisation).
+        tokens: Mean tokens per rollout on a prompt with pass rate one half; harder ones are longer.
 
     Raises:
         SimulationError: An option is out of range.
@@ -73,11 +79,9 @@ class Population:
     tokens: float = 400.0
 
     def __post_init__(self) -> None:
-        counts = {"num_prompts": self.num_prompts, "num_heldout": self.num_heldout,
-                  "num_skills": self.num_skills}  # fmt: skip
-        for name, value in counts.items():
-            if value < 1:
-                raise SimulationError(f"population.{name} is {value}; it must be at least 1")
+        for name in ("num_prompts", "num_heldout", "num_skills"):
+            if getattr(self, name) < 1:
+                raise SimulationError(f"population.{name} is {getattr(self, name)}; allowed: 1 or more")
         for name in ("unlearnable", "wrong_labels", "verifier_noise", "verifier_drift"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise SimulationError(f"population.{name} is {getattr(self, name)}; allowed: 0 to 1")
@@ -96,13 +100,13 @@ class Population:
             )
 
 
-class World:
-    """A population at play: it scores plans and learns from them.
+class SimulatedPolicy:
+    """Generates and scores the rollouts of plans, and learns from them.
 
     Args:
-        population: Its options.
-        num_steps: Steps of the run, for the verifier's drift.
-        seed: Of the population and its rollouts.
+        population: The prompts and how the policy learns.
+        num_steps: Number of steps of the run, for the drift of the verifier.
+        seed: Seed of the prompts and the rollouts.
     """
 
     def __init__(self, population: Population, num_steps: int, seed: int) -> None:
@@ -126,7 +130,7 @@ class World:
         self._step = 0
 
     def problem(self) -> Problem:
-        """The pool, with a column `difficulty` (100 times the failure rate now) and one `skill`."""
+        """The dataset, with columns `difficulty` (100 times the current failure rate) and `skill`."""
         prompt_N = np.arange(self.population.num_prompts)
         columns = {
             "difficulty": 100.0 * (1.0 - self.rates(prompt_N)),
@@ -135,7 +139,7 @@ class World:
         return Problem([f"p{i}" for i in prompt_N.tolist()], columns=columns)
 
     def rates(self, index: IntArray) -> FloatArray:
-        """True pass rates of prompts; indices from N on are held out."""
+        """True pass rates of prompts; those with indices from N on are held out."""
         num = self.population.num_prompts
         own = np.where(index < num, self._own_N[np.minimum(index, num - 1)], 0.0)
         ability = self._shared + self._skills[self._skill[index]] + own
@@ -148,7 +152,7 @@ class World:
         return self.population.num_prompts + np.arange(self.population.num_heldout)
 
     def roll_out(self, plan: Plan | Extension) -> tuple[Outcome, BoolArray]:
-        """Rollouts of a plan or an extension: the outcome, and which rows are truly right, (R,)."""
+        """Rollouts of a plan or extension: the outcome, and whether each row is truly right, shape (R,)."""
         extra = (plan.round,) if isinstance(plan, Extension) else ()
         rng = np.random.default_rng([self._seed, 1, plan.ticket, *extra])
         options, prompt_R = self.population, plan.prompt_R
@@ -159,22 +163,20 @@ class World:
         scored_R = scored_R | (~right_R & (rng.random(len(prompt_R)) < drift))
         scored_R = scored_R ^ (rng.random(len(prompt_R)) < options.verifier_noise)
         length_R = options.tokens * (1.5 - rate_R) * rng.gamma(4.0, 0.25, len(prompt_R))
-        outcome = Outcome(
-            plan.ticket, prompt_R, scored_R.astype(np.float64), scored_R,
-            tokens_R=np.maximum(1, length_R.astype(np.int64)),
-        )  # fmt: skip
-        return outcome, right_R
+        tokens_R = np.maximum(1, length_R.astype(np.int64))
+        reward_R = scored_R.astype(np.float64)
+        return Outcome(plan.ticket, prompt_R, reward_R, scored_R, tokens_R=tokens_R), right_R
 
     def learn(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> tuple[int, int]:
-        """One GRPO update of the abilities; advantages are normalised inside each group.
+        """One GRPO update of the abilities; advantages are normalised within each group.
 
         Args:
-            outcome: Scored rollouts of a plan, extensions included.
-            weights: The controller's; dropped rows teach nothing.
-            right_R: Which rows are truly right, shape (R,).
+            outcome: Scored rollouts of a plan, with those of its extensions.
+            weights: The controller's weights of the rows.
+            right_R: Whether each row is truly right, shape (R,).
 
         Returns:
-            Remembered rows that joined the update, and their tokens.
+            Number of recalled rollouts that joined the update, and of their tokens.
         """
         rows = WeightedRows.of(outcome, weights)
         pull_R, prompt_R = rows.advantage_R(), outcome.prompt_R
@@ -205,15 +207,15 @@ class World:
         if not weights.recall:
             return None
         stored = {r.prompt for r in weights.recall if self._stored_N[r.prompt]}
-        kept_R = np.flatnonzero(weights.keep_R)
+        chosen_R = np.flatnonzero(weights.keep_R)
 
         def least_likely(prompt_M: IntArray) -> list[int]:
             return np.argsort(self.rates(prompt_M), kind="stable").tolist()
 
-        return place(weights, outcome, pull_R, kept_R, stored, least_likely)
+        return place(weights, outcome, pull_R, chosen_R, stored, least_likely)
 
     def _remember(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
-        """The tokens of each prompt's latest success, negative where the verifier erred."""
+        """Store the token count of each prompt's latest success, negative if the verifier was wrong."""
         if weights.remember_R is None or outcome.tokens_R is None:
             return
         rows = np.flatnonzero(weights.remember_R)

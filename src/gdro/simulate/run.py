@@ -1,4 +1,4 @@
-"""Run strategies on a synthetic population with the real controller, run log and report."""
+"""Run strategies on simulated prompts with the real controller, run log and report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
 from gdro.log.run_log import RunLog
 from gdro.numerics.arrays import FloatArray
-from gdro.simulate.population import Population, SimulationError, World
+from gdro.simulate.population import Population, SimulatedPolicy, SimulationError
 from gdro.step.bounds import check_bounds
 from gdro.step.checks import check_seed
 from gdro.strategies.registry import named
@@ -26,7 +26,12 @@ from gdro.types import Request
 
 @dataclass
 class SimulatedArm:
-    """A strategy (a name, a composition or a list of parts), and its options."""
+    """A strategy and its options.
+
+    Args:
+        strategy: A name, a composition such as `a + b`, or a list of parts.
+        options: Options of the strategy by name.
+    """
 
     strategy: Any = "uniform"
     options: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -38,14 +43,14 @@ class Simulation:
 
     Args:
         population: The prompts and how the policy learns.
-        arms: Strategies by name of the arm.
-        num_steps: Training steps.
-        batch: P, prompts of a step.
-        rollouts: n_bar, mean rollouts of a prompt.
-        k: Of pass@k.
-        seed: Of the population, the rollouts and the controller, the same for every arm.
-        difficulty: Options of `gdro.Difficulty`.
-        delay: Steps between a plan and its closing, as in asynchronous training.
+        arms: Strategies to compare, by name of the arm.
+        num_steps: Number of training steps.
+        batch: Prompts per step, P.
+        rollouts: Mean rollouts per prompt, n_bar.
+        k: k of the pass@k that is reported.
+        seed: Seed of the prompts, the rollouts and the controller, the same for every arm.
+        difficulty: Options of `gdro.Difficulty` by name.
+        delay: Number of steps between a plan and its closing, as in asynchronous training.
 
     Raises:
         SimulationError: A number is out of range.
@@ -69,7 +74,7 @@ class Simulation:
                 raise SimulationError(f"{name} is {getattr(self, name)}; it must be at least {low}")
         check_seed(self.seed, "seed", SimulationError)
         if self.rollouts < 2:
-            raise SimulationError(f"rollouts is {self.rollouts}; a group has 2 at least")
+            raise SimulationError(f"rollouts is {self.rollouts}; a group has at least 2")
         for name in self.arms:
             check_name(name, "the name of an arm", SimulationError, OF_RUNS)
         if self.batch > self.population.num_prompts:
@@ -83,67 +88,67 @@ def simulate(simulation: Simulation, output: Path, progress: Any = iter) -> dict
     """Train every arm and compare true pass rates of held-out prompts.
 
     Args:
-        simulation: What to run.
-        output: Folder; each arm logs to `<arm>/gdro`, as a trainer does.
+        simulation: The comparison to run.
+        output: Folder of the results; each arm logs to `<arm>/gdro`, as a trainer does.
         progress: Wraps the iterable of steps, e.g. `tqdm`.
 
     Returns:
-        The summary, also written to `summary.json`: `base` and `arms`, like that of `gdro train`.
+        The content of `summary.json`, with `base` and `arms` as from `gdro train`.
 
     Raises:
         SimulationError: A number is out of range.
-        GdroError: A strategy, an option or the output folder is unfit.
+        GdroError: A strategy, an option or the output folder is invalid.
     """
     simulation.check()
     arms = simulation.arms or {"uniform": SimulatedArm("uniform")}
     difficulty = difficulty_of(simulation.difficulty)
-    made = {name: named(arm.strategy, arm.options, simulation.rollouts) for name, arm in arms.items()}
-    for strategy in made.values():
+    strategies = {
+        name: named(arm.strategy, arm.options, simulation.rollouts) for name, arm in arms.items()
+    }
+    for strategy in strategies.values():
         check_bounds(strategy, simulation.rollouts, "rollouts", warn=False)
     if (output / "summary.json").exists():
-        raise GdroError(f"{output} holds a simulation already; pass another --output, or delete it")
-    fresh = _world(simulation)
+        raise GdroError(f"{output} already holds a simulation; pass another --output, or delete it")
+    fresh = _policy(simulation)
     problem = fresh.problem()
     base, base_rate = _evaluated(fresh, simulation.k), fresh.rates(fresh.heldout)
     rows: dict[str, Any] = {}
-    for name, strategy in made.items():
+    for name, strategy in strategies.items():
         folder = output / name
         log = RunLog(folder / "gdro")
         log.set_aside()
         controller = Controller(strategy, problem, seed=simulation.seed, difficulty=difficulty, log=log)
-        world = _world(simulation)
+        policy = _policy(simulation)
         start = time.perf_counter()
-        for _ in progress(_steps(controller, world, simulation)):
+        for _ in progress(_steps(controller, policy, simulation)):
             pass
         ledger = controller.ledger
         spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens}
         seconds = time.perf_counter() - start
-        rows[name] = {**_evaluated(world, simulation.k, base_rate), **spent, "seconds": seconds}
+        rows[name] = {**_evaluated(policy, simulation.k, base_rate), **spent, "seconds": seconds}
         write_json(folder / "eval.json", rows[name])
-    summary = {
-        "recipe": "simulate", "seed": simulation.seed,
-        "base": {**base, **_sliced(base_rate, base_rate, simulation.k)}, "arms": rows,
-    }  # fmt: skip
+    base |= _sliced(base_rate, base_rate, simulation.k)
+    summary = {"recipe": "simulate", "seed": simulation.seed, "base": base, "arms": rows}
     write_json(output / "summary.json", summary)
     return summary
 
 
-def _world(simulation: Simulation) -> World:
-    return World(simulation.population, simulation.num_steps, simulation.seed)
+def _policy(simulation: Simulation) -> SimulatedPolicy:
+    return SimulatedPolicy(simulation.population, simulation.num_steps, simulation.seed)
 
 
-def _steps(controller: Controller, world: World, simulation: Simulation) -> Iterator[int]:
+def _steps(controller: Controller, policy: SimulatedPolicy, simulation: Simulation) -> Iterator[int]:
     """Plan, roll out, learn and, `delay` steps later, observe."""
     request = Request(simulation.batch, simulation.batch * simulation.rollouts)
     late: list[Any] = []
     for step in range(simulation.num_steps):
         plan = controller.plan(request)
-        outcome, right_R = world.roll_out(plan)
+        outcome, right_R = policy.roll_out(plan)
         while (extension := controller.extend(outcome)) is not None:
-            further, further_right_R = world.roll_out(extension)
+            further, further_right_R = policy.roll_out(extension)
             outcome = outcome.joined(further)
             right_R = np.concatenate([right_R, further_right_R])
-        recalled = world.learn(outcome, controller.weigh(outcome), right_R)
+        recalled = policy.learn(outcome, controller.weigh(outcome), right_R)
         late.append((step, outcome, recalled))
         if len(late) > simulation.delay:
             _close(controller, *late.pop(0))
@@ -158,8 +163,8 @@ def _close(controller: Controller, step: int, outcome: Any, recalled: tuple[int,
     controller.observe(outcome, loss_R, extra={"step": step}, recalled=recalled)
 
 
-def _evaluated(world: World, k: int, base_rate: FloatArray | None = None) -> dict[str, Any]:
-    rate = world.rates(world.heldout)
+def _evaluated(policy: SimulatedPolicy, k: int, base_rate: FloatArray | None = None) -> dict[str, Any]:
+    rate = policy.rates(policy.heldout)
     result = _metrics(rate, k)
     return result if base_rate is None else {**result, **_sliced(rate, base_rate, k)}
 
