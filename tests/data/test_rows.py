@@ -177,6 +177,6 @@ def test_the_command_says_what_it_did(write, tmp_path: Path, capsys: pytest.Capt
     assert main(["data", str(path)]) == 2
     assert "row 3" in capsys.readouterr().err
     assert main(["data", str(other), "--overlap", str(other), "--remove-overlap"]) == 2
-    assert "nothing is left" in capsys.readouterr().err
+    assert "no problem is left" in capsys.readouterr().err
     for wrong in (["--remove-overlap"], ["--limit", "0"]):
         assert main(["data", str(path), *wrong]) == 2

@@ -58,7 +58,7 @@ def test_a_recipe_changes_its_base(tmp_path: Path) -> None:
     assert recipe.trl == {"beta": 1, "max_steps": 8}
     for text, why in (
         ("base: absent.yaml", "must be the path of another YAML file"),
-        ("base: c.yaml", "not lead back"), ("- 1", "does not hold a mapping"), ("a: [", "is not a YAML file"),
+        ("base: c.yaml", "not form a circle"), ("- 1", "does not hold a mapping"), ("a: [", "is not a YAML file"),
     ):  # fmt: skip
         (tmp_path / "b.yaml").write_text(text)
         with pytest.raises(RecipeError, match=why):
@@ -86,7 +86,7 @@ def loaded(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trl.learning_rat=1", "learning_rat is no option"),
+        ("trl.learning_rat=1", "learning_rat is not an option"),
         ("trl.max_step=1", "did you mean 'trl.max_steps'"),
         ("trl.num_generations=7", "refused by GRPOConfig"),
         ("trl.num_generations=16", r"arms.rollout-gdro: .*rollout-gdro\(n_max=48\)"),

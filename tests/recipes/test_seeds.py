@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gdro.recipes.schema import Arm, Recipe
-from gdro.recipes.seeds import rows, run_seeds
+from gdro.recipes.seeds import run_seeds, table_of
 
 
 def evaluated(value: float, easy: float, lengths: list[float]) -> dict:
@@ -40,7 +40,7 @@ def test_a_control_that_solves_nothing(tmp_path: Path) -> None:
 
     found = run_seeds(Recipe(name="r", task="t"), [1, 2], tmp_path, nothing)
     assert found["arms"]["mine"]["effect"] is None
-    assert rows(found)[1][1][2] == "of 0: undefined"
+    assert table_of(found)[1][1][2] == "undefined: control is 0"
 
 
 def test_effects_are_paired_by_seed(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_effects_are_paired_by_seed(tmp_path: Path) -> None:
     # Points: (3 * .5 + 1) / 4 against (3 * .6 + 1) / 4.
     assert mine["easy"]["mean"] == pytest.approx(-7.5)
     assert mine["tail"] == pytest.approx(1.2 * (0.5 + 0.6 + 0.8) / 12)
-    heads, (control, other) = rows(found)
+    heads, (control, other) = table_of(found)
     assert len(heads) == len(control) == len(other)
     assert control[2] == "" and other[2].startswith("+20.0%") and other[-2:] == ["", "2.00 to 4.00"]
     assert (tmp_path / "seeds.json").exists()

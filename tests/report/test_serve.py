@@ -104,4 +104,4 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["report", str(tmp_path), "--serve", "-o", "x.html"]) == 2
     assert "writes no files" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "absent"), "--serve"]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gdro import ProblemError
-from gdro.recipes.heldout import count_successes
+from gdro.recipes.heldout import draw
 from gdro.tasks import chains
 
 ROOT = Path(__file__).parents[2]
@@ -66,11 +66,11 @@ def test_warm_start_is_small_and_heavy_tailed() -> None:
     folder = Path(chains.__file__).parent / chains.WARM_START
     assert sum(f.stat().st_size for f in folder.iterdir()) <= 3 * 2**20
     task = chains.load()
-    successes = count_successes(
-        task.model, task.tokenizer, task.heldout, chains.exact_match,
+    drawn = draw(
+        task.model, task.tokenizer, task.heldout, [chains.exact_match],
         samples=32, max_new_tokens=6, batch_size=1024,
     )  # fmt: skip
-    rate = successes / 32
+    rate = drawn.right_NS.mean(axis=1)
     assert (rate < 0.02).mean() >= 0.10
     assert (rate > 0.9).mean() >= 0.10
 

@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,9 @@ from gdro.errors import GdroError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        argv: Arguments; default: the process's.
-
-    Returns:
-        Exit status: 0, or 2 on bad input.
-    """
+    """Run the command line with some arguments (default: the process's); 0, or 2 on bad input."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that cannot be encoded is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # print names that cannot be encoded as escapes
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -44,22 +38,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_packages(arguments)
         return arguments.run(arguments)
     except GdroError as error:
-        said = str(error)
+        message = str(error)
     except ImportError as error:
-        said = f"{error}{advice(error, arguments.command)}"
-    except OSError as error:  # a full disk, a folder that may not be written, a file that went away
-        said = str(error)
-    print(printable(hidden(f"gdro: {said}")), file=sys.stderr)
+        message = f"{error}{advice(error, arguments.command)}"
+    except OSError as error:  # a full disk, a folder without write permission, a file that was deleted
+        message = str(error)
+    print(printable(hidden(f"gdro: {message}")), file=sys.stderr)
     return 2
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="gdro",
-        description="RL post-training that spends its rollouts where learning happens.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    description = "RL post-training that spends its rollouts where learning happens."
+    parser = Parser(prog="gdro", description=description, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"gdro {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Command)
     train.add(commands)
@@ -75,33 +65,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_simulate(commands: Any) -> None:
-    simulate = commands.add_parser(
-        "simulate",
-        help="compare strategies on a made-up population, without a model",
-        description="Train a logistic policy on a synthetic population (DAPO's size by default) with "
-        "the real controllers, and write the run log, summary.json and report.html of a training. It "
-        "shows what a controller does at scale and whether it is stable; it cannot show how a language "
-        "model generalises, so never choose a strategy by it alone.",
-        epilog="""examples:
+_SIMULATE = """examples:
   gdro simulate                                                   plain GRPO and both controllers
   gdro simulate --strategy prompt-gdro arms.prompt-gdro.options.eta=2
   gdro simulate population.unlearnable=0.3 population.wrong_labels=0.1 num_steps=500
-  gdro simulate population.num_prompts=1000000 batch=4096 num_steps=100""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+  gdro simulate population.num_prompts=1000000 batch=4096 num_steps=100"""
+_STUDY = """examples:
+  gdro study studies/smoke.yaml                          a minute: does it work on this machine?
+  gdro study studies/headline.yaml --workers 2           the figures of the README
+  gdro study studies/mine.yaml --explore                 explore on seeds that are never reported
+  gdro study studies/mine.yaml seeds=100-103 training.num_steps=100"""
+
+
+def _add_simulate(commands: Any) -> None:
+    simulate = commands.add_parser(
+        "simulate",
+        help="compare strategies on a synthetic population, without a model",
+        description="Train a logistic policy on a synthetic population (DAPO's size by default) with "
+        "the real controllers, and write the run log, summary.json and report.html of a training run. "
+        "It shows what a controller does at scale and whether it is stable; it cannot show how a "
+        "language model generalises, so never choose a strategy by it alone.",
+        epilog=_SIMULATE,
     )
-    simulate.add_argument(
-        "--strategy", metavar="NAME", action="append", help="an arm with this strategy (repeatable)"
+    strategy = "an arm with this strategy (repeatable)"
+    simulate.add_argument("--strategy", metavar="NAME", action="append", help=strategy)
+    output = "folder of the run (%(default)s)"
+    simulate.add_argument("--output", type=Path, default=Path("runs/simulate"), help=output)
+    keys = (
+        "num_steps, batch, rollouts, k, seed, delay, difficulty.*, arms.NAME.options.*, population.* "
+        "(num_prompts, unlearnable, wrong_labels, verifier_noise, verifier_drift, rate_shared, "
+        "rate_skill, rate_own, ...)"
     )
-    simulate.add_argument("--output", type=Path, default=Path("runs/simulate"), help="%(default)s")
-    simulate.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="num_steps, batch, rollouts, k, seed, delay, difficulty.*, arms.NAME.options.*, "
-        "population.* (num_prompts, unlearnable, wrong_labels, verifier_noise, verifier_drift, "
-        "rate_shared, rate_skill, rate_own, ...)",
-    )
+    simulate.add_argument("overrides", nargs="*", metavar="key=value", help=keys)
     simulate.set_defaults(run=_simulate)
 
 
@@ -110,20 +105,19 @@ def _add_study(commands: Any) -> None:
         "study",
         help="compare strategies over paired seeds on small models, with intervals",
         description="Train every arm of a study on every testbed and seed, at equal rollouts, and write "
-        "table.md, report.html and results/<study>.json. Runs that are finished are not run again, so "
-        "the same command goes on after a kill.",
-        epilog="""examples:
-  gdro study studies/smoke.yaml                          a minute: does the instrument work here?
-  gdro study studies/headline.yaml --workers 2           the figures of the README
-  gdro study studies/mine.yaml --explore                 choose, on seeds that are never reported
-  gdro study studies/mine.yaml seeds=100-103 training.num_steps=100""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "table.md, report.html and results/<study>.json. Finished runs are not run again, so the same "
+        "command continues after a kill.",
+        epilog=_STUDY,
     )
     study.add_argument("config", type=Path, help="YAML file of the study")
-    study.add_argument("--explore", action="store_true", help="run the exploration seeds; no results")
+    explore = "run the exploration seeds; writes no results"
+    study.add_argument("--explore", action="store_true", help=explore)
     study.add_argument("--workers", type=int, help="processes (default: the number of cores)")
-    study.add_argument("--output", type=Path, default=Path("runs/studies"), help="%(default)s")
-    study.add_argument("--results", type=Path, default=Path("results"), help="%(default)s")
+    for name, folder, text in (
+        ("--output", "runs/studies", "folder of the runs"),
+        ("--results", "results", "folder of the published results"),
+    ):
+        study.add_argument(name, type=Path, default=Path(folder), help=f"{text} (%(default)s)")
     study.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. training.num_steps=50")
     study.set_defaults(run=_study)
 
@@ -149,10 +143,10 @@ def _study(arguments: argparse.Namespace) -> int:
         return bar(finished, desc=study.name, unit="run", smoothing=0.0, **sizes)
 
     records = run_study(study, folder, arguments.explore, workers, progress)
-    made = publish(study, records, folder, arguments.results, arguments.explore)
-    print(made.table.read_text())
-    print(f"report:  {made.page}")
-    print(f"results: {made.results or 'none: exploration seeds are never results'}")
+    files = publish(study, records, folder, arguments.results, arguments.explore)
+    print(files.table.read_text())
+    print(f"report:  {files.page}")
+    print(f"results: {files.results or 'none: exploration seeds are never results'}")
     return 0
 
 
@@ -168,9 +162,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     overrides = [*arms_of(names).values(), *arguments.overrides]
     simulation = merge(Simulation, [], overrides, "simulation", GdroError)
     _check_named(simulation.arms, overrides)
-    summary = simulate(
-        simulation, arguments.output, lambda steps: bar(steps, total=simulation.num_steps)
-    )
+    summary = simulate(simulation, arguments.output, partial(bar, total=simulation.num_steps))
     page = write_report([arguments.output], arguments.output / "report.html")
     print_summary(summary)
     print(f"\nsummary: {arguments.output / 'summary.json'}\nreport:  {page}")
@@ -178,16 +170,15 @@ def _simulate(arguments: argparse.Namespace) -> int:
 
 
 def _check_named(arms: Any, overrides: Sequence[str]) -> None:
-    """Refuse an arm that only has options: its name is misspelt, and it would be a plain one."""
-    made = {
-        re.split(r"[.=]", text)[1] for text in overrides if re.match(r"arms\.[^.=]+(\.strategy)?=", text)
-    }
-    known = sorted(made)
+    """Refuse an arm that only has options: its name is misspelt, or its strategy is missing."""
+    named = {m[1] for text in overrides if (m := re.match(r"arms\.([^.=]+)(\.strategy)?=", text))}
+    if any(text.startswith("arms=") for text in overrides):
+        return
     for name in arms:
-        if name not in made and not any(text.startswith("arms=") for text in overrides):
+        if name not in named:
+            guess, known = did_you_mean(name, sorted(named)), ", ".join(sorted(named))
             raise GdroError(
-                f"no arm {name!r}{did_you_mean(name, known)} (arms: {', '.join(known)}); a new one "
-                f"needs arms.{name}.strategy=NAME"
+                f"no arm {name!r}{guess} (arms: {known}); a new one needs arms.{name}.strategy=NAME"
             )
 
 

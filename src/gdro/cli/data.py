@@ -1,4 +1,4 @@
-"""`gdro data`: math sets in the schemas of the trainers."""
+"""`gdro data`: math datasets in the schemas of the trainers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gdro.common.texts import printable
 from gdro.data.presets import PRESETS
 
 _EPILOG = f"""\
-sets of the hub: {", ".join(PRESETS)}
+datasets of the hub: {", ".join(PRESETS)}
 
 examples:
-  gdro data gsm8k                                                  what is in it
+  gdro data gsm8k                                                  its statistics
   gdro data dapo-math-14k --to-parquet data/dapo-math-14k         for verl: train.parquet
-  gdro data math-500 --to-parquet data/math-500                   its evaluation: test.parquet
+  gdro data math-500 --to-parquet data/math-500                   for evaluation: test.parquet
   gdro data math-500 --from math500.jsonl --to-jsonl math.jsonl   offline, for TRL
-  gdro data mine.csv --problem Task --answer Result               a file of yours
+  gdro data mine.csv --problem Task --answer Result               your own file
   gdro data math --overlap math-500 --overlap aime.jsonl --remove-overlap --to-jsonl train.jsonl
   gdro data "reasoning-gym:chain_sum?size=2000&seed=1" --to-jsonl sums.jsonl"""
 
@@ -27,42 +27,33 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     data = commands.add_parser(
         "data",
-        help="load a math set, remove duplicates, look at it, write it for a trainer",
-        description="Load a set from the Hugging Face hub, a local file or reasoning-gym, keep one row "
-        "a problem, say what is in it, and write it. Ids are hashes of the problem's text, so that they "
-        "stay when rows are added, removed or reordered.",
+        help="load a math dataset, remove duplicates, show its statistics, write it for a trainer",
+        description="Load a dataset from the Hugging Face hub, a local file or reasoning-gym, keep one "
+        "row per problem, print its statistics, and write it. Ids are hashes of the problem's text, so "
+        "they do not change when rows are added, removed or reordered.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    data.add_argument("name", help="a set of the hub, a file, or reasoning-gym:NAME?size=...&seed=...")
-    data.add_argument("--from", dest="file", type=Path, metavar="FILE", help="local file, not the hub")
-    data.add_argument("--problem", metavar="COLUMN", help="column of the problem in a file of yours")
-    data.add_argument("--answer", metavar="COLUMN", help="column of the answer in a file of yours")
-    data.add_argument("--skip-damaged", action="store_true", help="leave out rows that cannot be read")
-    data.add_argument(
-        "--dedup",
-        choices=("normalised", "exact"),
-        default="normalised",
-        help="problems that differ in spaces, case, punctuation and LaTeX spacing are one, or in "
-        "spaces only (%(default)s)",
+    option = data.add_argument
+    option("name", help="a dataset of the hub, a file, or reasoning-gym:NAME?size=...&seed=...")
+    option("--from", dest="file", type=Path, metavar="FILE", help="read a local file instead of the hub")
+    option("--problem", metavar="COLUMN", help="column of the problem in your own file")
+    option("--answer", metavar="COLUMN", help="column of the answer in your own file")
+    option("--skip-damaged", action="store_true", help="leave out rows that cannot be read")
+    dedup = (
+        "problems are duplicates if they differ only in spaces, case, punctuation and LaTeX spacing, or "
+        "only in spaces (%(default)s)"
     )
-    data.add_argument(
-        "--overlap", action="append", default=[], metavar="SET", help="what is in this set too"
-    )
-    data.add_argument("--remove-overlap", action="store_true", help="leave those problems out")
-    data.add_argument(
-        "--check",
-        action="store_true",
-        help="does the math reward take each answer for itself, and not the next one?",
-    )
-    data.add_argument("--limit", type=int, help="only the first so many problems")
-    data.add_argument(
-        "--to-parquet", type=Path, metavar="DIR", help="write verl's schema into this folder"
-    )
-    data.add_argument("--to-jsonl", type=Path, metavar="FILE", help="write rows for TRL")
-    data.add_argument(
-        "--style", choices=("chat", "plain"), help="prompts of --to-jsonl (default: the problem alone)"
-    )
+    option("--dedup", choices=("normalised", "exact"), default="normalised", help=dedup)
+    overlap = "count the problems that are also in this dataset (repeatable)"
+    option("--overlap", action="append", default=[], metavar="SET", help=overlap)
+    option("--remove-overlap", action="store_true", help="leave out the problems of --overlap")
+    check = "check that the math reward accepts each answer, and rejects the next problem's"
+    option("--check", action="store_true", help=check)
+    option("--limit", type=int, help="use only the first LIMIT problems")
+    option("--to-parquet", type=Path, metavar="DIR", help="write verl's schema into this folder")
+    option("--to-jsonl", type=Path, metavar="FILE", help="write rows for TRL")
+    style = "prompt format of --to-jsonl (default: the problem alone)"
+    option("--style", choices=("chat", "plain"), help=style)
     data.set_defaults(run=_data)
 
 
@@ -79,27 +70,23 @@ def _data(arguments: argparse.Namespace) -> int:
     if arguments.to_jsonl is not None:
         check_file(arguments.to_jsonl, "--to-jsonl")
     if arguments.style is not None and arguments.to_jsonl is None:
-        raise DataError("--style is of the prompts of --to-jsonl; pass that too, or leave it out")
+        raise DataError(
+            "--style was given without --to-jsonl, whose prompts it formats; pass both, or neither"
+        )
     if arguments.remove_overlap and not arguments.overlap:
-        raise DataError("--remove-overlap needs --overlap SET")
-    table, report = load_with_report(
-        arguments.name,
-        arguments.file,
-        skip_damaged=arguments.skip_damaged,
-        dedup=arguments.dedup,
-        problem=arguments.problem,
-        answer=arguments.answer,
-    )
+        raise DataError("--remove-overlap was given without --overlap SET; pass both")
+    options = {name: getattr(arguments, name) for name in ("skip_damaged", "dedup", "problem", "answer")}
+    table, report = load_with_report(arguments.name, arguments.file, **options)
     for damage in report.damaged:
         print(printable(f"skipped {damage}"))
     lines = [
         ("rows read", f"{report.read:,}"),
         ("duplicates", f"{report.duplicates:,}"),
-        ("of them with another answer", f"{report.contradictions:,}"),
+        ("duplicates with another answer", f"{report.contradictions:,}"),
     ]
     for other in arguments.overlap:
-        table, found = _without(table, other, arguments.remove_overlap)
-        lines.append((f"in {other}", found))
+        table, count = _without(table, other, arguments.remove_overlap)
+        lines.append((f"in {other}", count))
     if arguments.limit is not None:
         table = table.select(range(min(arguments.limit, len(table))))
     lines += statistics(table)
@@ -118,21 +105,21 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _without(table: Any, other: str, remove: bool) -> tuple[Any, str]:
-    """The set without what is in another, if asked, and what was found."""
+    """The dataset, without the problems of another if asked, and their number in words."""
     from gdro.data import DataError, load, overlap
 
-    found = overlap(table["prompt"][:], load(other)["prompt"][:])
+    common = overlap(table["prompt"][:], load(other)["prompt"][:])
     if remove:
-        common = {*found.same, *found.near}
-        table = table.select([i for i in range(len(table)) if i not in common])
+        removed = {*common.same, *common.near}
+        table = table.select([i for i in range(len(table)) if i not in removed])
         if not len(table):
-            raise DataError(f"nothing is left: all problems are in {other}")
+            raise DataError(f"no problem is left: all are in {other}; leave out --remove-overlap")
     what = "removed" if remove else "kept"
-    return table, f"{len(found.same):,} the same, {len(found.near):,} near ({what})"
+    return table, f"{len(common.same):,} the same, {len(common.near):,} near ({what})"
 
 
 def _checked(answers: list[str]) -> list[tuple[str, str]]:
-    """What the math reward says of each answer, and of the next problem's in its place."""
+    """How often the math reward accepts each answer, and the next problem's in its place."""
     from gdro.rewards import MathVerifier
 
     boxes = [f"\\boxed{{{answer}}}" for answer in answers]
@@ -140,12 +127,10 @@ def _checked(answers: list[str]) -> list[tuple[str, str]]:
         right = sum(verifier.score(answers, boxes))
         others = verifier.score(answers, boxes[1:] + boxes[:1])
     pairs = zip(answers[1:] + answers[:1], answers, others, strict=True)
-    taken = [f"{given} for {gold}" for given, gold, same in pairs if same and given != gold]
-    equal = sum(others) - len(taken)
+    accepted = [f"{given} for {gold}" for given, gold, same in pairs if same and given != gold]
+    equal = sum(others) - len(accepted)
+    wrong = f"{equal:,} equal texts, {len(accepted):,} others {'; '.join(accepted[:8])}"
     return [
-        ("right of themselves", f"{right:,} of {len(answers):,}"),
-        (
-            "right of the next problem",
-            f"{equal:,} equal texts, {len(taken):,} others {'; '.join(taken[:8])}",
-        ),
+        ("accepted for their own problem", f"{right:,} of {len(answers):,}"),
+        ("accepted for the next problem", wrong),
     ]

@@ -35,23 +35,13 @@ def table() -> str:
         lines += [f"  {name} = {preset.written(MEAN_ROLLOUTS)}", f"    {preset.note}"]
         lines += [f"    {preset.condition}"] * bool(preset.condition)
     lines += ["", "other names: " + ", ".join(f"{alias} = {name}" for alias, name in ALIASES.items())]
-    lines += [
-        "",
-        "Names are read without regard to case. gdro strategies NAME explains one.",
-        'Join with +, each part changing something else: --strategy "mopps + rollout-gdro".',
-    ]
+    lines += ["", "Names are read without regard to case. gdro strategies NAME explains one."]
+    lines += ['Join with +, each part changing something else: --strategy "mopps + rollout-gdro".']
     return "\n".join(line.rstrip() for line in lines)
 
 
 def explanation(name: str) -> str:
-    """A strategy's documentation, defaults and a worked example.
-
-    Args:
-        name: A name or a composition.
-
-    Raises:
-        StrategyError: It is unknown.
-    """
+    """Documentation, defaults and a worked example of a strategy or composition, by name."""
     strategy, name = make_strategy(name), canonical(name)
     lines = [f"{name}: {_about(name, strategy)}", "", "defaults:"]
     options = strategy.config()
@@ -74,15 +64,10 @@ def _about(name: str, strategy: Strategy[Any]) -> str:
 
 
 def example(strategy: Strategy[Any]) -> list[str]:
-    """What a strategy does with prompts of five known pass rates that do not learn.
+    """Lines of a table: what a strategy does with prompts of five known pass rates that do not learn.
 
-    Args:
-        strategy: The strategy.
-
-    Returns:
-        Lines of a table: by pass rate, the share of draws, rollouts spent and rows kept a draw, and
-        the mean weight of those rows (with a memory, replays asked for a draw), over the second half
-        of 60 steps.
+    By pass rate: the share of draws, rollouts and rows a draw, and the mean weight of those rows (with a
+    memory, replays a draw), over the second half of 60 steps.
     """
     rate_N = np.repeat(_RATES, _EACH)
     difficulty_N = 100.0 * (1.0 - rate_N)
@@ -93,22 +78,19 @@ def example(strategy: Strategy[Any]) -> list[str]:
     for step in range(_STEPS):
         counts = _step(controller, rate_N, mean, np.random.default_rng(step))
         sums += counts if step >= _STEPS // 2 else 0.0
-    draws_G, spent_G, kept_G, weight_G, recalls_G = sums
+    draws_G, spent_G, rows_G, weight_G, recalls_G = sums
     recalls = strategy.remembers
-    head = (
-        f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {mean} rollouts on average, "
-        f"steps {_STEPS // 2} to {_STEPS}"
-    )
     lines = [
-        head,
+        f"a worked example: {len(rate_N)} prompts, {_PROMPTS} a step with {mean} rollouts on average, "
+        f"steps {_STEPS // 2} to {_STEPS}",
         "  pass rate  share of draws  rollouts a draw  rows kept a draw  weight of a row"
         + "  replays asked a draw" * recalls,
     ]
     for g, rate in enumerate(_RATES):
-        share, draws, kept = draws_G[g] / draws_G.sum(), max(1.0, draws_G[g]), max(1.0, kept_G[g])
+        share, draws, rows = draws_G[g] / draws_G.sum(), max(1.0, draws_G[g]), max(1.0, rows_G[g])
         lines.append(
-            f"  {rate:9.1f}  {share:14.2f}  {spent_G[g] / draws:15.1f}  {kept_G[g] / draws:16.1f}  "
-            f"{weight_G[g] / kept:15.2f}" + f"{recalls_G[g] / draws:22.2f}" * recalls
+            f"  {rate:9.1f}  {share:14.2f}  {spent_G[g] / draws:15.1f}  {rows_G[g] / draws:16.1f}  "
+            f"{weight_G[g] / rows:15.2f}" + f"{recalls_G[g] / draws:22.2f}" * recalls
         )
     return lines
 
@@ -120,7 +102,7 @@ def _mean(strategy: Strategy[Any]) -> int:
 
 
 def _step(controller: Controller, rate_N: FloatArray, mean: int, rng: np.random.Generator) -> FloatArray:
-    """Draws, rollouts, kept rows, summed weights, replays of a step by class of rate, shape (5, G)."""
+    """Draws, rollouts, trained rows, their weights and replays of a step by pass rate, shape (5, G)."""
     plan = controller.plan(Request(_PROMPTS, _PROMPTS * mean))
     outcome = _scored(plan, rate_N, rng)
     while (extension := controller.extend(outcome)) is not None:
@@ -130,17 +112,11 @@ def _step(controller: Controller, rate_N: FloatArray, mean: int, rng: np.random.
     class_R = outcome.prompt_R // _EACH
     drawn_P: IntArray = np.unique(outcome.prompt_R) // _EACH
     keep_R = weights.keep_R
-    size = len(_RATES)
     replays = np.array([r.prompt for r in weights.recall if r.kind == "replay"], np.int64)
-    return np.stack(
-        [
-            np.bincount(drawn_P, minlength=size),
-            np.bincount(class_R, minlength=size),
-            np.bincount(class_R[keep_R], minlength=size),
-            np.bincount(class_R[keep_R], weights.weight_R[keep_R], size),
-            np.bincount(replays // _EACH, minlength=size),
-        ],
-        dtype=np.float64,
+    counted = (drawn_P, class_R, class_R[keep_R], class_R[keep_R], replays // _EACH)
+    amounts = (None, None, None, weights.weight_R[keep_R], None)
+    return np.array(
+        [np.bincount(c, a, len(_RATES)) for c, a in zip(counted, amounts, strict=True)], float
     )
 
 

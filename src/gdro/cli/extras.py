@@ -7,22 +7,10 @@ import argparse
 from gdro.common.installed import is_absent
 from gdro.errors import GdroError
 
-# By import name; what several extras have is under the likeliest.
+# By import name; a package of several extras is under the likeliest.
+_TRL = ("torch", "trl", "transformers", "datasets", "accelerate", "peft", "tqdm", "omegaconf")
 _PACKAGES = {
-    "trl": (
-        "torch",
-        "trl",
-        "transformers",
-        "datasets",
-        "accelerate",
-        "peft",
-        "tqdm",
-        "omegaconf",
-        "yaml",
-        "rich",
-        "tokenizers",
-        "pyarrow",
-    ),
+    "trl": (*_TRL, "yaml", "rich", "tokenizers", "pyarrow"),
     "report": ("vl_convert",),
     "study": ("scipy", "safetensors"),
     "math": ("math_verify",),
@@ -42,14 +30,7 @@ _NEEDED = {
 
 
 def check_packages(arguments: argparse.Namespace) -> None:
-    """Raise before any work if a package that a command needs is not installed.
-
-    Args:
-        arguments: Of the command line.
-
-    Raises:
-        GdroError: Names the packages, and the extras that bring them.
-    """
+    """Raise before any work a GdroError that names missing packages, and the extras with them."""
     needed = _needed(arguments)
     absent = {extra: [p for p in packages if is_absent(p)] for extra, packages in needed.items()}
     absent = {extra: packages for extra, packages in absent.items() if packages}
@@ -80,20 +61,12 @@ def _needed(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
 
 
 def advice(error: ImportError, command: str) -> str:
-    """How to get what an import lacked.
-
-    Args:
-        error: What the import raised.
-        command: The command that imported.
-
-    Returns:
-        A piece of a message; a package that gdro does not know is a task's or a reward's own.
-    """
+    """The end of the message of a failed import: how to install the package, if that would help."""
     package = (error.name or "").partition(".")[0]
     if isinstance(error, ModuleNotFoundError) and package in _EXTRA:
-        # The packages of the command's own extra come with it.
+        # The command's own extra may bring the package already.
         base, needed = _NEEDED.get(command, ("trl", ()))
         return f"; pip install 'gdro[{base if package in needed else _EXTRA[package]}]'"
     if isinstance(error, ModuleNotFoundError) and package.isidentifier():
-        return f"; install the package that has {package!r}, or mend what imports it"
-    return ""  # what a library says of another that it lacks, or cannot use
+        return f"; install the package that has {package!r}, or fix the import"
+    return ""  # a library's own message about another package

@@ -1,4 +1,4 @@
-"""Parsers of the commands: a list may stand anywhere, and what is unknown shows the command's usage."""
+"""Parsers of the commands: lists may stand anywhere, and unknown options show the command's usage."""
 
 from __future__ import annotations
 
@@ -12,8 +12,18 @@ from gdro.common.redact import hidden
 from gdro.common.texts import printable
 
 
+class _Help(argparse.HelpFormatter):
+    """Wraps texts of one line, and leaves others (lists of examples) as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors quote no secret, and nothing that moves a cursor."""
+    """A parser whose error messages hide secrets and have no control characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Help, **options})
 
     def error(self, message: str) -> NoReturn:
         """As in argparse."""
@@ -24,14 +34,14 @@ class Command(Parser):
     """A command's parser. Argparse ends a list (`key=value ...`) at the first option after it."""
 
     def add_argument(self, *names: Any, **options: Any) -> Any:
-        """As in argparse; an empty path is refused, which `Path` takes for the folder we are in."""
+        """As in argparse; an empty path is refused, which `Path` takes for the current folder."""
         if options.get("type") is Path:
             options["type"] = _path
         return super().add_argument(*names, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As in argparse; what is left over goes on with the command's list, or ends in an error."""
-        found, left = super().parse_known_args(args, namespace)
+        """As in argparse; arguments left over are appended to the command's list, or are an error."""
+        parsed, left = super().parse_known_args(args, namespace)
         options, more = _split(left)
         many = [action for action in self._get_positional_actions() if action.nargs in ("*", "+")]
         if options or (more and not many):
@@ -42,8 +52,8 @@ class Command(Parser):
                 read = [convert(text) for text in more]
             except argparse.ArgumentTypeError as problem:
                 self.error(f"argument {many[0].dest}: {problem}")
-            setattr(found, many[0].dest, [*getattr(found, many[0].dest), *read])
-        return found, []
+            setattr(parsed, many[0].dest, [*getattr(parsed, many[0].dest), *read])
+        return parsed, []
 
     def _refuse(self, left: Sequence[str]) -> NoReturn:
         name = left[0].partition("=")[0]

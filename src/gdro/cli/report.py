@@ -14,13 +14,13 @@ from gdro.step.checks import check_seed
 _REPORT = """\
 examples:
   gdro report runs/quickstart                            the arms of a recipe, side by side
-  gdro report outputs/mine/gdro -o mine.html --open      a trainer's run log, and look at it
+  gdro report outputs/mine/gdro -o mine.html --open      a trainer's run log, opened in a browser
   gdro report runs/a runs/b --png figures                two runs, and each figure as a file
-  gdro report outputs/mine --serve                       follow a training that still writes"""
+  gdro report outputs/mine --serve                       follow a training run that still writes"""
 _DIAGNOSE = """\
 examples:
   gdro diagnose rewards.jsonl                            lines of {"prompt_id": ..., "rewards": [...]}
-  gdro diagnose runs/mine/gdro/groups.jsonl              a run log of ours
+  gdro diagnose runs/mine/gdro/groups.jsonl              the rollout groups of a gdro run log
   gdro diagnose rewards.jsonl --right-above 0 --strategy "mopps + rollout-gdro\""""
 
 
@@ -32,41 +32,35 @@ def add(commands: Any) -> None:
         description="Draw runs side by side in one page that needs no network: verdicts, figures with "
         "tooltips and their numbers, and a table of all prompts.",
         epilog=_REPORT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     report.add_argument("runs", nargs="+", type=Path, help="run folder(s), e.g. runs/quickstart")
     report.add_argument("-o", "--output", type=Path, help="default: report.html in the first run")
-    report.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
-    report.add_argument("--open", action="store_true", help="show the page in a browser")
-    report.add_argument(
-        "--serve", action="store_true", help="serve it to this machine alone, anew as training writes"
-    )
-    report.add_argument("--port", type=int, default=0, help="of --serve (default: a free one)")
+    _add_pictures(report)
+    serving = "serve the page to this machine only, updated while training writes"
+    report.add_argument("--serve", action="store_true", help=serving)
+    report.add_argument("--port", type=int, default=0, help="port of --serve (default: a free one)")
     report.set_defaults(run=_report)
     diagnose = commands.add_parser(
         "diagnose",
-        help="what a reward log says, and what each strategy would have done with its budget",
-        description="Read a reward log that gdro did not make: pass rates, wasted rollouts, and where "
-        "each strategy would have put the same number of rollouts. No model is needed.",
+        help="analyse a reward log, and what each strategy would have done with its budget",
+        description="Read a reward log of any program: pass rates, wasted rollouts, and where each "
+        "strategy would have spent the same number of rollouts. No model is needed.",
         epilog=_DIAGNOSE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     diagnose.add_argument("data", type=Path, help="JSONL of prompt_id and rewards, or a groups.jsonl")
-    diagnose.add_argument(
-        "--right-above",
-        type=float,
-        default=0.5,
-        metavar="R",
-        help="a rollout is right if its reward is above R (%(default)s)",
-    )
-    diagnose.add_argument(
-        "--strategy", metavar="NAME", action="append", help="a strategy to try (repeatable)"
-    )
-    diagnose.add_argument("--seed", type=int, default=0, help="of the trial (%(default)s)")
-    diagnose.add_argument("-o", "--output", type=Path, help="default: DATA with the ending .html")
-    diagnose.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
-    diagnose.add_argument("--open", action="store_true", help="show the page in a browser")
+    right = "a rollout is right if its reward is above R (%(default)s)"
+    diagnose.add_argument("--right-above", type=float, default=0.5, metavar="R", help=right)
+    strategy = "a strategy to try (repeatable)"
+    diagnose.add_argument("--strategy", metavar="NAME", action="append", help=strategy)
+    diagnose.add_argument("--seed", type=int, default=0, help="seed of the trial (%(default)s)")
+    diagnose.add_argument("-o", "--output", type=Path, help="default: DATA with suffix .html")
+    _add_pictures(diagnose)
     diagnose.set_defaults(run=_diagnose)
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--png", type=Path, metavar="DIR", help="also write each figure as PNG")
+    parser.add_argument("--open", action="store_true", help="show the page in a browser")
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -78,7 +72,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         check_file(output, "--output")
     _check_png(arguments)
-    return _shown(write_report(arguments.runs, output, arguments.png), arguments.open)
+    return _finish(write_report(arguments.runs, output, arguments.png), arguments.open)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -92,9 +86,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise GdroError("--serve writes no files; leave out -o and --png, or --serve")
     missing = next((run for run in arguments.runs if not run.is_dir()), None)
     if missing is not None:
-        raise GdroError(f"{missing} is no folder; pass the output_dir of a trainer")
+        raise GdroError(f"{missing} is not a folder; pass the output_dir of a trainer")
     with ReportServer(arguments.runs, arguments.port) as server:
-        print(f"{server.url} (for who has this address; Ctrl-C ends it)", flush=True)
+        print(f"{server.url} (keep this address private; Ctrl-C stops the server)", flush=True)
         if arguments.open:
             webbrowser.open(server.url)
         try:
@@ -116,15 +110,9 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     output = arguments.output or arguments.data.with_suffix(".html")
     check_file(output, "--output")
     _check_png(arguments)
-    page = write_diagnosis(
-        arguments.data,
-        output,
-        threshold=arguments.right_above,
-        arms=arguments.strategy or DEFAULT_ARMS,
-        seed=arguments.seed,
-        png_dir=arguments.png,
-    )
-    return _shown(page, arguments.open)
+    options = {"threshold": arguments.right_above, "seed": arguments.seed, "png_dir": arguments.png}
+    arms = arguments.strategy or DEFAULT_ARMS
+    return _finish(write_diagnosis(arguments.data, output, arms=arms, **options), arguments.open)
 
 
 def _check_png(arguments: argparse.Namespace) -> None:
@@ -132,7 +120,7 @@ def _check_png(arguments: argparse.Namespace) -> None:
         check_folder(arguments.png, "--png")
 
 
-def _shown(page: Path, show: bool) -> int:
+def _finish(page: Path, show: bool) -> int:
     import webbrowser
 
     print(page)

@@ -13,12 +13,7 @@ from gdro.common.texts import printable
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Print the comparison of a run's arms, whole and by slice of base difficulty.
-
-    Args:
-        summary: As in `summary.json`.
-        console: Where to print.
-    """
+    """Print the comparison of a run's arms (`summary.json`), whole and by slice of base difficulty."""
     rows = {"base model": summary["base"], **summary["arms"]}
     metric = next(k for k in summary["base"] if k.startswith("pass@"))
     mean = metric.replace("pass", "mean")
@@ -38,7 +33,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 
 
 def cell(text: str) -> Text:
-    """A text as it is: what a stranger wrote is neither markup nor control of the terminal."""
+    """A text without control characters, whose brackets are no markup."""
     return Text(printable(text))
 
 
@@ -59,6 +54,6 @@ def _by_slice(rows: dict[str, Any], metric: str) -> Table:
     for s in rows["base model"]["slices"]:
         table.add_column(cell(f"{s['name']}\n{s['num_prompts']} prompts"), justify="right")
     for arm, row in rows.items():
-        found = {s["name"]: s[metric] for s in row["slices"]}
-        table.add_row(cell(arm), *(f"{found[n]:.3f}" if n in found else "" for n in names))
+        by_slice = {s["name"]: s[metric] for s in row["slices"]}
+        table.add_row(cell(arm), *(f"{by_slice[n]:.3f}" if n in by_slice else "" for n in names))
     return table

@@ -26,21 +26,20 @@ def add(commands: Any) -> None:
     """Add both commands to the parser."""
     dry = commands.add_parser(
         "verl-dry-run",
-        help="run a verl configuration for a few steps on a CPU, made tiny",
-        description="Take the overrides of your `python -m verl.trainer.main_ppo`, make the model tiny "
-        "and random, take a few rows of your data, and run verl's own main_ppo on real Ray with two "
-        "processes on the CPU: configuration, data, tokenizer, chat template, reward function, "
-        "checkpoint and gdro are tried before a GPU is paid for. Prints which parts ran.",
+        help="run a verl configuration for a few steps on a CPU, with a tiny model",
+        description="Take the overrides of your `python -m verl.trainer.main_ppo`, replace the model "
+        "with a tiny random one, take a few rows of your data, and run verl's own main_ppo on real Ray "
+        "with two processes on the CPU: tests configuration, data, tokenizer, chat template, reward "
+        "function, checkpoint and gdro before you pay for a GPU. Prints which parts ran.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    dry.add_argument(
-        "--stub", metavar="CLASS", help="model class by type (qwen3, llama, ...), no download"
-    )
-    dry.add_argument("--steps", type=int, default=2, help="training steps (%(default)s)")
-    dry.add_argument("--answer", type=int, default=16, help="most tokens of an answer (%(default)s)")
-    dry.add_argument("--output", type=Path, default=Path("runs/verl-dry-run"), help="%(default)s")
-    dry.add_argument("overrides", nargs="*", metavar="key=value", help="overrides of main_ppo, after --")
+    option = dry.add_argument
+    option("--stub", metavar="CLASS", help="model class by type (qwen3, llama, ...), no download")
+    option("--steps", type=int, default=2, help="training steps (%(default)s)")
+    option("--answer", type=int, default=16, help="longest answer, in tokens (%(default)s)")
+    output = "folder of the run (%(default)s)"
+    option("--output", type=Path, default=Path("runs/verl-dry-run"), help=output)
+    option("overrides", nargs="*", metavar="key=value", help="overrides of main_ppo, after --")
     dry.set_defaults(run=_dry_run)
     quick = commands.add_parser(
         "verl-quickstart",
@@ -48,18 +47,18 @@ def add(commands: Any) -> None:
         description="Train the quickstart's model in verl's own main_ppo on real Ray with two processes "
         "on the CPU, and print what the controller did.",
     )
-    quick.add_argument("--strategy", default="rollout-gdro", help="%(default)s")
-    quick.add_argument("--steps", type=int, default=20, help="%(default)s")
-    quick.add_argument("--output", type=Path, default=Path("runs/verl-quickstart"), help="%(default)s")
+    quick.add_argument("--strategy", default="rollout-gdro", help="name of the strategy (%(default)s)")
+    quick.add_argument("--steps", type=int, default=20, help="training steps (%(default)s)")
+    quick.add_argument("--output", type=Path, default=Path("runs/verl-quickstart"), help=output)
     quick.set_defaults(run=_quickstart)
 
 
 def _need_verl() -> None:
-    """Before anything is written: verl cannot live beside TRL, so one pip install more is no way."""
+    """Raise before anything is written; verl and TRL need separate environments."""
     spec = None if is_absent("verl") else find_spec("verl")
-    if spec is None or spec.origin is None:  # a mere folder called verl has no origin
+    if spec is None or spec.origin is None:  # a folder called verl that is no package has no origin
         raise GdroError(
-            "verl is not installed here; it needs an environment of its own, apart from TRL's: "
+            "verl is not installed here; it needs an environment of its own, separate from TRL's: "
             "make setup-verl (docs/verl.md)"
         )
 
@@ -80,20 +79,20 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     if arguments.answer < 1:
         raise GdroError(f"--answer is {arguments.answer}; it must be at least 1")
     folder = fresh(arguments.output)
-    made = tiny(arguments.overrides, folder, arguments.stub, arguments.steps, arguments.answer)
-    print("\n".join(made.notes))
-    process = start(made.overrides, folder, folder / "log.txt", metrics=folder / METRICS)
+    job = tiny(arguments.overrides, folder, arguments.stub, arguments.steps, arguments.answer)
+    print("\n".join(job.notes))
+    process = start(job.overrides, folder, folder / "log.txt", metrics=folder / METRICS)
     wait(process, folder / METRICS, folder / "log.txt", arguments.steps, "dry run")
     steps = metrics_of(folder / METRICS)
     print_table(["part", "steps", "last value"], parts(steps))
-    if (said := remark(steps)) is not None:
-        print(f"\nnote: {said}")
+    if (note := remark(steps)) is not None:
+        print(f"\nnote: {note}")
     print(f"\nlog: {folder / 'log.txt'}")
     return 0
 
 
 def _check_strategy(name: str) -> None:
-    """Raise before Ray starts for a strategy that is unknown, or that verl cannot train with."""
+    """Raise before Ray starts if a strategy is unknown, or verl cannot train with it."""
     strategy = make_strategy(name)
     for wrong, what in (
         (strategy.remembers, "has a memory, and rollouts of earlier steps cannot join verl's batches"),

@@ -1,4 +1,4 @@
-"""Held-out evaluations during training, a line each: a run that is cut off leaves what it reached."""
+"""Held-out evaluations during training, one line each, so that an interrupted run has its scores."""
 
 from __future__ import annotations
 
@@ -16,30 +16,22 @@ from gdro.common.schema import Fault, Record, is_count
 from gdro.log.run_log import read_jsonl
 
 LINES = "evaluations.jsonl"
-_CURVES = {"step": "step", "reward": "reward", "entropy": "entropy", "length": "completions/mean_length"}
-# Beside these, every reward function's mean, and what the controller and the memory count.
-_MORE = (
-    "rewards/",
-    "gdro/memory_",
-    "gdro/mixed",
-    "gdro/pass_rate",
-    "gdro/total_",
-    "step_time",
-    "completions/clipped_ratio",
-    "frac_reward_zero_std",
-)
+_CURVES = {name: name for name in ("step", "reward", "entropy")} | {"length": "completions/mean_length"}
+# Beside these, every reward function's mean, and counts of the controller and the memory.
+_OF_GDRO = ("gdro/memory_", "gdro/mixed", "gdro/pass_rate", "gdro/total_")
+_MORE = ("rewards/", *_OF_GDRO, "step_time", "completions/clipped_ratio", "frac_reward_zero_std")
 
 
 class Heldout(TrainerCallback):
-    """Evaluates after every so many steps, and ends the training when its time is over.
+    """Evaluates every so many steps, and ends the training when its time is over.
 
     Args:
         trainer: A GDROTrainer.
-        folder: Of the arm; lines are added to its `evaluations.jsonl`.
-        about: What each line says of the arm.
-        evaluate: Gives the metrics of the model as it is.
-        every: Steps between evaluations; 0: none. The last step's is left to the caller.
-        until: Of `time.monotonic`; None: no end.
+        folder: The arm's folder; lines are added to its `evaluations.jsonl`.
+        about: What each line says about the arm.
+        evaluate: Returns the metrics of the model as it is.
+        every: Steps between evaluations; 0: none. The caller makes that after the last step.
+        until: Time at which to stop, of `time.monotonic`; None: no limit.
 
     Attributes:
         stopped: Whether time was over before the last step.
@@ -65,7 +57,7 @@ class Heldout(TrainerCallback):
         self._start = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Have the step logged if an evaluation is due, and stop where time is over."""
+        """Have the step logged if an evaluation is due, and stop if time is over."""
         last = state.global_step >= state.max_steps
         if not last and self._every and state.global_step % self._every == 0:
             self._due = control.should_log = True
@@ -104,20 +96,19 @@ class Heldout(TrainerCallback):
 
 
 def begun(folder: Path, checkpoint: str | None) -> None:
-    """Leave out lines of steps that will be trained again."""
+    """Remove lines of steps that will be trained again after a checkpoint."""
     path = folder / LINES
     if not path.exists():
         return
-    state = (
-        None if checkpoint is None else json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text())
-    )
-    reached = 0 if state is None else state["global_step"]
-    kept = [line for line in lines_of(path) if line["step"] <= reached]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    reached = 0
+    if checkpoint is not None:
+        reached = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text())["global_step"]
+    lines = [line for line in lines_of(path) if line["step"] <= reached]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of evaluations, but for one that a kill cut."""
+    """The lines of a file of evaluations, without one that a kill cut off."""
     return list(read_jsonl(path, _line)) if path.exists() else []
 
 
@@ -127,12 +118,7 @@ def _line(record: Record) -> None:
 
 
 def curves_of(history: list[dict[str, Any]], more: bool = False) -> dict[str, list[float]]:
-    """What the trainer logged: whether a policy narrows, or its answers grow, is seen in these.
-
-    Args:
-        history: Of the trainer.
-        more: Also rewards by function, and what the controller and the memory count.
-    """
+    """Curves of the trainer's log history; with `more`, rewards by function and counts too."""
     logged = [line for line in history if "reward" in line]
     names = dict(_CURVES)
     if more and logged:

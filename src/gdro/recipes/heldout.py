@@ -17,48 +17,6 @@ from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
 
 
-def count_successes(
-    model: Any,
-    tokenizer: Any,
-    dataset: Any,
-    reward: Callable[..., list[float]],
-    *,
-    samples: int,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    batch_size: int = 256,
-    seed: int = 0,
-) -> IntArray:
-    """Sample completions of every prompt and count the right ones.
-
-    Args:
-        model: A causal language model.
-        tokenizer: Its tokenizer, padding on the left.
-        dataset: Rows with `prompt` (text, or a conversation) and the columns that `reward` needs.
-        reward: A TRL reward function; above .5 is right.
-        samples: Completions a prompt.
-        max_new_tokens: Longest completion.
-        temperature: Of the sampling; top-p and top-k are off.
-        batch_size: Completions generated at once.
-        seed: Of the sampling; the global generator is left as it was.
-
-    Returns:
-        Right completions of each prompt, shape (N,).
-    """
-    drawn = draw(
-        model,
-        tokenizer,
-        dataset,
-        [reward],
-        samples=samples,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        batch_size=batch_size,
-        seed=seed,
-    )
-    return drawn.right_NS.sum(axis=1)
-
-
 @dataclass(frozen=True)
 class Drawn:
     """S completions of each prompt.
@@ -91,19 +49,18 @@ def draw(
 ) -> Drawn:
     """Sample completions of every prompt, and score them.
 
+    Top-p and top-k are off, and the global random generator is left as it was.
+
     Args:
         model: A causal language model.
         tokenizer: Its tokenizer, padding on the left.
         dataset: Rows with `prompt` (text, or a conversation) and the columns that the rewards need.
-        rewards: TRL reward functions.
-        samples: Completions a prompt.
+        rewards: TRL reward functions; a completion is right if the first gives more than .5.
+        samples: Completions per prompt.
         max_new_tokens: Longest completion.
-        temperature: Of the sampling; top-p and top-k are off.
+        temperature: Sampling temperature.
         batch_size: Completions generated at once.
-        seed: Of the sampling; the global generator is left as it was.
-
-    Returns:
-        Scores and lengths.
+        seed: Sampling seed.
     """
     rows = [row for row in dataset for _ in range(samples)]
     scores: list[list[float]] = []
@@ -141,17 +98,11 @@ def draw(
 def metrics(
     successes_N: IntArray, samples: int, k: int, seed: int = 0, also: Sequence[int] = ()
 ) -> dict[str, Any]:
-    """Mean@k and pass@k over prompts.
-
-    Args:
-        successes_N: Right completions of each prompt, shape (N,).
-        samples: Completions a prompt, at least k.
-        k: Of pass@k (unbiased, arXiv 2107.03374).
-        seed: Of the bootstrap.
-        also: Further k of pass@k.
+    """Mean@k and unbiased pass@k (arXiv 2107.03374) over N prompts with as many samples each.
 
     Returns:
-        `mean@k`, `pass@k`, `ci_pass@k` (95%, bootstrap over prompts), `num_prompts`, `samples`.
+        `mean@k`, `pass@k`, `ci_pass@k` (95%, bootstrap over prompts from a seed), `num_prompts`,
+        `samples`, and pass@k of each k in `also`.
     """
 
     def passes(k: int) -> FloatArray:
@@ -170,18 +121,7 @@ def metrics(
 def by_slice(
     successes_N: IntArray, samples: int, k: int, base_rate_N: FloatArray, also: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """Metrics of each slice of base difficulty that has prompts.
-
-    Args:
-        successes_N: Right completions of each prompt, shape (N,).
-        samples: Completions a prompt.
-        k: Of pass@k.
-        base_rate_N: Pass rate of the base model on each prompt, shape (N,).
-        also: Further k of pass@k.
-
-    Returns:
-        One record a slice: `name` and the entries of `metrics`.
-    """
+    """`metrics` with a `name` for each slice of the base model's pass rates (N,) that has prompts."""
     masks = [(name, (base_rate_N >= low) & (base_rate_N < high)) for name, low, high in SLICES]
     return [
         {"name": name, **metrics(successes_N[mask], samples, k, also=also)}
@@ -193,17 +133,6 @@ def by_slice(
 def by_source(
     successes_N: IntArray, samples: int, k: int, source_N: Sequence[str], also: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """Metrics of each source's prompts.
-
-    Args:
-        successes_N: Right completions of each prompt, shape (N,).
-        samples: Completions a prompt.
-        k: Of pass@k.
-        source_N: Shape (N,).
-        also: Further k of pass@k.
-
-    Returns:
-        One record a source, in the order of the prompts: `name` and the entries of `metrics`.
-    """
+    """`metrics` with a `name` for each source, in the order of the prompts."""
     masks = [(name, np.array([s == name for s in source_N])) for name in dict.fromkeys(source_N)]
     return [{"name": name, **metrics(successes_N[mask], samples, k, also=also)} for name, mask in masks]

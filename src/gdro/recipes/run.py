@@ -1,4 +1,4 @@
-"""Run a recipe: train each arm from the same start, evaluate it, and sum up."""
+"""Run a recipe: train each arm from the same start, evaluate it, and summarise."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from gdro.recipes.heldout import by_slice, by_source, draw, metrics
 from gdro.recipes.run_folder import KEPT, differing, keep
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 
-# Options of the trainer that would write, or go on, somewhere else.
+# Options of the trainer that would write or resume in another folder.
 _OURS = {
     "output_dir": "--output FOLDER",
     "logging_dir": "--output FOLDER",
@@ -70,25 +70,25 @@ def run(
     load: Callable[[Recipe], Any] = load_task,
     until: float | None = None,
 ) -> dict[str, Any]:
-    """Train and evaluate every arm.
+    """Train and evaluate every arm in a folder of its own.
 
     Args:
-        recipe: The job.
-        output: Folder; each arm has one of its own inside.
-        resume: Keep finished arms, and go on from the last checkpoint of an unfinished one.
-        load: From a recipe to its task, called anew for every arm.
-        until: Of `time.monotonic`: when to stop; what an arm evaluated by then is kept, and the arm is
-            not finished.
+        recipe: The recipe.
+        output: Folder of the run.
+        resume: Whether to keep finished arms, and continue an unfinished one from its last checkpoint.
+        load: Loads the task of a recipe, anew for every arm.
+        until: Time of `time.monotonic` at which to stop; the arm in training is then not finished, but
+            its evaluations so far stay.
 
     Returns:
-        The summary, also written to `summary.json` if there is an evaluation; of the finished arms.
+        The summary of the finished arms, also written to `summary.json` if there is an evaluation.
 
     Raises:
-        RecipeError: The task, an arm or an option is unknown or unfit, or the folder's figures are of
-            another recipe.
+        RecipeError: The task, an arm or an option is unknown or wrong, or the folder is of another
+            recipe.
         CheckpointError: The folder holds finished arms and `resume` is off.
     """
-    # What is wrong is an error now, not after the base evaluation or the first arms.
+    # Errors come now, not after the base evaluation or the first arms.
     check_evaluation(recipe)
     check_arms(recipe)
     check_folder(output, "--output")
@@ -106,14 +106,14 @@ def run(
 
 
 def _checked(load: Callable[[Recipe], Any], recipe: Recipe) -> Any:
-    """A recipe's task, of which at least one step can be trained."""
+    """A recipe's task, with data for at least one training step."""
     task = load(recipe)
     check_task(recipe, task, trl_config(recipe, Path("unused")))
     return task
 
 
 def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
-    """Refuse a folder whose figures are of another recipe, and keep this one there."""
+    """Write the recipe into its folder; refuse a folder with results of another recipe."""
     done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
     if done and not resume:
         raise CheckpointError(
@@ -125,8 +125,8 @@ def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
     if changed and (resume or begun):
         how = "" if begun else ", or leave out --resume"
         raise RecipeError(
-            f"{output} holds the run of another recipe: {'; '.join(changed)}; give these as they are "
-            f"there to go on with it, pass another --output for a new run{how}"
+            f"{output} holds the run of another recipe: {'; '.join(changed)}; use the values of the "
+            f"folder to continue it, or pass another --output for a new run{how}"
         )
     if changed is None and resume and begun:
         raise RecipeError(
@@ -164,7 +164,7 @@ def check_task_options(recipe: Recipe, load: Callable[..., Any]) -> None:
         inspect.signature(load).bind(seed=recipe.seed, **recipe.task_options)
     except TypeError as problem:
         options = ", ".join(list(inspect.signature(load).parameters)[1:])
-        raise RecipeError(f"task_options of {recipe.task}: {problem}; there are: {options}") from problem
+        raise RecipeError(f"task_options of {recipe.task}: {problem}; known: {options}") from problem
     hints = get_type_hints(load)
     for name, value in recipe.task_options.items():
         check_kind(f"task_options.{name}", value, hints.get(name, Any))
@@ -180,8 +180,8 @@ def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
     for name, instead in _OURS.items():
         if name in recipe.trl:
             raise RecipeError(
-                f"trl.{name} is given; every arm has a folder of its own inside of the run's, so leave "
-                f"it out and pass {instead}"
+                f"trl.{name} is given; every arm has its own folder in the run's, so leave it out and "
+                f"pass {instead}"
             )
     options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
     if options.get("bf16") == "auto":
@@ -213,7 +213,7 @@ def _accumulation(options: dict[str, Any]) -> int:
 
 
 def _automatic_bf16(options: dict[str, Any]) -> dict[str, Any]:
-    """What `bf16: auto` stands for: without an accelerator, GRPOConfig takes bf16 with use_cpu alone."""
+    """Value of `bf16: auto`; without an accelerator, GRPOConfig accepts bf16 only with use_cpu."""
     if options.get("fp16"):
         return {"bf16": False}
     on_cpu = options.get("use_cpu") or not torch.accelerator.is_available()
@@ -237,40 +237,37 @@ def evaluate_model(
     decoder: StaticDecoder | None = None,
     config: Any = None,
 ) -> tuple[dict[str, Any], Any]:
-    """Held-out metrics of a model, whole, by slice and by source, and successes by prompt.
+    """Held-out metrics of a model, whole, by slice and by source.
 
     Args:
-        recipe: The job.
+        recipe: The recipe.
         task: Its task.
         model: The model.
-        base_N: Pass rate of the base model by held-out prompt, which makes the slices; default: its own.
-        samples: Completions a prompt, if not the recipe's.
-        stream: Of random numbers.
-        decoder: Generates in the place of the model's own; default: as the recipe says.
-        config: The trainer's options; default: made from the recipe. While a trainer trains it must be
-            the trainer's own: making another resets the state that accelerate keeps for the process.
+        base_N: Pass rate of the base model on each held-out prompt, which defines the slices, shape
+            (N,); default: the model's own.
+        samples: Completions per prompt; default: the recipe's.
+        stream: Number that is added to the recipe's seed.
+        decoder: Generates instead of the model itself; default: as the recipe says.
+        config: The trainer's options; default: from the recipe. During training it must be the
+            trainer's own: creating another resets the state that accelerate has for the process.
 
     Returns:
-        The metrics, and right completions of each prompt, shape (N,).
+        The metrics, and the number of right completions of each prompt, shape (N,).
     """
     options = recipe.evaluation
     samples = samples or options.samples
     config = config or trl_config(recipe, Path("unused"))
     if decoder is None and recipe.adapter.generation == "static":
         decoder = StaticDecoder()
-    standing = nullcontext() if decoder is None else decoder.standing_in(model)
-    with standing:
-        drawn = draw(
-            model,
-            task.tokenizer,
-            task.heldout,
-            task.reward_funcs,
-            samples=samples,
-            max_new_tokens=config.max_completion_length,
-            temperature=config.temperature,
-            batch_size=options.batch_size,
-            seed=recipe.seed + stream,
-        )
+    sampling = {
+        "max_new_tokens": config.max_completion_length,
+        "temperature": config.temperature,
+        "batch_size": options.batch_size,
+        "seed": recipe.seed + stream,
+    }
+    data = task.tokenizer, task.heldout, task.reward_funcs
+    with nullcontext() if decoder is None else decoder.standing_in(model):
+        drawn = draw(model, *data, samples=samples, **sampling)
     successes_N = drawn.right_NS.sum(axis=1)
     rate_N = successes_N / samples if base_N is None else base_N
     result = metrics(successes_N, samples, options.k, also=options.also)
@@ -279,28 +276,25 @@ def evaluate_model(
         means = drawn.scores_NSK.mean(axis=(0, 1)).tolist()
         names = [function.__name__ for function in task.reward_funcs]
         result["rewards"] = dict(zip(names, means, strict=True))
-    result["slices"] = by_slice(successes_N, samples, options.k, rate_N, options.also)
+    counts = successes_N, samples, options.k
+    result["slices"] = by_slice(*counts, rate_N, options.also)
     if "source" in task.heldout.column_names:
-        result["sources"] = by_source(
-            successes_N, samples, options.k, task.heldout["source"][:], options.also
-        )
+        result["sources"] = by_source(*counts, task.heldout["source"][:], options.also)
     return result, successes_N
 
 
 def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
     """Pass rates of the base model on held-out prompts, which define the slices."""
-    path = output / BASE
+    path, samples = output / BASE, recipe.evaluation.base_samples
     if not path.exists():
         task = load(recipe)
         config = trl_config(recipe, output)
         model = task.model.to(config.device)
-        # As the trainer will run it, where the recipe leaves how to generate to us.
+        # In the trainer's precision, where gdro generates in place of TRL.
         cast = bool(config.bf16) and recipe.adapter.generation == "static"
         with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
-            result, successes_N = evaluate_model(
-                recipe, task, model, None, recipe.evaluation.base_samples
-            )
-        rates = (successes_N / recipe.evaluation.base_samples).tolist()
+            result, successes_N = evaluate_model(recipe, task, model, None, samples)
+        rates = (successes_N / samples).tolist()
         write_json(path, {**result, "rate_N": rates})
     return np.array(read_json(path, ("rate_N",))["rate_N"])
 
@@ -321,10 +315,7 @@ def _train_arm(
         for line in passed_over(folder):
             say(line, trainer)
     if resume and checkpoint is None:
-        say(
-            f"gdro: no checkpoint in {folder} to resume from: the arm starts from its first step",
-            trainer,
-        )
+        say(f"gdro: no checkpoint in {folder} to resume: the arm starts from its first step", trainer)
     about = {"arm": folder.name, "strategy": arm.strategy, "seed": recipe.seed}
 
     def evaluate() -> dict[str, Any]:
@@ -349,10 +340,10 @@ def _train_arm(
     result.pop("successes", None)
     ledger = trainer.controller.ledger
     spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
-    if checkpoint is None:  # else the seconds are those since the checkpoint only
+    if checkpoint is None:  # otherwise the seconds are only those since the checkpoint
         spent["tokens_per_second"] = ledger.tokens / seconds
     spent["bf16"] = trainer.args.bf16
-    # Linux counts kilobytes; the peak is the process's, earlier arms included.
+    # In kilobytes on Linux; the peak of the process, including earlier arms.
     spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     curves = curves_of(trainer.state.log_history)
     if trainer.is_world_process_zero():
@@ -361,12 +352,7 @@ def _train_arm(
 
 
 def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
-    """The trainer of an arm.
-
-    Raises:
-        RecipeError: TRL refuses options that its config took.
-        GdroError: The adapter refuses them.
-    """
+    """The trainer of an arm; RecipeError if TRL's trainer refuses options that its config took."""
     adapter = asdict(recipe.adapter)
     if adapter["correct"] is None and len(task.reward_funcs) > 1:
         adapter["correct"] = task.reward_funcs[0]  # by the contract of tasks, as in evaluation
@@ -390,28 +376,19 @@ def _trainer(recipe: Recipe, arm: Arm, folder: Path, task: Any) -> GDROTrainer:
 
 
 def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
-    """Collect the arms' evaluations in `summary.json`.
-
-    Args:
-        recipe: The job.
-        output: Its folder.
-        base_N: Pass rate of the base model by held-out prompt, shape (N,); None if there was no
-            evaluation.
+    """Collect the arms' evaluations, and write them to `summary.json` if there is a base evaluation.
 
     Returns:
-        `recipe`, `seed`, `arms`, and `base` if there was an evaluation; only then it is written.
+        `recipe`, `seed`, `arms`; with pass rates of the base model (N,) also `base` and `heavy_tail`.
     """
     done = [name for name in recipe.arms if (output / name / EVAL).exists()]
     arms = {name: read_json(output / name / EVAL) for name in done}
     summary = {"recipe": recipe.name, "seed": recipe.seed, "arms": arms}
     if base_N is None:
         return summary
-    base = read_json(output / BASE, ("rate_N",))
-    base.pop("rate_N")
-    summary["base"] = base
-    summary["heavy_tail"] = {
-        "p_below_.02": float((base_N < 0.02).mean()),
-        "p_above_.9": float((base_N > 0.9).mean()),
-    }
+    summary["base"] = read_json(output / BASE, ("rate_N",))
+    summary["base"].pop("rate_N")
+    low, high = float((base_N < 0.02).mean()), float((base_N > 0.9).mean())
+    summary["heavy_tail"] = {"p_below_.02": low, "p_above_.9": high}
     write_json(output / SUMMARY, summary)
     return summary

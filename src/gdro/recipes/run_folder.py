@@ -1,7 +1,7 @@
-"""The recipe that a folder holds figures of, kept beside them, so that no other goes on with them.
+"""The recipe of a run, written beside its results, so that no other recipe continues the run.
 
-No secret is kept: interpolations stand as they were written, options that hold a secret and passwords
-in addresses as `***`. Only the owner may read the file.
+No secret is written: interpolations stay as they were written, options that hold a secret and passwords
+in addresses become `***`. Only the owner may read the file.
 """
 
 from __future__ import annotations
@@ -19,78 +19,58 @@ from gdro.common.redact import hidden, is_secret, names_secret, without_secrets
 from gdro.recipes.schema import Recipe, RecipeError
 
 KEPT = "recipe.json"
-# What changes no figure: another disk, tracker or bar, words, and what only a dry run reads.
-_FREE = (
-    "base",
-    "description",
-    "architecture",
-    "trl.save_steps",
-    "trl.save_total_limit",
-    "trl.report_to",
-    "trl.run_name",
-    "trl.disable_tqdm",
-)
+# Keys that change no result: another disk, tracker or bar, words, and what only a dry run reads.
+_FREE_OF_TRL = ("save_steps", "save_total_limit", "report_to", "run_name", "disable_tqdm")
+_FREE = ("base", "description", "architecture", *(f"trl.{name}" for name in _FREE_OF_TRL))
 _DIGESTS = "interpolated"
 
 
 def keep(recipe: Recipe, folder: Path) -> None:
-    """Write a recipe, with every key but its interpolations, into its run's folder.
+    """Write a recipe, with interpolations as they were written, into its run's folder.
 
-    Arms of before stay listed. Of an interpolated text, a slow hash is written beside, so that another
-    value is noticed, unless it is a secret.
+    Arms of earlier calls stay listed. A slow hash of each interpolated text is written too, so that
+    another value is noticed, unless it is a secret.
     """
-    plain, kept = _plain(recipe), _read(folder) or {}
+    plain, earlier = _plain(recipe), _read(folder) or {}
     digests = {
         key: _digest(value, os.urandom(16))
         for key, (text, value) in _interpolated(recipe).items()
         if _counts(key) and not names_secret(str(text))
     }
-    arms = {**kept.get("arms", {}), **plain["arms"]}
+    arms = {**earlier.get("arms", {}), **plain["arms"]}
     write_json(folder / KEPT, {**plain, "arms": arms, _DIGESTS: digests}, private=True)
 
 
 def differing(recipe: Recipe, folder: Path, begun: Collection[str]) -> list[str] | None:
-    """What a recipe says otherwise than the one that a folder's figures are of.
-
-    Args:
-        recipe: The job.
-        folder: Of the run.
-        begun: Arms that the folder has something of; others may be new, or changed.
+    """Differences between a recipe and that of a folder in which some arms have begun.
 
     Returns:
-        A line each key: its name, its value, and the folder's. None where the folder has no recipe.
+        A line per key: its name, its value, and the folder's; arms that have not begun may differ. None
+        if the folder has no recipe.
 
     Raises:
         RecipeError: The folder's recipe is damaged.
     """
-    kept = _read(folder)
-    if kept is None:
+    there = _read(folder)
+    if there is None:
         return None
-    digests = kept.pop(_DIGESTS, {})
+    digests = there.pop(_DIGESTS, {})
     asked = _plain(recipe)
-    common = asked["arms"].keys() & kept.get("arms", {}).keys() & set(begun)
+    common = asked["arms"].keys() & there.get("arms", {}).keys() & set(begun)
     new, old = (
-        {**side, "arms": {name: side["arms"][name] for name in common}} for side in (asked, kept)
+        _flat({**side, "arms": {name: side["arms"][name] for name in common}}) for side in (asked, there)
     )
-    new, old = _flat(new), _flat(old)
-    values = _interpolated(recipe)
-    lines = [
-        f"{key} is {_said(new, key)}, there {_said(old, key)}"
-        for key in sorted(new.keys() | old.keys())
-        if new.get(key) != old.get(key) and _counts(key)
-    ]
-    return lines + [
-        f"{key} is {written}, which had another value there"
-        for key, (written, value) in sorted(values.items())
-        if new.get(key) == old.get(key) == written
-        and _counts(key)
-        and key in digests
-        and digests[key] != _digest(value, bytes.fromhex(digests[key][:32]))
-    ]
+    changed = [key for key in sorted(new.keys() | old.keys()) if new.get(key) != old.get(key)]
+    lines = [f"{k} is {_quoted(new, k)}, there {_quoted(old, k)}" for k in changed if _counts(k)]
+    for key, (text, value) in sorted(_interpolated(recipe).items()):
+        digest = digests.get(key) if key not in changed and _counts(key) else None
+        if digest is not None and digest != _digest(value, bytes.fromhex(digest[:32])):
+            lines.append(f"{key} is {text}, which had another value there")
+    return lines
 
 
 def _counts(key: str) -> bool:
-    """Whether figures depend on a key: a token that was renewed changes none."""
+    """Whether results depend on a key: a renewed token, for example, changes none."""
     return not is_secret(key) and not any(f"{key}.".startswith(f"{free}.") for free in _FREE)
 
 
@@ -113,7 +93,7 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def _unresolved(value: Any, written: Any) -> Any:
-    """Data with texts from interpolations as they were written; numbers are no secret, and stay."""
+    """Data with interpolated texts as they were written; interpolated numbers stay numbers."""
     if isinstance(value, dict):
         below = cast("dict[str, Any]", value)
         return {key: _unresolved(v, _at(written, key)) for key, v in below.items()}
@@ -124,7 +104,7 @@ def _unresolved(value: Any, written: Any) -> Any:
 
 
 def _at(written: Any, key: Any) -> Any:
-    """The part of what was written; an interpolation that gives a mapping stands for all of it."""
+    """The written text at a key; an interpolation of a mapping stands for all of its parts."""
     if _is_interpolation(written):
         return written
     if isinstance(written, dict):
@@ -138,15 +118,15 @@ def _is_interpolation(written: Any) -> bool:
 
 
 def _digest(value: Any, salt: bytes) -> str:
-    """Salt and hash, slow enough that nobody finds a value by trying."""
+    """Salt and hash, slow enough that values cannot be found by trial."""
     return salt.hex() + hashlib.scrypt(json.dumps(value).encode(), salt=salt, n=2**14, r=8, p=1).hex()
 
 
 def _interpolated(recipe: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Texts from interpolations by key: as written, and their value."""
+    """Interpolated texts by key: as written, and their value."""
     data, written = _resolved(recipe)
-    values, kept = _flat(data), _flat(_unresolved(data, written))
-    return {key: (text, values[key]) for key, text in kept.items() if text != values[key]}
+    values, texts = _flat(data), _flat(_unresolved(data, written))
+    return {key: (text, values[key]) for key, text in texts.items() if text != values[key]}
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -156,5 +136,5 @@ def _flat(data: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
-def _said(flat: Mapping[str, Any], key: str) -> str:
+def _quoted(flat: Mapping[str, Any], key: str) -> str:
     return hidden(repr(flat[key])) if key in flat else "not given"

@@ -25,8 +25,10 @@ class RecipeError(GdroError):
 
 @dataclass
 class Arm:
-    """One trained model: a strategy (a name, a composition or a list of parts), its options, and whether
-    it acts or only watches."""
+    """One trained model: a strategy (a name, a composition or a list of parts) and its options.
+
+    With `apply: false` it only plans and logs, and the model trains as plain GRPO.
+    """
 
     strategy: Any = MISSING
     options: dict[str, Any] = field(default_factory=dict)
@@ -39,17 +41,23 @@ class Adapter:
 
     id_column: str | None = None
     prior_column: str | None = None
-    correct: Any = None  # as of GDROTrainer; YAML has lists for tuples
+    correct: Any = None  # a list in YAML is a tuple of GDROTrainer
     prompt_equal: bool = False
     generation: str = "trl"
 
 
 @dataclass
 class Evaluation:
-    """Held-out evaluation: samples a prompt, k of pass@k, and samples that slice by difficulty.
+    """Held-out evaluation.
 
-    With `samples: 0` there is none, which is right where generation by transformers would take longer
-    than the training: `gdro eval` takes the saved model.
+    Attributes:
+        samples: Completions per prompt; 0 for no evaluation, e.g. because generation by transformers
+            would take longer than the training (`gdro eval` evaluates the saved model).
+        k: k of pass@k.
+        base_samples: Completions per prompt of the base model, whose pass rates define the slices.
+        batch_size: Completions generated at once.
+        every: Steps between evaluations during training; 0 for none.
+        also: Further k of pass@k.
     """
 
     samples: int = 16
@@ -62,17 +70,17 @@ class Evaluation:
 
 @dataclass
 class Recipe:
-    """A whole job.
+    """What to train, and how to evaluate it.
 
     Attributes:
         base: Recipe that this one changes: the name of a shipped one, or a YAML file in the folder
             of this one or below. Keys that are given here win; those of mappings are merged.
-        name: Used for the output folder.
+        name: Name of the output folder.
         description: One line for `gdro train --help`.
         task: Module with `load(seed, **task_options) -> gdro.tasks.base.TaskData`.
         task_options: Arguments of `load`.
         seed: Seed of the task, the trainer and the controller, the same for every arm.
-        arms: What to compare, by name.
+        arms: Trained models to compare, by name.
         difficulty: Options of `gdro.Difficulty`.
         adapter: Options of `GDROTrainer`.
         evaluation: Options of the held-out evaluation.
@@ -98,10 +106,9 @@ class Recipe:
 
 @dataclass
 class Loaded(Recipe):
-    """A recipe from files and overrides.
+    """A recipe from files and overrides, and `written`: the same with interpolations as written.
 
-    Attributes:
-        written: The same with interpolations (`${oc.env:HF_TOKEN}`) as they were written: what is kept.
+    `${oc.env:HF_TOKEN}`, for example, stays as it is in the recipe of the run's folder.
     """
 
     written: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -127,50 +134,44 @@ def load_recipe(recipe: str, overrides: list[str] | None = None) -> Recipe:
     Raises:
         RecipeError: Unknown recipe, key, or a value of the wrong type; names it.
     """
-    where = f"recipe {recipe!r}"
-    given, named = list(overrides or []), "base="
-    own = [text for text in given if not text.startswith(named)]
-    bases = [text.removeprefix(named) for text in given if text.startswith(named)]
+    given = overrides or []
+    bases = [text.removeprefix("base=") for text in given if text.startswith("base=")]
     paths = _with_bases(_path(recipe), _path(bases[-1]) if bases else None)
-    read, written = merge_written(Recipe, paths, own, where, RecipeError)
-    made = Loaded(**vars(read), written=written)
-    for arm in made.arms.values():
+    own = [text for text in given if not text.startswith("base=")]
+    read, written = merge_written(Recipe, paths, own, f"recipe {recipe!r}", RecipeError)
+    loaded = Loaded(**vars(read), written=written)
+    for arm in loaded.arms.values():
         arm.strategy = text_of(arm.strategy)
-    check_name(made.name, "name", RecipeError)
-    check_seed(made.seed, "seed", RecipeError)
-    return made
+    check_name(loaded.name, "name", RecipeError)
+    check_seed(loaded.seed, "seed", RecipeError)
+    return loaded
 
 
 def _with_bases(path: Path, given: Path | None = None) -> list[Path]:
-    """The recipe and what it is based on, the deepest base first.
-
-    Args:
-        path: The recipe.
-        given: What the caller wants in the place of its base: any file.
-    """
+    """The recipe and its bases, the deepest first; `given` is any file in place of its own base."""
     paths, home = [path], path.parent
     if given is not None:
         paths, home = [given, path], given.parent
     while (base := _base_of(paths[0])) is not None:
         below = _base(str(base), paths[0], home)
         if _real(below) in map(_real, paths):
-            raise RecipeError(f"{paths[0]} has base: {base}; it must not lead back to a recipe before")
+            raise RecipeError(f"{paths[0]} has base: {base}; bases must not form a circle")
         paths.insert(0, below)
     return paths
 
 
 def _base(base: str, path: Path, home: Path) -> Path:
-    """The file of a base. A stranger's recipe reads no file but shipped ones, and those it came with."""
+    """The file of a base; recipes may only read shipped ones, and files of their own folder."""
     if base in list_recipes():
         return _path(base)
     below = path.parent / (base if len(base) < 1000 and base.isprintable() else "")
     outside = not _real(below).is_relative_to(_real(home))
     if outside or below.suffix not in (".yaml", ".yml") or not os.path.isfile(below):
-        why = "is outside of it" if outside else "is none"
+        why = "is outside of that folder" if outside else "is not one"
         raise RecipeError(
-            f"{path} has base: {base[:200]!r}; it must be the path of another YAML file (.yaml, .yml), "
-            f"in {home} or below, or the name of a shipped recipe, and this {why}. Put the file "
-            "there, or pass base=FILE among the overrides to take one from elsewhere"
+            f"{path} has base: {base[:200]!r}, which {why}; it must be the path of another YAML file "
+            f"(.yaml, .yml) in {home} or below, or the name of a shipped recipe. Put the file there, or "
+            "pass base=FILE among the overrides for one from elsewhere"
         )
     return below
 
@@ -187,18 +188,14 @@ def _base_of(path: Path) -> Any:
 
 
 def _path(recipe: str) -> Path:
-    if recipe in list_recipes():
+    path, shipped = Path(recipe), list_recipes()
+    if recipe in shipped:
         return Path(str(files("gdro.recipes") / f"{recipe}.yaml"))
-    if Path(recipe).is_file():
-        return Path(recipe)
-    shipped = ", ".join(list_recipes())
-    if recipe and Path(recipe).is_dir():
-        raise RecipeError(f"the recipe {recipe!r} is a folder; pass a YAML file, or a name: {shipped}")
-    if Path(recipe).suffix or len(Path(recipe).parts) > 1:
-        near = did_you_mean(Path(recipe).stem, list_recipes())
-        raise RecipeError(f"no such file: {recipe}{near}; pass a YAML file, or a name: {shipped}")
-    guess = did_you_mean(recipe, list_recipes())
-    raise RecipeError(
-        f"no recipe {recipe!r}{guess}; shipped: {', '.join(list_recipes())}; or pass the path of a YAML "
-        "file"
-    )
+    if path.is_file():
+        return path
+    fix = f"pass a YAML file, or a name: {', '.join(shipped)}"
+    if recipe and path.is_dir():
+        raise RecipeError(f"the recipe {recipe!r} is a folder; {fix}")
+    if path.suffix or len(path.parts) > 1:
+        raise RecipeError(f"no such file: {recipe}{did_you_mean(path.stem, shipped)}; {fix}")
+    raise RecipeError(f"no recipe {recipe!r}{did_you_mean(recipe, shipped)}; {fix}")

@@ -17,71 +17,50 @@ SEEDS = "seeds.json"
 _TAIL = "hardest (base p < .02)"
 _EASY = ("medium (.3 to .9)", "easy (base p >= .9)")
 
-Run = Callable[[Recipe, Path], dict[str, Any]]
 
-
-def run_seeds(recipe: Recipe, seeds: Sequence[int], output: Path, run: Run) -> dict[str, Any]:
-    """Run a recipe for every seed, and compare its arms with the first.
-
-    Args:
-        recipe: The job; its own seed is not used.
-        seeds: Seeds, each of a folder `seed-N`.
-        output: Folder of all.
-        run: From a recipe and a folder to the summary of one seed.
-
-    Returns:
-        The comparison, also written to `seeds.json`.
-    """
+def run_seeds(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    output: Path,
+    run: Callable[[Recipe, Path], dict[str, Any]],
+) -> dict[str, Any]:
+    """Run a recipe for every seed in a folder `seed-N`, compare its arms, and write `seeds.json`."""
     summaries = [run(dataclasses.replace(recipe, seed=seed), output / f"seed-{seed}") for seed in seeds]
-    found = compared(summaries)
-    write_json(output / SEEDS, found)
-    return found
+    comparison = compared(summaries)
+    write_json(output / SEEDS, comparison)
+    return comparison
 
 
 def compared(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Effects of every arm against the first, paired by seed.
-
-    Args:
-        summaries: One a seed, as in `summary.json`.
-
-    Returns:
-        Plain data: `seeds`, `control`, and by arm its levels and effects.
-    """
+    """Levels of every arm, and effects against the first paired by seed, from one summary per seed."""
     arms = list(summaries[0]["arms"])
     control = arms[0]
     metric = next(name for name in summaries[0]["base"] if name.startswith("pass@"))
     mean = metric.replace("pass", "mean")
-    found: dict[str, Any] = {}
+    by_arm: dict[str, Any] = {}
     for arm in arms:
-        rows = [(s["arms"][control], s["arms"][arm]) for s in summaries]
-        level = {name: float(np.mean([b[name] for _, b in rows])) for name in (metric, mean)}
-        spent = {name: float(np.mean([b[name] for _, b in rows])) for name in ("rollouts", "tokens")}
-        found[arm] = {
-            **level,
-            **spent,
-            "tail": _level([b for _, b in rows], metric),
-            "effect": _relative(rows, metric),
-            "easy": dataclasses.asdict(paired(_of(rows, lambda a, b: _easy(b, mean) - _easy(a, mean)))),
-            "curves": [b["curves"] for _, b in rows],
+        pairs = [(s["arms"][control], s["arms"][arm]) for s in summaries]
+        runs = [run for _, run in pairs]
+        levels = (metric, mean, "rollouts", "tokens")
+        easy = np.array([_easy(b, mean) - _easy(a, mean) for a, b in pairs], np.float64)
+        by_arm[arm] = {
+            **{name: float(np.mean([run[name] for run in runs])) for name in levels},
+            "tail": _level(runs, metric),
+            "effect": _relative(pairs, metric),
+            "easy": dataclasses.asdict(paired(easy)),
+            "curves": [run["curves"] for run in runs],
         }
-    return {
-        "recipe": summaries[0]["recipe"],
-        "metric": metric,
-        "control": control,
-        "seeds": [s["seed"] for s in summaries],
-        "arms": found,
-    }
+    seeds = [s["seed"] for s in summaries]
+    about = {"recipe": summaries[0]["recipe"], "metric": metric, "control": control}
+    return {**about, "seeds": seeds, "arms": by_arm}
 
 
-def _relative(rows: Any, metric: str) -> dict[str, Any] | None:
-    """Paired relative change; None where the control solved nothing in a seed, so that there is none."""
-    if not all(a[metric] for a, _ in rows):
+def _relative(pairs: Any, metric: str) -> dict[str, Any] | None:
+    """Paired relative change; None where the control solved nothing in a seed: it is undefined."""
+    if not all(a[metric] for a, _ in pairs):
         return None
-    return dataclasses.asdict(paired(_of(rows, lambda a, b: b[metric] / a[metric] - 1.0)))
-
-
-def _of(rows: Any, of: Callable[[Any, Any], float]) -> Any:
-    return np.array([of(a, b) for a, b in rows], np.float64)
+    change = np.array([b[metric] / a[metric] - 1.0 for a, b in pairs], np.float64)
+    return dataclasses.asdict(paired(change))
 
 
 def _level(arms: Sequence[dict[str, Any]], metric: str) -> float | None:
@@ -97,41 +76,25 @@ def _easy(arm: dict[str, Any], mean: str) -> float:
     return 100.0 * sum(s[mean] * s["num_prompts"] for s in slices) / total if total else 0.0
 
 
-def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def table_of(comparison: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the comparison's table."""
-    metric = found["metric"]
-    heads = [
-        "arm",
-        metric,
-        "change",
-        "easy mean, points",
-        f"{metric} of the tail",
-        "tokens",
-        "entropy, first to last",
-        "answer, tokens",
-    ]
+    metric = comparison["metric"]
+    heads = ["arm", metric, "change", "easy mean, points", f"{metric} of the tail", "tokens"]
     table: list[list[str]] = []
-    for name, arm in found["arms"].items():
-        easy, effect = arm["easy"], arm["effect"]
-        control = name == found["control"]
-        table.append(
-            [
-                name,
-                f"{arm[metric]:.3f}",
-                "" if control else _change(effect),
-                "" if control else f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})",
-                "" if arm["tail"] is None else f"{arm['tail']:.3f}",
-                f"{arm['tokens']:,.0f}",
-                _ends(arm["curves"], "entropy"),
-                _ends(arm["curves"], "length"),
-            ]
-        )
-    return heads, table
+    for name, arm in comparison["arms"].items():
+        easy, change = arm["easy"], ["", ""]
+        if name != comparison["control"]:
+            points = f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})"
+            change = [_change(arm["effect"]), points]
+        tail = "" if arm["tail"] is None else f"{arm['tail']:.3f}"
+        ends = [_ends(arm["curves"], curve) for curve in ("entropy", "length")]
+        table.append([name, f"{arm[metric]:.3f}", *change, tail, f"{arm['tokens']:,.0f}", *ends])
+    return [*heads, "entropy, first to last", "answer, tokens"], table
 
 
 def _change(effect: dict[str, Any] | None) -> str:
     if effect is None:
-        return "of 0: undefined"
+        return "undefined: control is 0"
     return f"{effect['mean']:+.1%} ({effect['low']:+.1%} to {effect['high']:+.1%})"
 
 
