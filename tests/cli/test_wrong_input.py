@@ -36,7 +36,7 @@ def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["arms.gdro.optins.eta=1"], "did you mean 'arms.gdro.options'?"),
         (["max_steps=2"], "did you mean 'trl.max_steps'?"),
         (["samples=2"], "did you mean 'evaluation.samples'?"),
-        (["seed=["], "no YAML"),
+        (["seed=["], "not YAML"),
         (["--strategy", ""], "unknown strategy ''"),
         (["--strategy", "uniform", "--strategy", "uniform"], "a second arm"),
     ],

@@ -152,7 +152,7 @@ class SimulatedPolicy:
         return self.population.num_prompts + np.arange(self.population.num_heldout)
 
     def roll_out(self, plan: Plan | Extension) -> tuple[Outcome, BoolArray]:
-        """Rollouts of a plan or extension: the outcome, and whether each row is truly right, shape (R,)."""
+        """Rollouts of a plan or extension: the outcome, and whether each row is really right, (R,)."""
         extra = (plan.round,) if isinstance(plan, Extension) else ()
         rng = np.random.default_rng([self._seed, 1, plan.ticket, *extra])
         options, prompt_R = self.population, plan.prompt_R
