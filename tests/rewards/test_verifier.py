@@ -10,6 +10,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,5 +190,15 @@ def test_bad_input(verifier: MathVerifier) -> None:
         verifier.score(["1", "2"], ["1"])
     with pytest.raises(RewardError, match=r"completions\[1\] is NoneType"):
         verifier.score(["1", "2"], ["1", None])
-    with pytest.raises(RewardError, match=r"golds\[0\] is int"):
-        verifier.score([1], ["1"])
+    for gold in (None, b"1", {"a": 1}, [], True):
+        with pytest.raises(RewardError, match=r"golds\[0\] is \w+; it must be text, a number"):
+            verifier.score([gold], ["1"])
+    with pytest.raises(RewardError, match=r"golds\[1\] has 1200 characters .*not an answer"):
+        verifier.score(["1", "word " * 240], ["1", "2"])
+
+
+def test_golds_may_be_numbers_and_lists_of_alternatives(verifier: MathVerifier) -> None:
+    golds = [12, 12.0, 0.5, np.float32(0.5), ["7", "8"], np.array([3, 4]), '["8", "2^3"]', "[1, 2]"]
+    answers = ["12", "12", "1/2", "0.5", "8", "4", "8", "[1,2]"]
+    assert verifier.score(golds, [f"\\boxed{{{answer}}}" for answer in answers]) == [True] * len(golds)
+    assert not any(verifier.score(golds, ["\\boxed{11}"] * len(golds)))

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
+from numbers import Real
+from typing import Any
 
 TAIL = 10_000  # characters at the end of a completion that are searched for an answer
 LONGEST = 1_000  # most characters of an answer
 
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_THINKING = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_END = re.compile(
+    r"<\|?(?:endoftext|im_end|eot_id|end_of_text|end|eos|end_of_turn|return)\|?>|</s>|<eos>|<end_of_turn>"
+)
 _TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _HASH = re.compile(r"####[ \t]*([^\n]+)")
+_MARK = r"[ \t*_]*"
 _SAID = re.compile(
-    r"(?:final\s+answer\s+is|the\s+answer\s+is|answer\s*:)[ \t]*:?[ \t]*([^\n]+)", re.IGNORECASE
+    rf"(?:(?:final|correct|right)\s+answer|the\s+(?:answer|result)|\banswer(?={_MARK}[:=]))"
+    rf"{_MARK}(?:is\s*:?|=|:){_MARK}(?:\n\s*)?([^\n]+)"
+    rf"|^#+[ \t]*(?:final[ \t]+)?answer{_MARK}:?{_MARK}\n\s*([^\n]+)"
+    r"|答案(?:是|为|：|:)\s*([^\n]+)",
+    re.IGNORECASE | re.MULTILINE,
 )
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?")
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+_POWER = r"\^\{?-?[0-9]+\}?"
+_NUMBER = re.compile(
+    rf"-?{_DIGITS}(?:[eE][+-]?[0-9]+(?![A-Za-z0-9])|\s*(?:×|\\times|\*)\s*10{_POWER}|{_POWER}|/[0-9]+)?"
+)
 _BOX = r"\\(?:boxed|fbox)\s*\{"
 _BOXED = re.compile(_BOX)
-# A box, another escape (its letter is skipped, unless a box starts there), or a brace.
+_BARE = re.compile(r"\\(?:boxed|fbox)\s*(-?[0-9]+(?:\.[0-9]+)?|[A-Za-z])(?![A-Za-z])")
+# A box, another escape (its letter counts for nothing, unless a box starts there), or a brace.
 _BRACES = re.compile(rf"{_BOX}|\\(?!{_BOX})[\s\S]|[{{}}]")
+# What stands between two boxes that are parts of one answer: "x = 3 and x = -5".
+_JOINT = re.compile(r"[\s$,;&]*(?:(?:and|or)[\s$,]*)?(?:[A-Za-z](?:_\{?\w\}?)?\s*=\s*)?")
+_SPAN = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$]+)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_LINK = re.compile(r"[\s,;*.:]*(?:and|or)?[\s,;*.:]*", re.IGNORECASE)
+_SENTENCE = re.compile(r"\.\s+(?=[A-Z\\$])|[。！？]|(?<=[0-9A-Za-z)}])\.\s*$")
+_ASIDE = re.compile(r",\s+(?!and\b|or\b)(?=[a-z]{2,}\b)|\s+\((?=[A-Za-z]{2,})")
+_COUNTED = re.compile(rf"((?:\\?\$\s*)?-?{_DIGITS}(?:\\?%)?)\s+[A-Za-z]{{2,}}[A-Za-z ,'-]*")
+_UNITLESS = re.compile(
+    r"\s(?:and|or|over|times|plus|minus|pi|mod|sqrt|million|billion|thousand|dozen)\b"
+)
+_LABEL = re.compile(r"\\text\s*\{[^{}]*:\s*\}\s*")
 
 
 def answer_of(completion: str) -> str | None:
-    """Extract the answer of a completion.
+    r"""The answer of a completion.
 
-    The first of these forms that occurs is used, and of it the last occurrence: `\\boxed{...}`;
-    `<answer>...</answer>`; `#### ...` (GSM8K); the rest of a line after "answer is" or "Answer:"; a
-    number. Text in a tag or after words may itself be boxed or between dollar signs.
+    Thinking (up to `</think>`) is left out, and thinking that never ends has no answer. Then the last of
+    the first kind that there is: `\\boxed{...}` (boxes that are parts of one answer are joined);
+    `<answer>...</answer>`; `#### ...` (GSM8K); what follows "answer is" or "Answer:", without the words
+    after it; a number. What is in a tag or after words may be boxed, or stand between dollar signs.
 
     Args:
         completion: Text of the model; only its last 10,000 characters are searched.
@@ -33,18 +64,105 @@ def answer_of(completion: str) -> str | None:
     Returns:
         The answer, or None if there is none or it is longer than 1,000 characters.
 
-    >>> answer_of("so x = 3, and the answer is $\\\\frac{1}{2}$.")
-    '\\\\frac{1}{2}'
-    >>> answer_of("<answer>12</answer> or \\\\boxed{13}")
+    >>> answer_of("so x = 3, and the answer is $\\frac{1}{2}$.")
+    '\\frac{1}{2}'
+    >>> answer_of("<answer>12</answer> or \\boxed{13}")
     '13'
+    >>> answer_of("<think>\\boxed{11}? no</think> The answer is 14 dollars.")
+    '14'
     """
     tail = completion[-TAIL:]
+    thought = list(_THOUGHT.finditer(tail))
+    if thought:
+        tail = tail[thought[-1].end() :]
+    opened = _THINKING.search(tail)
+    if opened is not None:
+        tail = tail[: opened.start()]
+    tail = _END.sub("", tail)
     for rule in RULES:
-        text = rule(tail)
-        if text is not None:
-            answer = plain(text)
+        answer = rule(tail)
+        if answer is not None:
+            answer = plain(answer)
             return answer if 0 < len(answer) <= LONGEST else None
     return None
+
+
+def gold_of(gold: str) -> str:
+    r"""The answer in a gold, which may be a solution that boxes it or a sentence around it.
+
+    >>> gold_of("The maximum is $12$"), gold_of("12 (at x=3)"), gold_of("\\frac{1}{2}")
+    ('12', '12', '\\frac{1}{2}')
+    """
+    boxed = last_boxed(gold)
+    if boxed is not None:
+        return plain(boxed)
+    lines = _HASH.findall(gold)
+    if lines:
+        return plain(lines[-1])
+    if len(gold) > LONGEST:
+        return gold
+    return plain(_LABEL.sub("", without_words(gold), count=1))
+
+
+def golds_of(gold: object) -> list[str]:
+    """The right answers that a gold stands for: a number, a text, or a list of alternatives (JSON too).
+
+    Raises:
+        TypeError: It is none of these.
+
+    >>> golds_of(12.0), golds_of('["8", "2^3"]'), golds_of("[1, 2]")
+    (['12'], ['8', '2^3'], ['[1, 2]'])
+    """
+    if isinstance(gold, str):
+        return [gold_of(text) for text in _listed(gold) or [gold]]
+    if isinstance(gold, bool):
+        raise TypeError("bool")
+    if isinstance(gold, Real):
+        number = float(gold)
+        return [str(int(number)) if number.is_integer() else str(gold)]
+    items: Any = gold
+    if hasattr(items, "tolist"):  # an array of numpy, or a scalar of it
+        return golds_of(items.tolist())
+    if type(gold) in (list, tuple) and items:
+        return [text for item in items for text in golds_of(item)]
+    raise TypeError(type(gold).__name__)
+
+
+def _listed(text: str) -> list[str]:
+    """Texts of a JSON list; empty for anything else, e.g. an interval."""
+    if not (text.strip().startswith('["') and len(text) <= TAIL):
+        return []
+    try:
+        items: list[Any] = json.loads(text)
+    except ValueError:
+        return []
+    texts = [item for item in items if isinstance(item, str)]
+    return texts if len(texts) == len(items) else []
+
+
+def without_words(text: str) -> str:
+    """An answer without the sentence around it.
+
+    >>> without_words("18 dollars."), without_words("5, as 2 + 3 = 5."), without_words("$12$, in 2 ways")
+    ('18', '5', '12')
+    """
+    text = plain(text[:LONGEST])
+    spans = list(_SPAN.finditer(text))
+    if spans:
+        between = [text[a.end() : b.start()] for a, b in pairwise(spans)]
+        parts = [next(group for group in span.groups() if group is not None) for span in spans]
+        if not all(_LINK.fullmatch(words) for words in between):
+            parts = parts[:1]
+        return ", ".join(parts)
+    for cut in (_SENTENCE, _ASIDE):
+        match = cut.search(text)
+        if match is not None and match.start():
+            text = text[: match.start()].strip()
+    text = plain(text.strip("*_ "))
+    counted = _COUNTED.fullmatch(text)
+    if counted is not None and not _UNITLESS.search(text):
+        return counted[1]
+    return text
 
 
 def plain(answer: str) -> str:
@@ -65,33 +183,60 @@ def plain(answer: str) -> str:
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the last `\\boxed{...}` that closes; escaped braces are not counted."""
-    opened: list[int | None] = []  # for each open brace: start of the content of a box, or None
-    last: tuple[int, int] | None = None
-    for token in _BRACES.finditer(text):  # one pass, however deeply nested
+    r"""What the last `\boxed{...}` that closes holds, with those that are parts of the same answer."""
+    bare = [(match.start(), match.end(), match[1]) for match in _BARE.finditer(text)]
+    boxes = sorted([*braced(text), *bare])
+    if not boxes:
+        return None
+    start, _, inner = boxes.pop()
+    parts = [inner]
+    for before, closed, inner in reversed(boxes):
+        if closed > start:  # it is around the one after it
+            continue
+        if not (text[closed:start].strip() and _JOINT.fullmatch(text, closed, start)):
+            break
+        parts.append(inner)
+        start = before
+    return ", ".join(dict.fromkeys(part.strip() for part in reversed(parts)))
+
+
+def braced(text: str) -> list[tuple[int, int, str]]:
+    """Start, end and content of each box in braces that closes, in order; escaped ones do not count."""
+    opened: list[tuple[int, int] | None] = []  # of each open brace: where a box and its content start
+    boxes: list[tuple[int, int, str]] = []
+    for token in _BRACES.finditer(text):  # once through, whatever is nested or never closed
         if token[0] == "}":
-            start = opened.pop() if opened else None
-            if start is not None and (last is None or start > last[0]):
-                last = start, token.start()
+            place = opened.pop() if opened else None
+            if place is not None:
+                boxes.append((place[0], token.end(), text[place[1] : token.start()]))
         elif token[0][-1] == "{" and token[0] != "\\{":
-            opened.append(token.end() if len(token[0]) > 1 else None)
-    return None if last is None else text[slice(*last)]
+            opened.append((token.start(), token.end()) if len(token[0]) > 1 else None)
+    return sorted(boxes)
 
 
-def _last(pattern: re.Pattern[str], group: int) -> Callable[[str], str | None]:
+def _last(pattern: re.Pattern[str], words: bool = True) -> Callable[[str], str | None]:
     def rule(text: str) -> str | None:
-        last = None
+        answer = None
         for match in pattern.finditer(text):
-            last = match.group(group)
-        return last
+            answer = next((part for part in match.groups() if part is not None), match[0])
+        return answer if answer is None or not words else without_words(answer)
 
     return rule
 
 
+def _tagged(text: str) -> str | None:
+    """What the last answer tag holds, without words around the answer."""
+    inner = _last(_TAG, words=False)(text)
+    if inner is None:
+        return None
+    said = _last(_SAID)(inner)
+    return without_words(inner) if said is None else said
+
+
 RULES: tuple[Callable[[str], str | None], ...] = (
     last_boxed,
-    _last(_TAG, 1),
-    _last(_HASH, 1),
-    _last(_SAID, 1),
-    _last(_NUMBER, 0),
+    _tagged,
+    _last(_HASH),
+    _last(_SAID),
+    _last(_NUMBER, words=False),
 )

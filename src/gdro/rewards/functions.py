@@ -91,7 +91,7 @@ def exact_match(column: str = "answer") -> RewardFunction:
     """
 
     def exact(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        golds = _column(columns, column)
+        golds = _texts(columns, column)
         texts = texts_of(completions)
         answers = [(_folded(text), _folded(answer_of(text) or "")) for text in texts]
         return [float(_folded(gold) in pair) for gold, pair in zip(golds, answers, strict=True)]
@@ -120,7 +120,7 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
         raise RewardError(f"choices are {choices!r}; they must be distinct capital letters")
 
     def choice(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        golds = [plain(gold).upper() for gold in _column(columns, column)]
+        golds = [plain(gold).upper() for gold in _texts(columns, column)]
         if wrong := [gold for gold in golds if gold not in choices or len(gold) != 1]:
             raise RewardError(f"column {column!r} holds {wrong[0]!r}; it must hold one of {choices!r}")
         pairs = zip(golds, texts_of(completions), strict=True)
@@ -180,7 +180,7 @@ def gym_reward(
     tried: set[str] = set()
 
     def gym(completions: Sequence[Any], **columns: Any) -> list[float]:
-        entries = _column(columns, column)
+        entries = _texts(columns, column)
         _try(pool, entries, tried)
         answers = [answer_of(text) or "" for text in texts_of(completions)]
         verdicts = pool.judge(list(zip(entries, answers, strict=True)))
@@ -256,10 +256,14 @@ def _text(completion: Any) -> Any:
     return cast("Any", completion)
 
 
-def _column(columns: Mapping[str, Sequence[Any]], name: str) -> list[str]:
+def _column(columns: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
     if name not in columns:
         raise RewardError(f"no column {name!r}; the dataset has {', '.join(sorted(columns)) or 'none'}")
-    texts = list(columns[name])
+    return list(columns[name])
+
+
+def _texts(columns: Mapping[str, Sequence[Any]], name: str) -> list[str]:
+    texts = _column(columns, name)
     check_texts(f"column {name!r}", texts)
     return texts
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from types import TracebackType
 
-from gdro.rewards.extract import LONGEST, answer_of, plain
+from gdro.rewards.extract import LONGEST, answer_of, golds_of
+from gdro.rewards.intervals import as_intervals
+from gdro.rewards.notation import choice, in_base, notation
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
 from gdro.rewards.worker_pool import Pool, RewardError
 
@@ -16,6 +18,7 @@ _NUMBER = re.compile(
     rf"(?P<sign>-?)(?:(?P<number>{_DIGITS}(?:\.[0-9]{{1,9}})?)"
     rf"|(?:\\[dt]?frac\{{(?P<over>{_DIGITS})\}}\{{(?P<under>[1-9][0-9]{{0,14}})\}}))"
 )
+_BESIDE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")  # spaces that separate no words
 _CLEAR = Fraction(1, 1000)  # relative; math-verify compares six decimal places
 
 
@@ -72,32 +75,33 @@ class MathVerifier:
         """Stop the workers; a later `score` that needs them is refused."""
         self._pool.close()
 
-    def score(self, golds: Sequence[str], completions: Sequence[str]) -> list[bool]:
-        """Grade completions.
+    def score(self, golds: Sequence[object], completions: Sequence[str]) -> list[bool]:
+        """Judge completions.
 
         Args:
-            golds: Right answer of each completion, LaTeX or plain, shape (R,).
-            completions: Texts of the model, shape (R,); `answer_of` extracts their answers.
+            golds: The right answer of each, LaTeX or plain: a text, a number, or a list of alternatives
+                (in JSON too), shape (R,).
+            completions: What the model wrote, shape (R,); `answer_of` says how the answer is found.
 
         Returns:
             Whether each is right, shape (R,).
 
         Raises:
-            RewardError: The lengths differ, an entry is not text, the verifier is closed, a worker or
-                its child does not start, or workers are killed or get no CPU time repeatedly.
+            RewardError: The lengths differ, an entry is no text, a gold is no answer or too long, the
+                verifier is closed, a worker or the process that it judges in does not start, or workers
+                are killed or kept from the processor again and again.
         """
         if len(golds) != len(completions):
             raise RewardError(f"{len(golds)} golds and {len(completions)} completions; give one of each")
-        check_texts("golds", golds)
         check_texts("completions", completions)
-        return self.compare([plain(gold) for gold in golds], [answer_of(text) for text in completions])
+        return self.compare(_alternatives(golds), [answer_of(text) for text in completions])
 
-    def compare(self, golds: Sequence[str], answers: Sequence[str | None]) -> list[bool]:
-        """Grade answers that are extracted already.
+    def compare(self, golds: Sequence[str | Sequence[str]], answers: Sequence[str | None]) -> list[bool]:
+        """Judge answers that were found already; None is wrong.
 
         Args:
-            golds: Right answers, shape (R,).
-            answers: Answers to grade, shape (R,); None is wrong.
+            golds: The right answer of each, or its alternatives, shape (R,).
+            answers: Those given, shape (R,).
 
         Returns:
             Whether each is right, shape (R,).
@@ -105,14 +109,39 @@ class MathVerifier:
         Raises:
             RewardError: The verifier or its workers fail, as in `score`.
         """
-        pairs = [(gold, answer or "") for gold, answer in zip(golds, answers, strict=True)]
-        right = [_at_once(*pair) for pair in pairs]
-        hard = [i for i, verdict in enumerate(right) if verdict is None]
+        rows: list[int] = []
+        pairs: list[tuple[str, str]] = []
+        for row, (gold, answer) in enumerate(zip(golds, answers, strict=True)):
+            for text in [gold] if isinstance(gold, str) else gold:
+                rows.append(row)
+                pairs.append((as_intervals(notation(text)), as_intervals(notation(answer or ""))))
+        verdicts = [_at_once(*pair) for pair in pairs]
+        hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
         for i, verdict in zip(hard, self._pool.judge([pairs[i] for i in hard]), strict=True):
-            right[i] = verdict == RIGHT
+            verdicts[i] = verdict == RIGHT
             self.timeouts += verdict == TOO_SLOW
             self.crashes += verdict == CRASHED
-        return [bool(verdict) for verdict in right]
+        right = {row for row, verdict in zip(rows, verdicts, strict=True) if verdict}
+        return [row in right for row in range(len(golds))]
+
+
+def _alternatives(golds: Sequence[object]) -> list[list[str]]:
+    """The right answers of each gold; raises a RewardError that names the first unfit one."""
+    answers: list[list[str]] = []
+    for at, gold in enumerate(golds):
+        try:
+            answers.append(golds_of(gold))
+        except TypeError as problem:
+            raise RewardError(
+                f"golds[{at}] is {problem}; it must be text, a number, or a list of alternatives"
+            ) from None
+        longest = max(map(len, answers[-1]))
+        if longest > LONGEST:
+            raise RewardError(
+                f"golds[{at}] has {longest} characters and no \\boxed{{}}: a solution, not an answer; "
+                f"pass the answer alone, at most {LONGEST} characters"
+            )
+    return answers
 
 
 def check_texts(name: str, texts: Sequence[object]) -> None:
@@ -126,8 +155,14 @@ def _at_once(gold: str, answer: str) -> bool | None:
     """The verdict, if it needs no math-verify, else None."""
     if not answer or len(gold) > LONGEST:
         return False
-    if gold == answer:
+    if _BESIDE.sub("", gold) == _BESIDE.sub("", answer):
         return True
+    letter = choice(gold, answer)
+    if letter is not None:
+        return letter
+    based, given = in_base(gold), in_base(answer)
+    if based is not None and given is not None:
+        return based == given
     one, other = _number(gold), _number(answer)
     if one is None or other is None:
         return None
