@@ -39,10 +39,11 @@ def main() -> int:
             opened = sorted(_opened(browser, page.as_uri()) for _ in range(arguments.rounds))
         size = page.stat().st_size
     rows = (
-        ("report made, s", made, MAKE), ("of it on the processor, s", cpu, MAKE),
+        ("report made, s", made, MAKE),
+        ("of it on the processor, s", cpu, MAKE),
         ("page opens, s (median)", opened[len(opened) // 2], OPEN),
         ("size, MB", size / 2**20, SIZE / 2**20),
-    )  # fmt: skip
+    )
     for name, value, target in rows:
         print(f"| {name} | {value:.2f} | <= {target:g} | {'met' if value <= target else 'NOT MET'} |")
     return 0

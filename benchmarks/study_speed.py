@@ -29,8 +29,10 @@ def main(config: Path, arms: list[str], testbeds: list[str]) -> bool:
             record = run_job(first[arm, bed])
             slow = arm == study.control and record["seconds"] > TARGET
             met = met and not slow
-            print(f"{bed:12} {arm:14} {record['seconds']:5.1f} s {record['rollouts']:8,} rollouts"
-                  f"{'  NOT MET' if slow else ''}")  # fmt: skip
+            print(
+                f"{bed:12} {arm:14} {record['seconds']:5.1f} s {record['rollouts']:8,} rollouts"
+                f"{'  NOT MET' if slow else ''}"
+            )
     return met
 
 

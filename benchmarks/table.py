@@ -45,8 +45,9 @@ def rows(ms: dict[str, float]) -> Iterator[Row]:
     Yields:
         Rows in the order of the table.
     """
-    yield Row("weigh + observe, prompt-gdro, P = 256 x 4",
-              ms["test_weigh_and_observe[prompt-256-14100]"], 0.3)  # fmt: skip
+    yield Row(
+        "weigh + observe, prompt-gdro, P = 256 x 4", ms["test_weigh_and_observe[prompt-256-14100]"], 0.3
+    )
     for size, target, ratio in ((256, 0.6, 10), (4096, 4.0, 30)):
         plan = ms[f"test_plan[bin-{size}-14100]"]
         yield Row(f"plan, rollout-gdro per bin, P = {size:,}", plan, target)
@@ -81,8 +82,10 @@ def main(path: Path) -> None:
     stats = {b["name"]: b["stats"] for b in json.loads(path.read_text())["benchmarks"]}
     yard = stats["test_yardstick"]
     spread = (yard["q3"] - yard["q1"]) / yard["median"]
-    print(f"yardstick, np.maximum over 256 numbers: median {yard['median'] * 1e6:.2f} us, "
-          f"fastest {yard['min'] * 1e6:.2f} us, quartiles {spread:.0%} apart\n")  # fmt: skip
+    print(
+        f"yardstick, np.maximum over 256 numbers: median {yard['median'] * 1e6:.2f} us, "
+        f"fastest {yard['min'] * 1e6:.2f} us, quartiles {spread:.0%} apart\n"
+    )
     print("| | median | fastest | target | |\n|---|---|---|---|---|")
     medians, fastest = (
         list(rows({name: s[kind] * 1e3 for name, s in stats.items()})) for kind in ("median", "min")

@@ -110,11 +110,15 @@ def main() -> None:
     # Step times have a heavy tail here; order statistics bound the median whatever it is like.
     upper = ratio_S[int(stats.binom.ppf(0.95, len(ratio_S), 0.5))]
     met = f"target <= {TARGET}: {'met' if upper <= TARGET else 'NOT MET'}"
-    print(f"GRPOTrainer {np.median(plain_S) * 1e3:.0f} ms a step, GDROTrainer with {options.strategy} "
-          f"{np.median(ours_S) * 1e3:.0f} ms; {len(ratio_S)} interleaved pairs")  # fmt: skip
-    print(f"median ratio {np.median(ratio_S):.3f}, upper 95% bound {upper:.3f}, quartiles "
-          f"{np.quantile(ratio_S, 0.25):.3f} to {np.quantile(ratio_S, 0.75):.3f}; "
-          f"{'no target' if options.no_target else met}")  # fmt: skip
+    print(
+        f"GRPOTrainer {np.median(plain_S) * 1e3:.0f} ms a step, GDROTrainer with {options.strategy} "
+        f"{np.median(ours_S) * 1e3:.0f} ms; {len(ratio_S)} interleaved pairs"
+    )
+    print(
+        f"median ratio {np.median(ratio_S):.3f}, upper 95% bound {upper:.3f}, quartiles "
+        f"{np.quantile(ratio_S, 0.25):.3f} to {np.quantile(ratio_S, 0.75):.3f}; "
+        f"{'no target' if options.no_target else met}"
+    )
 
 
 if __name__ == "__main__":

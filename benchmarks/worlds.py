@@ -29,9 +29,11 @@ def controller(
 ) -> Controller:
     """A controller that has seen every prompt twice."""
     made = Controller(
-        make_strategy(strategy, **options), problem(num_prompts), difficulty=difficulty,
+        make_strategy(strategy, **options),
+        problem(num_prompts),
+        difficulty=difficulty,
         max_pending=1_000_000,
-    )  # fmt: skip
+    )
     rate_N, rng = rates(num_prompts), np.random.default_rng(1)
     for _ in range(2):
         for part in np.array_split(rng.permutation(num_prompts), max(1, num_prompts // 16_384)):

@@ -33,19 +33,33 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[+\-*abc][0-9]|."), "isolated")
     core.decoder = decoders.Fuse()  # no spaces between tokens
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="_", eos_token="$", unk_token="_", padding_side="left",
-        clean_up_tokenization_spaces=False, model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+        tokenizer_object=core,
+        pad_token="_",
+        eos_token="$",
+        unk_token="_",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 def make_model(seed: int) -> Qwen3ForCausalLM:
     """A random Qwen3 of about 80,000 parameters."""
     torch.manual_seed(seed)
     config = Qwen3Config(
-        vocab_size=len(TOKENS), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=64,
-        tie_word_embeddings=True, pad_token_id=0, eos_token_id=1, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(TOKENS),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
     return Qwen3ForCausalLM(config)
 
 

@@ -16,10 +16,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("pytest>=8", "hypothesis>=6.100", "pytest-xdist>=3.6", "mpmath>=1.3", "scipy")
-CORE = ("tests/checkpoint", "tests/contract", "tests/difficulty", "tests/golden", "tests/memory",
-        "tests/numerics", "tests/step", "tests/strategies", "tests/trust/test_disk.py",
-        "tests/trust/test_hostile_numbers.py", "tests/trust/test_fuzzed_checkpoints.py",
-        "tests/trust/test_interleavings.py", "tests/trust/test_older_releases.py")  # fmt: skip
+CORE = (
+    "tests/checkpoint",
+    "tests/contract",
+    "tests/difficulty",
+    "tests/golden",
+    "tests/memory",
+    "tests/numerics",
+    "tests/step",
+    "tests/strategies",
+    "tests/trust/test_disk.py",
+    "tests/trust/test_hostile_numbers.py",
+    "tests/trust/test_fuzzed_checkpoints.py",
+    "tests/trust/test_interleavings.py",
+    "tests/trust/test_older_releases.py",
+)
 TRL = ("tests/integrations", "tests/trust/test_older_releases.py")
 
 
@@ -121,8 +132,18 @@ def main() -> None:
         row, folder = ROWS[name], options.folder / name
         prepare(row, folder)
         print(f"{name}, {row.python}: {versions(folder)}", flush=True)
-        command = [python_of(folder), "-m", "pytest", "-n", "2", "--dist", "loadfile", "-p",
-                   "no:cacheprovider", *row.tests]  # fmt: skip
+        command = [
+            python_of(folder),
+            "-m",
+            "pytest",
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "-p",
+            "no:cacheprovider",
+            *row.tests,
+        ]
         if subprocess.run(command, cwd=ROOT, env=given).returncode:
             failed.append(name)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -73,9 +73,14 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     task.model.save_pretrained(folder / "model")
     task.tokenizer.save_pretrained(folder / "model")
     config = GRPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=16, num_generations=4,
-        max_completion_length=6, use_cpu=True, bf16=False, report_to="none",
-    )  # fmt: skip
+        output_dir=str(folder),
+        per_device_train_batch_size=16,
+        num_generations=4,
+        max_completion_length=6,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+    )
     data = task.train.map(lambda row: {"subject_level": f"chains {row['length']}"})
     return {"model": str(folder / "model"), "reward": chains.exact_match, "config": config, "data": data}
 

@@ -14,18 +14,35 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu/sitting.py"
 def test_the_miniature_of_a_sitting_leaves_all_that_a_sitting_does(tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     command = [
-        sys.executable, str(SCRIPT), "mini", "--work", str(work), "--out", str(out), "--arms",
-        "grpo,rollout-gdro-memory", "--seeds", "3-3", "--workers", "1", "--budget", "300",
-        "--phases", "check,speed,overhead,base,quality,train",
-    ]  # fmt: skip
+        sys.executable,
+        str(SCRIPT),
+        "mini",
+        "--work",
+        str(work),
+        "--out",
+        str(out),
+        "--arms",
+        "grpo,rollout-gdro-memory",
+        "--seeds",
+        "3-3",
+        "--workers",
+        "1",
+        "--budget",
+        "300",
+        "--phases",
+        "check,speed,overhead,base,quality,train",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     found = sorted(path.name for path in out.iterdir())
     assert found == ["runs.tar.gz", "sitting.jsonl", "speed.json", "table.md", "worker-0.log"]
     lines = [json.loads(line) for line in (out / "sitting.jsonl").read_text().splitlines()]
     assert [(line["arm"], line["step"]) for line in lines] == [
-        ("grpo", 2), ("grpo", 4), ("rollout-gdro-memory", 2), ("rollout-gdro-memory", 4),
-    ]  # fmt: skip
+        ("grpo", 2),
+        ("grpo", 4),
+        ("rollout-gdro-memory", 2),
+        ("rollout-gdro-memory", 4),
+    ]
     assert {line["seed"] for line in lines} == {3} and len({line["base"] for line in lines}) == 1
     speed = json.loads((out / "speed.json").read_text())
     assert speed["agreement"]["greedy_float32"] == 1.0

@@ -34,8 +34,9 @@ def main() -> None:
         out = Path(folder)
         subprocess.run(
             [sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(ROOT)],
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         (wheel,) = out.glob("*.whl")
         names = subprocess.run(
             [sys.executable, "-m", "zipfile", "-l", str(wheel)],

@@ -104,8 +104,9 @@ def newest(lines: Sequence[dict[str, Any]], k: int) -> str:
     last = {(line["seed"], line["arm"]): line for line in lines}
     return "; ".join(
         f"{arm} {seed} at {line['step']}: {line[f'mean@{k}']:.3f} {line[f'pass@{k}']:.3f} "
-        f"{line['seconds'] / line['step']:.2f} s" for (seed, arm), line in last.items()
-    )  # fmt: skip
+        f"{line['seconds'] / line['step']:.2f} s"
+        for (seed, arm), line in last.items()
+    )
 
 
 def gathered(folder: Path, about: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,10 +12,16 @@ from pathlib import Path
 
 # What PyTorch's usual images lack; each wheel alone, their needs are there.
 WHEELS = (
-    "trl==1.16.0", "datasets==5.2.0", "dill==0.4.1", "multiprocess==0.70.19", "omegaconf==2.4.0",
-    "antlr4-python3-runtime==4.13.2", "gguf==0.19.0", "math-verify==0.9.0",
+    "trl==1.16.0",
+    "datasets==5.2.0",
+    "dill==0.4.1",
+    "multiprocess==0.70.19",
+    "omegaconf==2.4.0",
+    "antlr4-python3-runtime==4.13.2",
+    "gguf==0.19.0",
+    "math-verify==0.9.0",
     "latex2sympy2_extended==1.11.0",
-)  # fmt: skip
+)
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 FIRST, PART = 43 * 2**20, 52 * 2**20
 """Bytes of the model's file that go with the first call, with all else, and with each later one."""

@@ -59,17 +59,27 @@ def pairs(recipe: Recipe, strategy: str, num: int, folder: Path) -> dict[str, fl
     plain_S, ours_S = (np.array(turns.seconds[WARM_UP:]) for _, turns in both)
     ratio_S = ours_S / plain_S
     low, middle, high = np.quantile(ratio_S, [0.25, 0.5, 0.75]).tolist()
-    return {"pairs": num, "grpo_seconds": float(np.median(plain_S)),
-            "gdro_seconds": float(np.median(ours_S)), "ratio": middle, "ratio_25": low,
-            "ratio_75": high, "ratio_of_totals": float(ours_S.sum() / plain_S.sum())}  # fmt: skip
+    return {
+        "pairs": num,
+        "grpo_seconds": float(np.median(plain_S)),
+        "gdro_seconds": float(np.median(ours_S)),
+        "ratio": middle,
+        "ratio_25": low,
+        "ratio_75": high,
+        "ratio_of_totals": float(ours_S.sum() / plain_S.sum()),
+    }
 
 
 def _trainer(recipe: Recipe, strategy: str | None, folder: Path) -> tuple[threading.Thread, Turns]:
     task, turns = load_task(recipe), DeviceTurns()
     shared: dict[str, Any] = {
-        "model": task.model, "reward_funcs": task.reward_funcs, "args": trl_config(recipe, folder),
-        "train_dataset": task.train, "processing_class": task.tokenizer, "callbacks": [turns],
-    }  # fmt: skip
+        "model": task.model,
+        "reward_funcs": task.reward_funcs,
+        "args": trl_config(recipe, folder),
+        "train_dataset": task.train,
+        "processing_class": task.tokenizer,
+        "callbacks": [turns],
+    }
     if strategy is None:
         made: Any = GRPOTrainer(**shared)
         standing = StaticDecoder().standing_in(made.model)

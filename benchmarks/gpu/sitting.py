@@ -81,8 +81,13 @@ class Sitting:
         files = [f"task_options.files.{name}={self.work / name}.jsonl" for name in ("train", "test")]
         real = base == self.base
         model = self.gguf if self.gguf and real else self.work / "random"
-        given = [*files, f"task_options.base={base}", f"task_options.model={model}",
-                 "trl.save_strategy='no'", "trl.disable_tqdm=true"]  # fmt: skip
+        given = [
+            *files,
+            f"task_options.base={base}",
+            f"task_options.model={model}",
+            "trl.save_strategy='no'",
+            "trl.disable_tqdm=true",
+        ]
         given += [] if real else ["task_options.lesson.steps=1"]
         small = TINY if self.tiny else []
         return Job([*small, *given, *self.overrides, *extra], self.arms, seeds, self.until, self.needed)
@@ -94,14 +99,26 @@ class Sitting:
 
 
 TINY = [
-    "trl.use_cpu=true", "trl.bf16=false", "trl.max_steps=4", "trl.num_generations=4",
-    "trl.generation_batch_size=16", "trl.per_device_train_batch_size=8", "trl.max_completion_length=12",
-    "evaluation.samples=4", "evaluation.base_samples=4", "evaluation.k=2", "evaluation.also=[4]",
-    "evaluation.every=2", "task_options.sizes.pool=20", "task_options.sizes.reserved=40",
-    "task_options.sizes.heldout=8", "task_options.sizes.longest_prompt=200",
-    "task_options.sizes.longest_solution=200", "task_options.lesson.steps=2",
+    "trl.use_cpu=true",
+    "trl.bf16=false",
+    "trl.max_steps=4",
+    "trl.num_generations=4",
+    "trl.generation_batch_size=16",
+    "trl.per_device_train_batch_size=8",
+    "trl.max_completion_length=12",
+    "evaluation.samples=4",
+    "evaluation.base_samples=4",
+    "evaluation.k=2",
+    "evaluation.also=[4]",
+    "evaluation.every=2",
+    "task_options.sizes.pool=20",
+    "task_options.sizes.reserved=40",
+    "task_options.sizes.heldout=8",
+    "task_options.sizes.longest_prompt=200",
+    "task_options.sizes.longest_solution=200",
+    "task_options.lesson.steps=2",
     "task_options.lesson.rows=4",
-]  # fmt: skip
+]
 
 
 def check(sitting: Sitting) -> None:
@@ -116,8 +133,10 @@ def check(sitting: Sitting) -> None:
     what = torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores"
     limits = speed.ceilings(device)
     sitting.keep(python=sys.version.split()[0], versions=versions, device=what, limits=limits)
-    say(f"{what}; {versions}; copy {limits['bytes_a_second'] / 1e12:.2f} TB/s, bfloat16 product "
-        f"{limits['flops_a_second'] / 1e12:.0f} TFLOP/s")  # fmt: skip
+    say(
+        f"{what}; {versions}; copy {limits['bytes_a_second'] / 1e12:.2f} TB/s, bfloat16 product "
+        f"{limits['flops_a_second'] / 1e12:.0f} TFLOP/s"
+    )
 
 
 def random_model(sitting: Sitting) -> Path:
@@ -165,9 +184,11 @@ def measure_generation(sitting: Sitting) -> None:
             found += speed.generation(model, rows, width, new, limits, others=others)
             sitting.keep(generation=found)
     for line in found:
-        say(f"{line['rows']} rows, {line['way']}: {line['ms_a_token']:.2f} ms a token, {line['new']} "
+        say(
+            f"{line['rows']} rows, {line['way']}: {line['ms_a_token']:.2f} ms a token, {line['new']} "
             f"tokens in {line['seconds']:.2f} s; floor {line['floor_ms']:.2f} ms, "
-            f"{line['flops_share']:.1%} of the product's rate")  # fmt: skip
+            f"{line['flops_share']:.1%} of the product's rate"
+        )
 
 
 def random_base(sitting: Sitting) -> Path:
@@ -228,8 +249,10 @@ def teach(sitting: Sitting) -> None:
     make_base(sitting, sitting.base)
     made = json.loads((sitting.base / gsm8k.MADE).read_text())
     sitting.keep(base=made)
-    say(f"base in {time.monotonic() - start:.0f} s: {made['taught']} texts, loss {made['loss'][0]} to "
-        f"{made['loss'][-1]}, weights {made['weights']}")  # fmt: skip
+    say(
+        f"base in {time.monotonic() - start:.0f} s: {made['taught']} texts, loss {made['loss'][0]} to "
+        f"{made['loss'][-1]}, weights {made['weights']}"
+    )
 
 
 def quality(sitting: Sitting) -> None:
@@ -259,8 +282,10 @@ def train(sitting: Sitting, job: Any, folder: Path, workers: int, started: Any =
     arms.release(folder)
     one = next(name for name in base if name.startswith("mean@"))
     k = int(one.removeprefix("mean@"))
-    say(f"the base solves {base[one]:.3f} at one try, {base[f'pass@{k}']:.3f} in {k}; "
-        f"{[(s['name'], s['num_prompts']) for s in base['slices']]}")  # fmt: skip
+    say(
+        f"the base solves {base[one]:.3f} at one try, {base[f'pass@{k}']:.3f} in {k}; "
+        f"{[(s['name'], s['num_prompts']) for s in base['slices']]}"
+    )
     sitting.keep(**{f"base of {folder.name}": {name: base[name] for name in base if name != "rate_N"}})
     seen, lines = 0, []
     while any(process.poll() is None for process in started) and time.monotonic() < sitting.until + 20:
@@ -303,8 +328,14 @@ def run(sitting: Sitting, phases: list[str]) -> list[str]:
         job = sitting.job(sitting.seeds, sitting.base)
         place, log = sitting.work / "train", sitting.out / "worker.log"
         started = arms.start_workers(job, place, sitting.workers, log)
-    done = {"check": check, "speed": measure_generation, "steps": steps, "overhead": measure_overhead,
-            "base": teach, "quality": quality}  # fmt: skip
+    done = {
+        "check": check,
+        "speed": measure_generation,
+        "steps": steps,
+        "overhead": measure_overhead,
+        "base": teach,
+        "quality": quality,
+    }
     failed = []
     try:
         for name, phase in done.items():
@@ -386,11 +417,17 @@ def main(arguments: list[str] | None = None) -> None:
         say(f"model: {gguf or 'not whole yet'}")
     first, _, last = given.seeds.partition("-")
     sitting = Sitting(
-        work=given.work, out=given.out, tiny=tiny, arms=given.arms.split(","),
-        until=START + given.budget - (0 if tiny else 20), workers=given.workers,
-        seeds=list(range(int(first), int(last or first) + 1)), overrides=given.overrides,
-        needed=0.0 if tiny else given.needed, gguf=gguf,
-    )  # fmt: skip
+        work=given.work,
+        out=given.out,
+        tiny=tiny,
+        arms=given.arms.split(","),
+        until=START + given.budget - (0 if tiny else 20),
+        workers=given.workers,
+        seeds=list(range(int(first), int(last or first) + 1)),
+        overrides=given.overrides,
+        needed=0.0 if tiny else given.needed,
+        gguf=gguf,
+    )
     raise SystemExit(1 if run(sitting, phases) else 0)
 
 

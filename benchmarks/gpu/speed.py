@@ -43,8 +43,9 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def generation(model: Any, rows: int, width: int, new: int, limits: dict[str, float], *,
-               others: bool = True) -> list[dict[str, Any]]:  # fmt: skip
+def generation(
+    model: Any, rows: int, width: int, new: int, limits: dict[str, float], *, others: bool = True
+) -> list[dict[str, Any]]:
     """Milliseconds a token of the static decoder, its step without a graph, and transformers.
 
     Args:
@@ -59,8 +60,15 @@ def generation(model: Any, rows: int, width: int, new: int, limits: dict[str, fl
     vocabulary = model.config.get_text_config().vocab_size
     ids = torch.randint(3, vocabulary, (rows, width), device=device)
     mask = torch.ones_like(ids)
-    options = {"attention_mask": mask, "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0,
-               "eos_token_id": -1, "pad_token_id": 0}  # fmt: skip
+    options = {
+        "attention_mask": mask,
+        "do_sample": True,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "eos_token_id": -1,
+        "pad_token_id": 0,
+    }
     ways: dict[str, Callable[[int], Any]] = {}
     decoder, plain = StaticDecoder(), StaticDecoder(capture=False)
     ways["static, graph"] = lambda n: decoder.generate(model, ids, max_new_tokens=n, **options)
@@ -76,11 +84,19 @@ def generation(model: Any, rows: int, width: int, new: int, limits: dict[str, fl
         first = seconds(lambda: way(2), device, times, 1)  # noqa: B023
         all_of_it = seconds(lambda: way(whole), device, times, warm)  # noqa: B023
         each = (all_of_it - first) / (whole - 2)
-        found.append({
-            "way": name, "rows": rows, "prompt": width, "new": new, "seconds": all_of_it,
-            "prefill_seconds": first, "ms_a_token": 1e3 * each, "floor_ms": 1e3 * floor,
-            "flops_share": _flops(model) * rows / each / limits["flops_a_second"],
-        })  # fmt: skip
+        found.append(
+            {
+                "way": name,
+                "rows": rows,
+                "prompt": width,
+                "new": new,
+                "seconds": all_of_it,
+                "prefill_seconds": first,
+                "ms_a_token": 1e3 * each,
+                "floor_ms": 1e3 * floor,
+                "flops_share": _flops(model) * rows / each / limits["flops_a_second"],
+            }
+        )
     return found
 
 
@@ -109,8 +125,12 @@ def agreement(model: Any, tokenizer: Any, prompts: list[str], new: int, cast: bo
     inputs = tokenizer(prompts, return_tensors="pt", padding=True).to(device)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     decoder, found = StaticDecoder(), {}
-    greedy = {"attention_mask": mask, "do_sample": False, "max_new_tokens": new,
-              "pad_token_id": tokenizer.pad_token_id}  # fmt: skip
+    greedy = {
+        "attention_mask": mask,
+        "do_sample": False,
+        "max_new_tokens": new,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     drawn = {**greedy, "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     for name, on in (("greedy_float32", False), ("greedy", cast)):
         with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=on):
@@ -118,8 +138,10 @@ def agreement(model: Any, tokenizer: Any, prompts: list[str], new: int, cast: bo
             other = model.generate(input_ids=ids, **greedy)
         found[name] = _same(mine, other, ids.shape[1])
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=cast):
-        for name, out in (("ours", decoder.generate(model, ids, **drawn)),
-                          ("theirs", model.generate(input_ids=ids, **drawn))):  # fmt: skip
+        for name, out in (
+            ("ours", decoder.generate(model, ids, **drawn)),
+            ("theirs", model.generate(input_ids=ids, **drawn)),
+        ):
             mean, error = _likely(model, out, mask, tokenizer)
             found |= {name: mean, f"{name}_error": error}
     return found

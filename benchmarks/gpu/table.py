@@ -32,16 +32,34 @@ def rows(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
     runs: dict[tuple[str, int, str], dict[int, Line]] = defaultdict(dict)
     for line in lines:
         runs[str(line.get("base")), line["seed"], line["arm"]][line["step"]] = line
-    heads = ["arm", "step", "pairs", "pass@1", f"pass@{k}", "pass@16", f"pass@{k} change",
-             "pass@1 change", f"tail pass@{k}", "easy pass@1", "tokens", "s a step", "entropy",
-             "length", "lucky: fresh", "replayed"]  # fmt: skip
+    heads = [
+        "arm",
+        "step",
+        "pairs",
+        "pass@1",
+        f"pass@{k}",
+        "pass@16",
+        f"pass@{k} change",
+        "pass@1 change",
+        f"tail pass@{k}",
+        "easy pass@1",
+        "tokens",
+        "s a step",
+        "entropy",
+        "length",
+        "lucky: fresh",
+        "replayed",
+    ]
     arms = sorted({arm for _, _, arm in runs}, key=lambda arm: (arm != _CONTROL, arm))
     table = []
     for arm in arms:
         steps = {step for key, own in runs.items() if key[2] == arm for step in _shared(runs, key, own)}
         for step in sorted(steps):
-            both = [(runs[b, s, _CONTROL], own) for (b, s, a), own in sorted(runs.items())
-                    if a == arm and step in own and step in runs.get((b, s, _CONTROL), {})]  # fmt: skip
+            both = [
+                (runs[b, s, _CONTROL], own)
+                for (b, s, a), own in sorted(runs.items())
+                if a == arm and step in own and step in runs.get((b, s, _CONTROL), {})
+            ]
             pairs = [(control[step], own[step]) for control, own in both]
             histories = [[own[at] for at in sorted(own) if at <= step] for _, own in both]
             table.append(_row(arm, step, pairs, histories, k))
@@ -73,15 +91,23 @@ def _row(
     one = f"mean@{k}"
     curves = [_joined(history) for history in histories]
     return [
-        arm, str(step), str(len(pairs)), f"{mean(lambda b: b[one]):.3f}",
-        f"{mean(lambda b: b[f'pass@{k}']):.3f}", f"{mean(lambda b: b.get('pass@16', np.nan)):.3f}",
-        change(f"pass@{k}"), change(one),
-        _slices(mine, _TAIL, f"pass@{k}"), _slices(mine, _EASY, one),
-        f"{mean(lambda b: b['tokens']):,.0f}", f"{mean(lambda b: b['seconds'] / b['step']):.2f}",
-        _ends(curves, "entropy"), _ends(curves, "length"),
+        arm,
+        str(step),
+        str(len(pairs)),
+        f"{mean(lambda b: b[one]):.3f}",
+        f"{mean(lambda b: b[f'pass@{k}']):.3f}",
+        f"{mean(lambda b: b.get('pass@16', np.nan)):.3f}",
+        change(f"pass@{k}"),
+        change(one),
+        _slices(mine, _TAIL, f"pass@{k}"),
+        _slices(mine, _EASY, one),
+        f"{mean(lambda b: b['tokens']):,.0f}",
+        f"{mean(lambda b: b['seconds'] / b['step']):.2f}",
+        _ends(curves, "entropy"),
+        _ends(curves, "length"),
         _share(curves, "rewards/lucky/mean", "rewards/final_answer/mean"),
         _share(curves, "gdro/memory_reward_lucky", "gdro/memory_reward_final_answer"),
-    ]  # fmt: skip
+    ]
 
 
 def _joined(history: list[Line]) -> dict[str, list[float]]:

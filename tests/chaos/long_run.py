@@ -118,8 +118,9 @@ def report(run: Run) -> None:
     later = np.array(run.memory[PARTS // 4 :], float)
     slope = np.polyfit(np.arange(len(later)) * (steps / PARTS), later, 1)[0]
     early, late = (
-        np.median(run.seconds[PARTS // 4 : PARTS // 2]), np.median(run.seconds[-PARTS // 4 :])
-    )  # fmt: skip
+        np.median(run.seconds[PARTS // 4 : PARTS // 2]),
+        np.median(run.seconds[-PARTS // 4 :]),
+    )
     rollouts = run.controller.ledger.rollouts
     kind = "no log" if run.controller.log is None else "with a log"
     print(

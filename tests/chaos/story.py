@@ -114,9 +114,13 @@ def _plan(
 
 
 def _attempt(
-    job: Job, folder: Path, lines: dict[str, list[str]], tally: Tally, target: Target | None,
+    job: Job,
+    folder: Path,
+    lines: dict[str, list[str]],
+    tally: Tally,
+    target: Target | None,
     after: float | None,
-) -> bool:  # fmt: skip
+) -> bool:
     """One start of the job; whether it came through. Looks at what a kill left behind."""
     started = len(whole_lines(folder, STEPS))
     death = run(lambda where: job.work(folder, where), target, after)

@@ -50,15 +50,33 @@ def check(folder: Path) -> None:
 def train(folder: Path, strategy: str, task: Any, where: Where) -> None:
     """Train from where the folder's checkpoints end."""
     config = GRPOConfig(
-        output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=32, num_generations=4,
-        max_completion_length=6, learning_rate=5e-4, lr_scheduler_type="constant", use_cpu=True,
-        bf16=False, gradient_checkpointing=False, report_to="none", save_strategy="steps", save_steps=1,
-        save_total_limit=2, seed=0, disable_tqdm=True, logging_steps=100,
-    )  # fmt: skip
+        output_dir=str(folder),
+        max_steps=STEPS,
+        per_device_train_batch_size=32,
+        num_generations=4,
+        max_completion_length=6,
+        learning_rate=5e-4,
+        lr_scheduler_type="constant",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="steps",
+        save_steps=1,
+        save_total_limit=2,
+        seed=0,
+        disable_tqdm=True,
+        logging_steps=100,
+    )
     trainer = GDROTrainer(
-        model=task.model, reward_funcs=task.reward_funcs, args=config, train_dataset=task.train,
-        processing_class=task.tokenizer, strategy=strategy, id_column="prompt_id",
-    )  # fmt: skip
+        model=task.model,
+        reward_funcs=task.reward_funcs,
+        args=config,
+        train_dataset=task.train,
+        processing_class=task.tokenizer,
+        strategy=strategy,
+        id_column="prompt_id",
+    )
     _watch(trainer, folder, where)
     newest = last_checkpoint(folder)
     with where.inside("train"):

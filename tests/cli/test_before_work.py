@@ -225,8 +225,12 @@ def test_a_model_without_a_chat_template_is_refused_before_training(
         "max_completion_length: 4, use_cpu: true, bf16: false, report_to: none}\n"
     )
     assert "no chat template" in said(["train", "--recipe", "mine.yaml"], capsys)
-    for wrong, word in (("data=3", "a list of sources"), ("dtype=nope", "float32"), ("style=x", "plain"),
-                        ("heldout=-1", "heldout is -1")):  # fmt: skip
+    for wrong, word in (
+        ("data=3", "a list of sources"),
+        ("dtype=nope", "float32"),
+        ("style=x", "plain"),
+        ("heldout=-1", "heldout is -1"),
+    ):
         refused = said(["train", "--recipe", "mine.yaml", f"task_options.{wrong}"], capsys)
         assert word in refused, refused
 
@@ -261,9 +265,13 @@ def test_bf16_auto_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_missing_extra_is_named_before_any_work(
-    command: str, absent: str, words: list[str], folder: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    command: str,
+    absent: str,
+    words: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, absent, None)
     refused = said(shlex.split(command), capsys)
     assert all(word in refused for word in words), refused

@@ -12,11 +12,14 @@ from gdro.cli import main
 from gdro.recipes.schema import load_recipe
 
 SMALL = [
-    "trl.max_steps=6", "trl.per_device_train_batch_size=32", "trl.save_steps=2",
+    "trl.max_steps=6",
+    "trl.per_device_train_batch_size=32",
+    "trl.save_steps=2",
     "trl.disable_tqdm=true",
     "task_options={train_size: 60, heldout_size: 40}",
-    "evaluation.samples=8", "evaluation.base_samples=8",
-]  # fmt: skip
+    "evaluation.samples=8",
+    "evaluation.base_samples=8",
+]
 
 
 def test_quickstart_recipe_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

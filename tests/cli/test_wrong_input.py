@@ -60,8 +60,9 @@ def test_every_strategy_given_is_an_arm() -> None:
     command = ["train", "--strategy", "mopps(target=0.4) + dapo", "--strategy", "uniform", "--shadow"]
     arms = _recipe(_parser().parse_args(command)).arms
     assert {name: arm.strategy for name, arm in arms.items()} == {
-        "mopps-target-0-4-dapo": "mopps(target=0.4) + dapo", "uniform": "uniform",
-    }  # fmt: skip
+        "mopps-target-0-4-dapo": "mopps(target=0.4) + dapo",
+        "uniform": "uniform",
+    }
     assert not any(arm.apply for arm in arms.values())
 
 
@@ -73,8 +74,11 @@ def test_names_of_strategies_in_files(tmp_path: Path) -> None:
     )
     made = load_recipe(str(recipe), ["arms.d.strategy=[mopps,dapo]"])
     assert {name: arm.strategy for name, arm in made.arms.items()} == {
-        "a": "uniform", "b": "rollout-gdro + memory(max_misses=2)", "c": "gdro", "d": "mopps + dapo",
-    }  # fmt: skip
+        "a": "uniform",
+        "b": "rollout-gdro + memory(max_misses=2)",
+        "c": "gdro",
+        "d": "mopps + dapo",
+    }
     del made.arms["b"]  # its most, 12, is below this recipe's mean
     check_arms(made)
     study = load_study(

@@ -14,7 +14,10 @@ from gdro.data import DataError, load
 # The columns of open-r1/DAPO-Math-17k-Processed.
 ROWS = [
     {
-        "prompt": problem, "solution": answer, "data_source": "math_dapo", "ability": "MATH",
+        "prompt": problem,
+        "solution": answer,
+        "data_source": "math_dapo",
+        "ability": "MATH",
         "source_prompt": [{"role": "user", "content": f"Solve: {problem}"}],
         "reward_model": {"ground_truth": answer, "style": "rule-lighteval/MATH_v2"},
         "extra_info": {"index": f"uuid-{i}"},
@@ -22,7 +25,7 @@ ROWS = [
     for i, (problem, answer) in enumerate(
         [("What is 1 + 1?", "2"), ("What is  1 + 1? ", "2"), ("What is 2 + 1?", "3"), ("Is 2 odd?", "0")]
     )
-]  # fmt: skip
+]
 
 
 @pytest.fixture

@@ -20,10 +20,13 @@ STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 def written(path: Path, named: str, feature: str) -> Path:
     """A set whose third column is an image (or sound, or film) at a place that a stranger chose."""
-    data = pa.table({
-        "problem": ["1 + 1?"], "answer": ["2"],
-        "shown": pa.array([{"bytes": None, "path": named}], STRUCT),
-    })  # fmt: skip
+    data = pa.table(
+        {
+            "problem": ["1 + 1?"],
+            "answer": ["2"],
+            "shown": pa.array([{"bytes": None, "path": named}], STRUCT),
+        }
+    )
     text = {"dtype": "string", "_type": "Value"}
     features = {"problem": text, "answer": text, "shown": {"_type": feature}}
     about = {"huggingface": json.dumps({"info": {"features": features}})}
@@ -40,9 +43,12 @@ def test_no_file_and_no_address_of_a_row_is_opened(tmp_path, feature, where):
         server.setblocking(False)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/x.png"
         named = {
-            "file": str(tmp_path / "secret"), "pipe": str(tmp_path / "pipe"), "http": address,
-            "hub": "hf://datasets/someone/something@main/x.png", "zip": f"zip://x::{address}",
-        }[where]  # fmt: skip
+            "file": str(tmp_path / "secret"),
+            "pipe": str(tmp_path / "pipe"),
+            "http": address,
+            "hub": "hf://datasets/someone/something@main/x.png",
+            "zip": f"zip://x::{address}",
+        }[where]
         path = written(tmp_path / "set.parquet", named, feature)
         opened: list[str] = []
         watching = [True]

@@ -94,9 +94,10 @@ def moved_on(bins, tmp_path, keys, topics, strategy="prompt-gdro", load="match")
     one.plan(Request(3, 12))
     one.save(tmp_path / "a.npz")
     two = Controller(
-        make_strategy(strategy), Problem(keys, columns={"topic": topics}),
+        make_strategy(strategy),
+        Problem(keys, columns={"topic": topics}),
         difficulty=Difficulty(bins=bins, column="topic"),
-    )  # fmt: skip
+    )
     match = two.load(tmp_path / "a.npz", keys=load)
     return one, two, match
 

@@ -19,14 +19,22 @@ from gdro.strategies.registry import make_strategy
 FOLDER = Path(__file__).parents[2] / "recipes/trl"
 SIZES = {"1.7b": 1_720_574_976, "4b": 4_022_468_096, "8b": 8_190_735_360}
 ARMS = {
-    "grpo": "uniform", "prompt": "prompt-gdro", "rollout": "rollout-gdro",
+    "grpo": "uniform",
+    "prompt": "prompt-gdro",
+    "rollout": "rollout-gdro",
     "joint": "prompt-gdro + rollout-gdro",
-}  # fmt: skip
+}
 PAPERS = {
-    "max_steps": 1000, "generation_batch_size": 1024, "num_generations": 4, "learning_rate": 1e-6,
-    "beta": 0.001, "epsilon": 0.2, "epsilon_high": 0.28, "max_completion_length": 4096,
+    "max_steps": 1000,
+    "generation_batch_size": 1024,
+    "num_generations": 4,
+    "learning_rate": 1e-6,
+    "beta": 0.001,
+    "epsilon": 0.2,
+    "epsilon_high": 0.28,
+    "max_completion_length": 4096,
     "temperature": 1.0,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -66,12 +74,19 @@ def test_all_but_sizes_and_hardware_stays() -> None:
     small = tiny_recipe(recipe, args, 2)
     changed = {key for key, value in recipe.trl.items() if small.trl[key] != value}
     assert changed == {
-        "bf16", "use_vllm", "per_device_train_batch_size", "gradient_accumulation_steps",
-        "generation_batch_size", "max_steps", "save_steps",
-    }  # fmt: skip
+        "bf16",
+        "use_vllm",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "generation_batch_size",
+        "max_steps",
+        "save_steps",
+    }
     assert (small.arms, small.adapter, small.task_options) == (
-        recipe.arms, recipe.adapter, recipe.task_options,
-    )  # fmt: skip
+        recipe.arms,
+        recipe.adapter,
+        recipe.task_options,
+    )
 
 
 def test_several_optimiser_steps_a_batch_stay_as_many(tmp_path: Path) -> None:
@@ -122,15 +137,32 @@ def test_an_evaluation_is_whole_or_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_two_processes_train_a_recipe(tmp_path: Path) -> None:
     """As on several devices: torchrun, one optimiser step a batch, files by the first process alone."""
     overrides = [
-        "evaluation.samples=0", "trl.max_steps=2", "trl.save_steps=2", "trl.generation_batch_size=64",
-        "trl.gradient_accumulation_steps=auto", "trl.per_device_train_batch_size=16",
-        "trl.disable_tqdm=true", "task_options={train_size: 60, heldout_size: 40}",
-    ]  # fmt: skip
+        "evaluation.samples=0",
+        "trl.max_steps=2",
+        "trl.save_steps=2",
+        "trl.generation_batch_size=64",
+        "trl.gradient_accumulation_steps=auto",
+        "trl.per_device_train_batch_size=16",
+        "trl.disable_tqdm=true",
+        "task_options={train_size: 60, heldout_size: 40}",
+    ]
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
-        "-m", "gdro.cli", "train", "--recipe", "quickstart", "--strategy", "rollout-gdro",
-        "--output", str(tmp_path / "out"), *overrides,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--standalone",
+        "-m",
+        "gdro.cli",
+        "train",
+        "--recipe",
+        "quickstart",
+        "--strategy",
+        "rollout-gdro",
+        "--output",
+        str(tmp_path / "out"),
+        *overrides,
+    ]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
     arm = json.loads((tmp_path / "out/rollout-gdro/eval.json").read_text())

@@ -91,10 +91,14 @@ def test_other_options_are_another_evaluation(generator, sets, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("samples", 0), ("max_new_tokens", 0), ("batch_size", 0), ("temperature", 0.0), ("top_p", 1.5),
+        ("samples", 0),
+        ("max_new_tokens", 0),
+        ("batch_size", 0),
+        ("temperature", 0.0),
+        ("top_p", 1.5),
         ("seed", -1),
     ],
-)  # fmt: skip
+)
 def test_an_option_out_of_range_is_named(
     option: str, value: float, generator, sets, tmp_path: Path
 ) -> None:
@@ -153,9 +157,15 @@ def test_the_command(task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     heads, _, one, two, _ = capsys.readouterr().out.splitlines()
     assert heads == "| model | chains mean@2 | pass@2 | 95% interval |" and a in one and "%)" in two
     for wrong in (
-        ["eval"], ["eval", "compare", a], ["eval", "compare", a, str(tmp_path)],
-        ["eval", "table"], ["eval", "table", a, str(tmp_path)], ["eval", "table", a, b, "--k", "8"],
-        [*common, "--limit", "0"], [*common, "--recipe", "quickstart"], [*common, "--data", str(data)],
-    ):  # fmt: skip
+        ["eval"],
+        ["eval", "compare", a],
+        ["eval", "compare", a, str(tmp_path)],
+        ["eval", "table"],
+        ["eval", "table", a, str(tmp_path)],
+        ["eval", "table", a, b, "--k", "8"],
+        [*common, "--limit", "0"],
+        [*common, "--recipe", "quickstart"],
+        [*common, "--data", str(data)],
+    ):
         assert main(wrong) == 2
         assert "gdro: " in capsys.readouterr().err

@@ -32,8 +32,12 @@ def reply(text: Any = "4", tokens: Any = 1, **more: Any) -> dict[str, Any]:
 
 def http(body: Any, status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(raw) if length is None else length}",
-             "Connection: close", *headers]  # fmt: skip
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(raw) if length is None else length}",
+        "Connection: close",
+        *headers,
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + raw
 
 
@@ -436,8 +440,16 @@ def test_it_works_inside_of_a_notebooks_loop(odd: Odd) -> None:
     assert asyncio.run(cell()) == [("4", 1)] * 2
 
 
-SOUND = {"set": "s", "prompt_id": "p", "source": "s", "level": "", "right": [True], "answers": ["4"],
-         "tokens": [1], "texts": ["4"]}  # fmt: skip
+SOUND = {
+    "set": "s",
+    "prompt_id": "p",
+    "source": "s",
+    "level": "",
+    "right": [True],
+    "answers": ["4"],
+    "tokens": [1],
+    "texts": ["4"],
+}
 
 
 @pytest.mark.parametrize(

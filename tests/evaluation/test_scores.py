@@ -60,9 +60,10 @@ def test_a_majority_votes(answers: list, right: list[bool], vote: float) -> None
 
 def test_groups_have_a_worst_and_slices_follow_the_base() -> None:
     rows = [
-        record([True, True], "a", level="1"), record([True, False], "b", level="2"),
+        record([True, True], "a", level="1"),
+        record([True, False], "b", level="2"),
         record([False, False], "c", level="2", set="t"),
-    ]  # fmt: skip
+    ]
     found = scores(rows, [1, 2], {("s", "a"): 0.95, ("s", "b"): 0.0, ("t", "c"): 0.0})
     assert found["sets"]["all"]["mean@2"] == 0.5 and list(found["sets"]) == ["s", "t", "all"]
     assert found["groups"]["level"]["worst"] == "t: 2" and "source" in found["groups"]

@@ -52,10 +52,12 @@ class Handler(BaseHTTPRequestHandler):
             ((text, tokens),) = self.server.generator.generate([prompt], options, body["seed"])
         message = {"message": {"role": "assistant", "content": text}} if talk else {"text": text}
         reply = {
-            "id": "1", "created": 0, "model": "tiny",
+            "id": "1",
+            "created": 0,
+            "model": "tiny",
             "object": "chat.completion" if talk else "text_completion",
             "choices": [{"index": 0, "finish_reason": "stop", **message}],
-        }  # fmt: skip
+        }
         usage = {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": 1 + tokens}
         self._say(200, {**reply, "usage": usage} if self.server.usage else reply)
 
@@ -153,9 +155,22 @@ def test_the_command(server: Server, task, tmp_path: Path, capsys, monkeypatch) 
     rows = [{"prompt": r["prompt"], "answer": r["answer"]} for r in task.heldout]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
     command = [
-        "eval", "--model", "tiny", "--data", str(data), "--samples", "2", "--max-new-tokens", "6",
-        "--style", "plain", "--instruction", "", "--output", str(tmp_path / "out"),
-    ]  # fmt: skip
+        "eval",
+        "--model",
+        "tiny",
+        "--data",
+        str(data),
+        "--samples",
+        "2",
+        "--max-new-tokens",
+        "6",
+        "--style",
+        "plain",
+        "--instruction",
+        "",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main([*command, "--server", server.url]) == 0
     assert "chains mean@2" in capsys.readouterr().out and len(server.bodies) == 12
     for wrong, why in (

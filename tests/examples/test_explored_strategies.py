@@ -32,8 +32,10 @@ def test_frontier_sampling_fills_the_batch_near_the_target_but_for_its_floor():
         kind = np.arange(400) // 100  # right never, a tenth of the time, always, always
         sums = np.array([[0, 500], [50, 450], [500, 0], [500, 0]])
         c._tracker.counts._sum_N4[:, :2] = sums[kind]
-        draws = [c.strategy.select(c._state, c.belief, Request(40, 160), np.random.default_rng(i))
-                 for i in range(50)]  # fmt: skip
+        draws = [
+            c.strategy.select(c._state, c.belief, Request(40, 160), np.random.default_rng(i))
+            for i in range(50)
+        ]
         assert all(len(np.unique(chosen)) == 40 for chosen in draws)
         found = np.array([[(kind[chosen] == k).sum() for k in range(4)] for chosen in draws]).mean(0)
         uniform = 40 - near

@@ -72,8 +72,13 @@ def test_set_aside_keeps_what_ran_and_its_prompts(tmp_path):
     log.write_completions({"k": "answer"})
     log.set_aside()
     assert {p.name for p in tmp_path.iterdir()} == {
-        "steps.1.jsonl", "groups.1.jsonl", "run.1.json", "prompts.1.jsonl", "completions.1.jsonl", LOCK
-    }  # fmt: skip
+        "steps.1.jsonl",
+        "groups.1.jsonl",
+        "run.1.json",
+        "prompts.1.jsonl",
+        "completions.1.jsonl",
+        LOCK,
+    }
     assert json.loads((tmp_path / "run.1.json").read_text()) == {"schema": SCHEMA, "strategy": "a"}
 
 

@@ -34,9 +34,12 @@ def test_rows_without_a_reward_count_nowhere(baseline):
 def test_what_stands_in_the_place_of_a_reward_is_not_read():
     for held in (np.inf, 1e9, 0.0):
         outcome = Outcome(
-            0, np.array([3, 3, 3]), np.array([0.0, 1.0, held]), np.array([False, True, False]),
+            0,
+            np.array([3, 3, 3]),
+            np.array([0.0, 1.0, held]),
+            np.array([False, True, False]),
             valid_R=np.array([True, True, False]),
-        )  # fmt: skip
+        )
         made = WeightedRows.of(outcome, Weights(np.ones(3), np.ones(3, bool), "all"))
         assert made.advantage_R() == pytest.approx([*normalised([0.0, 1.0]), 0.0])
 

@@ -79,9 +79,12 @@ def test_by_hand():
     """Groups: 0 all wrong, 1 mixed, 2 all right. The success of 0 takes the shortest row of 2."""
     prompt_R = np.repeat([0, 1, 2], 2)
     outcome = Outcome(
-        0, prompt_R, np.array([0, 0, 0, 1, 1, 1.0]), np.array([0, 0, 0, 1, 1, 1], bool),
+        0,
+        prompt_R,
+        np.array([0, 0, 0, 1, 1, 1.0]),
+        np.array([0, 0, 0, 1, 1, 1], bool),
         tokens_R=np.array([1, 1, 5, 5, 7, 6]),
-    )  # fmt: skip
+    )
     advantage = np.array([0, 0, -0.7, 0.7, 0, 0])
     recall = (Recall(0, "replay"), Recall(9, "anchor", 0.5), Recall(8, "anchor", 0.5))
     weights = Weights(np.ones(6), np.ones(6, bool), recall=recall, most_anchors=2, anchor_pick="least")

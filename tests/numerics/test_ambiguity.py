@@ -69,13 +69,17 @@ def test_chi2_against_a_general_solver():
         size = rng.integers(2, 7)
         loss, p, radius = rng.normal(size=size), rng.dirichlet(np.ones(size)), rng.exponential(0.7)
         solved = minimize(
-            lambda q, loss=loss: -(q @ loss), p, jac=lambda _, loss=loss: -loss, method="SLSQP",
-            bounds=[(0, 1)] * size, options={"ftol": 1e-13, "maxiter": 500},
+            lambda q, loss=loss: -(q @ loss),
+            p,
+            jac=lambda _, loss=loss: -loss,
+            method="SLSQP",
+            bounds=[(0, 1)] * size,
+            options={"ftol": 1e-13, "maxiter": 500},
             constraints=[
                 {"type": "eq", "fun": lambda q: q.sum() - 1.0},
                 {"type": "ineq", "fun": lambda q, p=p, r=radius: r - divergence(q, p)},
             ],
-        )  # fmt: skip
+        )
         assert chi2_response(loss, radius, p) @ loss == pytest.approx(-solved.fun, abs=2e-5)
 
 

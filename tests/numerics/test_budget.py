@@ -143,8 +143,10 @@ def test_choose_arms_equals_scipy_milp_at_paper_size(seed):
     solved = milp(
         -(counts[:, None] * values).ravel(),
         constraints=[one_arm, exact],
-        integrality=np.ones(110), bounds=Bounds(0, 1), options={"mip_rel_gap": 0},
-    )  # fmt: skip
+        integrality=np.ones(110),
+        bounds=Bounds(0, 1),
+        options={"mip_rel_gap": 0},
+    )
     assert solved.success
     got = choose_arms(values, counts, total, 2, split=False)
     assert got.sum() == total

@@ -39,13 +39,15 @@ def taken(task) -> Iterable[str]:
 @pytest.mark.parametrize(
     ("heading", "there"),
     [
-        *((f"`{c.__name__}`", [f.name for f in fields(c)])
-          for c in (Recipe, Arm, Adapter, Evaluation, Difficulty)),
+        *(
+            (f"`{c.__name__}`", [f.name for f in fields(c)])
+            for c in (Recipe, Arm, Adapter, Evaluation, Difficulty)
+        ),
         ("A source", [f.name for f in fields(Source)]),
         *((f"`{t.__name__}`", sorted(taken(t))) for t in (math, chains, smollm2, gsm8k)),
         ("Shipped", list_recipes()),
     ],
-)  # fmt: skip
+)
 def test_the_tables_are_the_keys_that_there_are(heading: str, there: list[str]) -> None:
     assert sorted(keys(heading)) == sorted(there)
 

@@ -58,9 +58,10 @@ def test_a_recipe_changes_its_base(tmp_path: Path) -> None:
     assert recipe.trl == {"beta": 1, "max_steps": 8}
     for text, why in (
         ("base: absent.yaml", "must be the path of another YAML file"),
-        ("base: c.yaml", "not form a circle"), ("- 1", "does not hold a mapping"),
+        ("base: c.yaml", "not form a circle"),
+        ("- 1", "does not hold a mapping"),
         ("a: [", "is not a YAML file"),
-    ):  # fmt: skip
+    ):
         (tmp_path / "b.yaml").write_text(text)
         with pytest.raises(RecipeError, match=why):
             load_recipe(str(tmp_path / "c.yaml"))

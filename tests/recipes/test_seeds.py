@@ -12,14 +12,17 @@ from gdro.recipes.seeds import run_seeds, table_of
 
 def evaluated(value: float, easy: float, lengths: list[float]) -> dict:
     return {
-        "pass@8": value, "mean@8": value / 2, "rollouts": 100, "tokens": 1000.0 * value,
+        "pass@8": value,
+        "mean@8": value / 2,
+        "rollouts": 100,
+        "tokens": 1000.0 * value,
         "slices": [
             {"name": "hardest (base p < .02)", "pass@8": value / 4, "mean@8": 0.0, "num_prompts": 5},
             {"name": "medium (.3 to .9)", "pass@8": 1.0, "mean@8": easy, "num_prompts": 3},
             {"name": "easy (base p >= .9)", "pass@8": 1.0, "mean@8": 1.0, "num_prompts": 1},
         ],
         "curves": {"step": [1.0] * len(lengths), "reward": [], "entropy": [], "length": lengths},
-    }  # fmt: skip
+    }
 
 
 def fake(recipe: Recipe, folder: Path) -> dict:

@@ -16,10 +16,16 @@ def visits(rows: list[tuple[int, int, int, int, int]], predicted: float = np.nan
 
 
 def run(
-    prompts: list[float], rollouts: list[float], weight: list[float], *, steps: int = 40,
-    spent: object = None, strategy: tuple[str, ...] = ("q",), seen: Visits | None = None,
+    prompts: list[float],
+    rollouts: list[float],
+    weight: list[float],
+    *,
+    steps: int = 40,
+    spent: object = None,
+    strategy: tuple[str, ...] = ("q",),
+    seen: Visits | None = None,
     **header: object,
-) -> LoggedRun:  # fmt: skip
+) -> LoggedRun:
     """A run of equal steps; the first column is the unseen prompts. `price` makes it allocate."""
     bins = {
         "prompts": np.tile(np.array(prompts, float), (steps, 1)),
@@ -33,9 +39,14 @@ def run(
         metrics["price"] = np.full(steps, 0.1)
     total = np.cumsum(np.broadcast_to(np.array(100.0 if spent is None else spent, float), steps))
     made = LoggedRun(
-        "mine", bins, metrics, {"rollouts": total, "missing": np.zeros(steps)}, None, dict(header),
+        "mine",
+        bins,
+        metrics,
+        {"rollouts": total, "missing": np.zeros(steps)},
+        None,
+        dict(header),
         list(range(steps)),
         {"q": np.full((steps, len(prompts) - 1), 1 / (len(prompts) - 1))} if "q" in strategy else {},
-    )  # fmt: skip
+    )
     made.__dict__["visits"] = seen
     return made

@@ -156,8 +156,10 @@ def test_a_phone_and_the_dark(page: Page, report: str, dark: bool) -> None:
     page.open(report, width=400, dark=dark)
     page.draw_all()
     assert page.run("return document.documentElement.scrollWidth") == 400
-    widths = page.run("return [...document.querySelectorAll('.view > svg, .view svg.marks')].map("
-                      "(s) => s.getBoundingClientRect().width)")  # fmt: skip
+    widths = page.run(
+        "return [...document.querySelectorAll('.view > svg, .view svg.marks')].map("
+        "(s) => s.getBoundingClientRect().width)"
+    )
     assert widths and max(widths) <= 400
     assert min(page.marks().values()) > 0
     ink, ground = (

@@ -79,8 +79,12 @@ def test_measured_by_hand(tmp_path: Path) -> None:
     found = waste(log, spent)
     assert found.severity == "warning" and found.words.startswith("70% of 10 rollouts")
     assert [CLASSES[c] for c in class_of(np.array([0, 0.05, 0.1, 0.95, 1]))] == [
-        "never", "to .1", "to .3", "below 1", "always"
-    ]  # fmt: skip
+        "never",
+        "to .1",
+        "to .3",
+        "below 1",
+        "always",
+    ]
 
 
 def test_every_arm_spends_the_same_and_puts_it_elsewhere(rewards: Path) -> None:

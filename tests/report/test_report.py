@@ -20,10 +20,27 @@ from gdro.report.figures import learning
 from gdro.report.load import load_runs
 
 FIGURES = (
-    "overview", "share", "weights", "reward", "rollouts", "snapshots", "mean_bin", "mass", "entropy",
-    "lead", "standard_error", "price", "allocation", "zero_variance", "effective", "never_solved",
-    "calibration", "learning", "policy", "heldout",
-)  # fmt: skip
+    "overview",
+    "share",
+    "weights",
+    "reward",
+    "rollouts",
+    "snapshots",
+    "mean_bin",
+    "mass",
+    "entropy",
+    "lead",
+    "standard_error",
+    "price",
+    "allocation",
+    "zero_variance",
+    "effective",
+    "never_solved",
+    "calibration",
+    "learning",
+    "policy",
+    "heldout",
+)
 
 
 def test_page_is_complete_and_self_contained(folder: Path, tmp_path: Path) -> None:

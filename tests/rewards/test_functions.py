@@ -60,14 +60,21 @@ def test_exact_match_folds_case_and_spaces(completion: str, right: float) -> Non
 @pytest.mark.parametrize(
     ("completion", "letter"),
     [
-        (r"\boxed{B}", "B"), (r"\boxed{\text{C}}", "C"), ("The answer is (D).", "D"),
+        (r"\boxed{B}", "B"),
+        (r"\boxed{\text{C}}", "C"),
+        ("The answer is (D).", "D"),
         ("Answer: B) seven", "B"),
-        ("A is wrong, so I take C", "C"), ("<answer>A</answer> B", "A"), ("**B**", "B"),
+        ("A is wrong, so I take C", "C"),
+        ("<answer>A</answer> B", "A"),
+        ("**B**", "B"),
         ("A man said: D.", "D"),
-        ("I do not know", None), ("", None), ("Because", None), ("CAB", None),
+        ("I do not know", None),
+        ("", None),
+        ("Because", None),
+        ("CAB", None),
         ("The answer is **C**.", "C"),
     ],
-)  # fmt: skip
+)
 def test_a_choice_is_found(completion: str, letter: str | None) -> None:
     found = [called(multiple_choice(), [completion], answer=[gold])[0] for gold in "ABCD"]
     assert found == [float(gold == letter) for gold in "ABCD"]

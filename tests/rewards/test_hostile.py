@@ -187,11 +187,17 @@ def misbehave(gold: str, answer: str) -> float:
 @pytest.mark.parametrize(
     ("gold", "answer", "verdict"),
     [
-        ("write", "written", CRASHED), ("read", "/etc/hostname", CRASHED), ("run", "true", CRASHED),
-        ("connect", "", CRASHED), ("eval", "1", CRASHED), ("memory", "", CRASHED),
-        ("recursion", "", CRASHED), ("loop", "", TOO_SLOW), ("fine", "", RIGHT),
+        ("write", "written", CRASHED),
+        ("read", "/etc/hostname", CRASHED),
+        ("run", "true", CRASHED),
+        ("connect", "", CRASHED),
+        ("eval", "1", CRASHED),
+        ("memory", "", CRASHED),
+        ("recursion", "", CRASHED),
+        ("loop", "", TOO_SLOW),
+        ("fine", "", RIGHT),
     ],
-)  # fmt: skip
+)
 def test_a_worker_is_confined(
     gold: str, answer: str, verdict: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,9 +104,10 @@ def test_a_fork_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [f"verdicts, used_s = [{UNFORKED}], 0.0", "os.kill(os.getpid(), signal.SIGKILL)"],
+    "body",
+    [f"verdicts, used_s = [{UNFORKED}], 0.0", "os.kill(os.getpid(), signal.SIGKILL)"],
     ids=["no process to judge in", "workers killed again and again"],
-)  # fmt: skip
+)
 def test_a_machine_that_judges_nothing_is_an_error(stand_in: Callable[[str], None], body: str) -> None:
     stand_in(body)
     judges = Pool("math", 2, 2.0, 512)

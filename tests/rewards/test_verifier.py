@@ -101,13 +101,25 @@ def test_numbers_at_once_are_what_math_verify_says(
 @pytest.mark.parametrize(
     ("gold", "answer", "at_once"),
     [
-        ("0.5", r"\frac{1}{2}", True), (r"-\frac{2}{4}", "-0.5", True), ("18", "18.0", True),
-        ("3", r"\dfrac{6}{2}", True), ("0.33", r"\frac{1}{3}", False), ("0.3333", r"\frac{1}{3}", None),
-        ("100000", "100000.5", None), ("1", r"\frac{1}{0}", None), ("007", "7", None),
-        ("1,000", "1000", None), ("50", r"50\%", None), ("1/2", "0.5", None), ("--1", "1", None),
-        (r"\frac{-1}{2}", "-0.5", None), ("x", "x", True), ("x", "y", None), ("5", "", False),
+        ("0.5", r"\frac{1}{2}", True),
+        (r"-\frac{2}{4}", "-0.5", True),
+        ("18", "18.0", True),
+        ("3", r"\dfrac{6}{2}", True),
+        ("0.33", r"\frac{1}{3}", False),
+        ("0.3333", r"\frac{1}{3}", None),
+        ("100000", "100000.5", None),
+        ("1", r"\frac{1}{0}", None),
+        ("007", "7", None),
+        ("1,000", "1000", None),
+        ("50", r"50\%", None),
+        ("1/2", "0.5", None),
+        ("--1", "1", None),
+        (r"\frac{-1}{2}", "-0.5", None),
+        ("x", "x", True),
+        ("x", "y", None),
+        ("5", "", False),
     ],
-)  # fmt: skip
+)
 def test_what_is_said_at_once(gold: str, answer: str, at_once: bool | None) -> None:
     assert _at_once(gold, answer) is at_once
 

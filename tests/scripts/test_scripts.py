@@ -26,9 +26,16 @@ RIGHT = {
 """What each script's trainer takes for right, without a word of the script's."""
 IMPORT = "from gdro.integrations.trl import GDROTrainer"
 COMMON = {
-    "learning_rate": 1e-3, "per_device_train_batch_size": 16, "num_generations": 4, "max_steps": 4,
-    "max_completion_length": 12, "logging_steps": 1, "bf16": False, "use_cpu": True, "report_to": "none",
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 16,
+    "num_generations": 4,
+    "max_steps": 4,
+    "max_completion_length": 12,
+    "logging_steps": 1,
+    "bf16": False,
+    "use_cpu": True,
+    "report_to": "none",
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +49,31 @@ def arguments(script: str, model: Path, output: Path) -> list[str]:
     """The command line of a script."""
     if script == "open_r1":
         content = COMMON | {
-            "model_name_or_path": str(model), "output_dir": str(output), "dataset_name": "made-up",
-            "reward_funcs": ["accuracy", "format", "tag_count", "length"], "do_eval": True,
-            "system_prompt": "Think in <think> </think>.", "reward_weights": [1.0, 0.5, 0.25, 0.25],
+            "model_name_or_path": str(model),
+            "output_dir": str(output),
+            "dataset_name": "made-up",
+            "reward_funcs": ["accuracy", "format", "tag_count", "length"],
+            "do_eval": True,
+            "system_prompt": "Think in <think> </think>.",
+            "reward_weights": [1.0, 0.5, 0.25, 0.25],
             "per_device_eval_batch_size": 8,
-        }  # fmt: skip
+        }
         file = output.parent / "config.yaml"
         file.write_text(yaml.safe_dump(content))
         return ["--config", str(file)]
     if script == "trl_example":
         given = COMMON | {
-            "model_name_or_path": model, "output_dir": output, "dataset_name": "made-up",
-            "use_peft": True, "lora_target_modules": "q_proj v_proj", "lora_r": 2, "learning_rate": 0.05,
-            "eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 8,
-        }  # fmt: skip
+            "model_name_or_path": model,
+            "output_dir": output,
+            "dataset_name": "made-up",
+            "use_peft": True,
+            "lora_target_modules": "q_proj v_proj",
+            "lora_r": 2,
+            "learning_rate": 0.05,
+            "eval_strategy": "steps",
+            "eval_steps": 2,
+            "per_device_eval_batch_size": 8,
+        }
         return [word for name, value in given.items() for word in (f"--{name}", *str(value).split())]
     return [str(model), str(output)]
 

@@ -152,8 +152,17 @@ def test_bad_population(options) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "sim"
-    command = ["simulate", "--output", str(folder), "--strategy", "rollout-gdro", "num_steps=6",
-               "batch=16", "population.num_prompts=50", "arms.rollout-gdro.options.n_max=6"]  # fmt: skip
+    command = [
+        "simulate",
+        "--output",
+        str(folder),
+        "--strategy",
+        "rollout-gdro",
+        "num_steps=6",
+        "batch=16",
+        "population.num_prompts=50",
+        "arms.rollout-gdro.options.n_max=6",
+    ]
     assert main(command) == 0
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary["arms"]) == ["rollout-gdro"]

@@ -13,9 +13,9 @@ def extended(c, plan, right, multiple=1):
     """All rows of a plan whose prompt `i` has its first `right(i)` rollouts of each round right."""
 
     def scored(part):
-        right_R = np.concatenate([
-            np.arange(n) < right(i) for i, n in zip(part.prompt_P, part.rollouts_P, strict=True)
-        ])  # fmt: skip
+        right_R = np.concatenate(
+            [np.arange(n) < right(i) for i, n in zip(part.prompt_P, part.rollouts_P, strict=True)]
+        )
         return Outcome(plan.ticket, part.prompt_R, right_R * 1.0, right_R)
 
     outcome = scored(plan)
@@ -42,8 +42,10 @@ def test_dapo_keeps_what_was_allocated():
     assert len(np.unique(plan.rollouts_P)) > 2
     outcome = extended(c, plan, lambda i: min(1, i % 3))
     weights = c.weigh(outcome)
-    kept = {i: int(n) for i, n in zip(*np.unique(outcome.prompt_R[weights.keep_R], return_counts=True),
-                                      strict=True)}  # fmt: skip
+    kept = {
+        i: int(n)
+        for i, n in zip(*np.unique(outcome.prompt_R[weights.keep_R], return_counts=True), strict=True)
+    }
     planned = dict(zip(plan.prompt_P.tolist(), plan.rollouts_P.tolist(), strict=True))
     assert {i for i in planned if i % 3} == kept.keys() & planned.keys()
     assert all(n == planned.get(i, 4) for i, n in kept.items())

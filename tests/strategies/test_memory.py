@@ -125,11 +125,19 @@ def test_memory_leaves_selection_and_allocation_alone():
 @pytest.mark.parametrize(
     "options",
     [
-        {"replay_weight": 0.0}, {"replay_weight": 1.5}, {"anchor_pick": "best"},
-        {"anchors": -1}, {"anchors": 1.5}, {"candidates": 2.5}, {"anchor_rate": 1.5},
-        {"anchor_advantage": 0.0}, {"max_age": -1}, {"max_misses": -1}, {"amplify": -0.1},
+        {"replay_weight": 0.0},
+        {"replay_weight": 1.5},
+        {"anchor_pick": "best"},
+        {"anchors": -1},
+        {"anchors": 1.5},
+        {"candidates": 2.5},
+        {"anchor_rate": 1.5},
+        {"anchor_advantage": 0.0},
+        {"max_age": -1},
+        {"max_misses": -1},
+        {"amplify": -0.1},
     ],
-)  # fmt: skip
+)
 def test_bad_options(options):
     with pytest.raises(StrategyError, match="memory"):
         make_strategy("memory", **options)

@@ -133,9 +133,17 @@ def test_a_step_tells_gradient_and_verdicts_apart():
     play(c, {0: SPREAD_WRONG, 1: FLAT_RIGHT, 2: FLAT_MIXED, 3: UNJUDGED, 4: MIXED})
     found = c.metrics()
     expected = {
-        "all_wrong": 1 / 4, "all_right": 1 / 4, "mixed": 2 / 4, "gradient": 3 / 5, "flat_right": 1 / 5,
-        "flat_wrong": 1 / 5, "gradient_rollouts": 3 / 5, "unjudged_groups": 1, "unscored_groups": 0,
-        "pass_rate": (0 + 1 + 0.5 + 0.5) / 4, "reward": (0.2 + 0.9 + 0.5 + 0.5 + 0.5) / 5,
-    }  # fmt: skip
+        "all_wrong": 1 / 4,
+        "all_right": 1 / 4,
+        "mixed": 2 / 4,
+        "gradient": 3 / 5,
+        "flat_right": 1 / 5,
+        "flat_wrong": 1 / 5,
+        "gradient_rollouts": 3 / 5,
+        "unjudged_groups": 1,
+        "unscored_groups": 0,
+        "pass_rate": (0 + 1 + 0.5 + 0.5) / 4,
+        "reward": (0.2 + 0.9 + 0.5 + 0.5 + 0.5) / 5,
+    }
     for name, value in expected.items():
         assert found[f"gdro/{name}"] == pytest.approx(value), name

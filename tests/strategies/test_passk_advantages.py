@@ -19,8 +19,9 @@ def enumerated(right: int, num: int, k: int) -> list[float]:
     subsets = list(combinations(range(num), k))
     reward = np.array([float(any(i < right for i in s)) for s in subsets])
     scaled = (reward - reward.mean()) / reward.std()
-    return [float(np.mean([v for v, s in zip(scaled, subsets, strict=True) if i in s]))
-            for i in range(num)]  # fmt: skip
+    return [
+        float(np.mean([v for v, s in zip(scaled, subsets, strict=True) if i in s])) for i in range(num)
+    ]
 
 
 @pytest.mark.parametrize(("num", "k"), [(4, 2), (6, 2), (6, 3), (7, 4)])

@@ -155,9 +155,12 @@ def test_a_condition_follows_its_preset_into_compositions():
         ("gdro-tail", 4),
         ("gdro-tail", 8),  # made for 4 rollouts, used at another mean
         ("gdro-tail + dapo", 4),
-        ("mopps(target=0.2) + rollout-gdro(n_max=9) + passk-advantages + "
-         "memory(replay_weight=1, anchor_pick=least)", 4),
-    ):  # fmt: skip
+        (
+            "mopps(target=0.2) + rollout-gdro(n_max=9) + passk-advantages + "
+            "memory(replay_weight=1, anchor_pick=least)",
+            4,
+        ),
+    ):
         assert "the whole work" in condition_of(make_strategy(written), mean), written
     for written in ("gdro", "gdro + dapo", "uniform", "memory", "mopps + rollout-gdro + memory"):
         assert condition_of(make_strategy(written), 4) == "", written

@@ -20,9 +20,10 @@ def test_effects_by_hand(tmp_path: Path) -> None:
     for bed in ("chains", "other"):
         for seed, value in values.items():
             records += [
-                record("grpo", seed, value, bed), record("random", seed, 1.1 * value, bed),
+                record("grpo", seed, value, bed),
+                record("random", seed, 1.1 * value, bed),
                 record("placebo", seed, 1.2 * value, bed, rollouts=200),
-            ]  # fmt: skip
+            ]
     found = summarise(study, records)["arms"]
     assert found["random"]["chains"]["pass8_rel_mean"] == pytest.approx(0.1)
     assert found["random"]["all testbeds"]["pass8_rel_mean"] == pytest.approx(0.1)

@@ -32,8 +32,16 @@ def plain(finished, **_):
 
 def test_command_writes_results_and_resumes(tmp_path: Path, capsys) -> None:
     out, results = tmp_path / "runs", tmp_path / "results"
-    command = ["study", str(config(tmp_path)), "--workers", "2", "--output", str(out),
-               "--results", str(results)]  # fmt: skip
+    command = [
+        "study",
+        str(config(tmp_path)),
+        "--workers",
+        "2",
+        "--output",
+        str(out),
+        "--results",
+        str(results),
+    ]
     assert main(command) == 0
     assert "| placebo | chains |" in capsys.readouterr().out
     folder = out / "tiny/confirmation"
@@ -73,8 +81,17 @@ def test_a_killed_study_leaves_no_workers(tmp_path: Path) -> None:
     text = CONFIG.replace("num_steps: 3", "num_steps: 5000").replace(
         "evaluate_every: 2", "evaluate_every: 5000"
     )
-    command = [sys.executable, "-m", "gdro.cli", "study", str(config(tmp_path, text)), "--workers", "2",
-               "--output", str(tmp_path / "runs")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "gdro.cli",
+        "study",
+        str(config(tmp_path, text)),
+        "--workers",
+        "2",
+        "--output",
+        str(tmp_path / "runs"),
+    ]
     study = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     children = Path(f"/proc/{study.pid}/task/{study.pid}/children")
     workers = waited(lambda: [c for c in children.read_text().split() if working(c)], 2)
@@ -102,8 +119,17 @@ def waited(found: Callable[[], list[str]], wanted: int) -> list[str]:
 
 
 def test_exploration_is_never_a_result(tmp_path: Path, capsys) -> None:
-    command = ["study", str(config(tmp_path)), "--explore", "--workers", "1", "--output",
-               str(tmp_path / "runs"), "--results", str(tmp_path / "results")]  # fmt: skip
+    command = [
+        "study",
+        str(config(tmp_path)),
+        "--explore",
+        "--workers",
+        "1",
+        "--output",
+        str(tmp_path / "runs"),
+        "--results",
+        str(tmp_path / "results"),
+    ]
     assert main(command) == 0
     assert "never results" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
@@ -157,7 +183,7 @@ def test_only_the_same_task_and_seed_were_explored(tmp_path: Path, run: dict, re
         ("strategy: random-rollouts", "strategy: random-rollouts, groups: [heavy]", "groups of"),
         ("{strategy: uniform}", "{strategy: uniform, seeds: 100}", "the control"),
     ],
-)  # fmt: skip
+)
 def test_bad_studies_are_refused(tmp_path: Path, capsys, old: str, new: str, words: str) -> None:
     assert old in CONFIG
     assert main(["study", str(config(tmp_path, CONFIG.replace(old, new, 1)))]) == 2

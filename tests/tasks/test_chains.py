@@ -16,9 +16,13 @@ from gdro.tasks import chains
 
 ROOT = Path(__file__).parents[2]
 EXPRESSIONS = {
-    "+": "(x+y)%10", "-": "(x-y)%10", "*": "(x*y)%10",
-    "a": "(2*x+3*y+1)%10", "b": "(x*y+x+y)%10", "c": "(x*x+7*y)%10",
-}  # fmt: skip
+    "+": "(x+y)%10",
+    "-": "(x-y)%10",
+    "*": "(x*y)%10",
+    "a": "(2*x+3*y+1)%10",
+    "b": "(x*y+x+y)%10",
+    "c": "(x*x+7*y)%10",
+}
 
 
 def test_answers_are_right() -> None:
@@ -34,9 +38,11 @@ def test_answers_are_right() -> None:
 
 def test_prompts_are_distinct_disjoint_and_seeded() -> None:
     train, heldout = chains.make_datasets(0, 1000, 256)
-    ids = train["prompt_id"] + heldout["prompt_id"] if isinstance(train["prompt_id"], list) else [
-        *train["prompt_id"], *heldout["prompt_id"]
-    ]  # fmt: skip
+    ids = (
+        train["prompt_id"] + heldout["prompt_id"]
+        if isinstance(train["prompt_id"], list)
+        else [*train["prompt_id"], *heldout["prompt_id"]]
+    )
     assert len(set(ids)) == 1256
     again, _ = chains.make_datasets(0, 1000, 256)
     assert list(again["prompt"]) == list(train["prompt"])
@@ -67,9 +73,14 @@ def test_warm_start_is_small_and_heavy_tailed() -> None:
     assert sum(f.stat().st_size for f in folder.iterdir()) <= 3 * 2**20
     task = chains.load()
     drawn = draw(
-        task.model, task.tokenizer, task.heldout, [chains.exact_match],
-        samples=32, max_new_tokens=6, batch_size=1024,
-    )  # fmt: skip
+        task.model,
+        task.tokenizer,
+        task.heldout,
+        [chains.exact_match],
+        samples=32,
+        max_new_tokens=6,
+        batch_size=1024,
+    )
     rate = drawn.right_NS.mean(axis=1)
     assert (rate < 0.02).mean() >= 0.10
     assert (rate > 0.9).mean() >= 0.10

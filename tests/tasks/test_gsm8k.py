@@ -52,19 +52,34 @@ def folder(tmp_path_factory) -> Path:
 
 def options(folder: Path, base: str = "base") -> dict:
     return {
-        "model": str(folder / "model"), "base": str(folder / base),
+        "model": str(folder / "model"),
+        "base": str(folder / base),
         "files": {name: str(folder / f"{name}.jsonl") for name in ("train", "test")},
-        "sizes": {"pool": 20, "reserved": 30, "heldout": 8, "longest_solution": 200,
-                  "longest_prompt": 200, "longest_taught": 200},
+        "sizes": {
+            "pool": 20,
+            "reserved": 30,
+            "heldout": 8,
+            "longest_solution": 200,
+            "longest_prompt": 200,
+            "longest_taught": 200,
+        },
         "lesson": {"steps": 2, "rows": 4},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
     "completion, gold",
-    [("x\n#### 12", "12"), ("#### $1,200", "1200"), ("#### 12.50", "12.5"), ("#### -3", "-3"),
-     ("#### 13", "12"), ("#### 1200", "1,200"), ("#### 0.5", "1/2"), ("#### 120", "12")],
-)  # fmt: skip
+    [
+        ("x\n#### 12", "12"),
+        ("#### $1,200", "1200"),
+        ("#### 12.50", "12.5"),
+        ("#### -3", "-3"),
+        ("#### 13", "12"),
+        ("#### 1200", "1,200"),
+        ("#### 0.5", "1/2"),
+        ("#### 120", "12"),
+    ],
+)
 def test_the_final_answer_is_judged_as_the_math_verifier_does(completion: str, gold: str) -> None:
     expected = math_reward()(completions=[completion], answer=[gold])
     assert final_answer([completion], [gold]) == expected
@@ -76,11 +91,22 @@ def test_without_the_line_of_the_answer_nothing_is_right() -> None:
 
 @pytest.mark.parametrize(
     "text, expected",
-    [("16 - 3 - 4 = 9 eggs", (1, 0)), ("9 * 2 = $18", (1, 0)), ("80,000+50,000=$130,000", (1, 0)),
-     ("2 + 2 = 5", (1, 1)), ("5*2.50 = $12.50", (1, 0)), ("20% * 50 = 10", (1, 0)),
-     ("5/20 = 25%", (1, 0)), ("60*(2/3) = 40", (0, 0)), ("2 of 1/2 = 7", (0, 0)), ("x + 2 = 5", (0, 0)),
-     ("10 / 0 = 3", (0, 0)), ("100/3 = 33.33", (1, 0)), ("2 + 3 * 4 = 14 and 7 - 2 = 4", (2, 1))],
-)  # fmt: skip
+    [
+        ("16 - 3 - 4 = 9 eggs", (1, 0)),
+        ("9 * 2 = $18", (1, 0)),
+        ("80,000+50,000=$130,000", (1, 0)),
+        ("2 + 2 = 5", (1, 1)),
+        ("5*2.50 = $12.50", (1, 0)),
+        ("20% * 50 = 10", (1, 0)),
+        ("5/20 = 25%", (1, 0)),
+        ("60*(2/3) = 40", (0, 0)),
+        ("2 of 1/2 = 7", (0, 0)),
+        ("x + 2 = 5", (0, 0)),
+        ("10 / 0 = 3", (0, 0)),
+        ("100/3 = 33.33", (1, 0)),
+        ("2 + 3 * 4 = 14 and 7 - 2 = 4", (2, 1)),
+    ],
+)
 def test_worked_equations_are_checked(text: str, expected: tuple[int, int]) -> None:
     assert wrong_steps(text) == expected
 
@@ -116,9 +142,12 @@ def test_the_base_is_taught_outside_the_reserved_problems_and_made_once(folder: 
 
 @pytest.mark.parametrize(
     "changed, word",
-    [({"sizes": {"pools": 3}}, "pools"), ({"model": "none.gguf"}, "none.gguf"),
-     ({"sizes": {"pool": 31, "reserved": 30}}, "pool 31")],
-)  # fmt: skip
+    [
+        ({"sizes": {"pools": 3}}, "pools"),
+        ({"model": "none.gguf"}, "none.gguf"),
+        ({"sizes": {"pool": 31, "reserved": 30}}, "pool 31"),
+    ],
+)
 def test_mistakes_are_named(folder: Path, changed: dict, word: str) -> None:
     given = options(folder, "other")
     changed = {k: {**given[k], **v} if isinstance(v, dict) else v for k, v in changed.items()}
@@ -127,12 +156,22 @@ def test_mistakes_are_named(folder: Path, changed: dict, word: str) -> None:
 
 
 OVERRIDES = [
-    "trl.max_steps=4", "trl.num_generations=4", "trl.generation_batch_size=8", "trl.use_cpu=true",
-    "trl.per_device_train_batch_size=8", "trl.max_completion_length=8", "trl.bf16=false",
-    "trl.save_strategy='no'", "trl.disable_tqdm=true", "evaluation.samples=4", "evaluation.k=2",
-    "evaluation.base_samples=4", "evaluation.also=[4]", "evaluation.every=2",
+    "trl.max_steps=4",
+    "trl.num_generations=4",
+    "trl.generation_batch_size=8",
+    "trl.use_cpu=true",
+    "trl.per_device_train_batch_size=8",
+    "trl.max_completion_length=8",
+    "trl.bf16=false",
+    "trl.save_strategy='no'",
+    "trl.disable_tqdm=true",
+    "evaluation.samples=4",
+    "evaluation.k=2",
+    "evaluation.base_samples=4",
+    "evaluation.also=[4]",
+    "evaluation.every=2",
     "arms.rollout-gdro-memory.strategy=rollout-gdro + memory",
-]  # fmt: skip
+]
 
 
 def tiny_recipe(folder: Path, *more: str):

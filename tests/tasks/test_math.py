@@ -24,9 +24,14 @@ def test_sets_reward_and_model(data, tmp_path: Path) -> None:
     config, tokenizer = config_and_tokenizer("", {"model_type": "qwen3"}, "")
     write_tiny(tmp_path / "model", config, tokenizer)
     task = math.load(
-        model=str(tmp_path / "model"), data=data, heldout=4, style="plain", instruction="",
-        one_line=True, wrong=-1.0,
-    )  # fmt: skip
+        model=str(tmp_path / "model"),
+        data=data,
+        heldout=4,
+        style="plain",
+        instruction="",
+        one_line=True,
+        wrong=-1.0,
+    )
     assert (len(task.train), len(task.heldout)) == (16, 4) and task.tokenizer.padding_side == "left"
     assert not set(task.train["prompt_id"]) & set(task.heldout["prompt_id"])
     reward = task.reward_funcs[0]

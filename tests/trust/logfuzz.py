@@ -12,7 +12,7 @@ JUNK: tuple[Any, ...] = (
     *(float("nan"), float("inf"), -float("inf"), "\ud800", "\x1b[2J\x07", "</script>", "\x00"),
     "a" * 20_000,
     *([0] * 300, {str(i): i for i in range(300)}, "constructor", "__proto__"),
-)  # fmt: skip
+)
 # Texts that `json.dumps` would not write.
 RAW = (
     *(b"1e999", b"NaN", b"-0", b"9" * 5000, b"[" * 100_000, b'{"a":' * 20_000, b'"\\ud800"', b"'a'"),

@@ -68,8 +68,10 @@ def arrays_of(case):
     controller.plan(h.request())
     header, arrays = controller._snapshot()
     return {
-        "header": np.array(json.dumps(header)), **arrays, "key_hash_N": controller.problem.key_hash_N
-    }  # fmt: skip
+        "header": np.array(json.dumps(header)),
+        **arrays,
+        "key_hash_N": controller.problem.key_hash_N,
+    }
 
 
 def mutated(arrays, random):
@@ -91,8 +93,15 @@ def mutated(arrays, random):
         wide = (np.longdouble("1e4000"), np.float64(1e300), np.int64(2**40), np.uint64(2**63))
         return arrays | {name: np.full(array.shape, random.choice(wide))}
     if how == 2:
-        return arrays | {name: random.choice((array.ravel()[: array.size // 2], array[None], array[:0]
-                                              if array.ndim else array.ravel()))}  # fmt: skip
+        return arrays | {
+            name: random.choice(
+                (
+                    array.ravel()[: array.size // 2],
+                    array[None],
+                    array[:0] if array.ndim else array.ravel(),
+                )
+            )
+        }
     if array.dtype.kind not in EXTREMES:
         return arrays
     found = array.copy()
@@ -209,15 +218,13 @@ HEAVY = {
     "an array": lambda header, size: (header, {"x": np.zeros(size // 8)}),
     "lists": lambda _, size: ('{"a":[' + ",".join(["[]"] * (size // 12)) + "]}", {}),
     "mappings": lambda _, size: ('{"a":[' + ",".join(["{}"] * (size // 12)) + "]}", {}),
-    "names": lambda _, size: (
-        "{" + ",".join(f'"{i:x}":0' for i in range(size // 36)) + "}", {}
-    ),
+    "names": lambda _, size: ("{" + ",".join(f'"{i:x}":0' for i in range(size // 36)) + "}", {}),
     "a text": lambda header, size: (header[:-1] + f', "x": "{"x" * (size // 4)}"}}', {}),
     "wide letters": lambda header, size: (header[:-1] + f', "x": "{chr(0x1F600) * (size // 4)}"}}', {}),
     "numbers": lambda header, size: (header[:-1] + ', "x": [' + "1.5," * (size // 16) + "1]}", {}),
     "a wide element": lambda header, size: (header, {"x": np.array("x" * (size // 4))}),
     "many arrays": lambda header, size: (header, {str(i): np.zeros(()) for i in range(size // 240)}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("keys", ["exact", "match"])
@@ -359,8 +366,10 @@ def test_compressed_zeros(tmp_path):
 
 def test_members_that_share_their_bytes(tmp_path):
     """Many directory entries for one stored array: the sum of the claims is what is refused."""
-    path = npz(tmp_path / "state.npz", [HEADER, *((f"{i:03}.npy", npy((2**13,), data=bytes(2**16)))
-                                                  for i in range(3))])  # fmt: skip
+    path = npz(
+        tmp_path / "state.npz",
+        [HEADER, *((f"{i:03}.npy", npy((2**13,), data=bytes(2**16))) for i in range(3))],
+    )
     with zipfile.ZipFile(path) as file:
         first, *rest = file.infolist()[1:]
     data = bytearray(path.read_bytes())

@@ -101,9 +101,15 @@ def test_printable_is_printable_and_leaves_what_is(text):
 
 
 SAMPLE = {
-    "set": "s", "prompt_id": "p", "source": "s", "level": "", "right": [True, False],
-    "answers": ["1", None], "tokens": [3, 4], "texts": ["a", "b"],
-}  # fmt: skip
+    "set": "s",
+    "prompt_id": "p",
+    "source": "s",
+    "level": "",
+    "right": [True, False],
+    "answers": ["1", None],
+    "tokens": [3, 4],
+    "texts": ["a", "b"],
+}
 RUN = {"key": "k", "testbed": "t", "arm": "a", "seed": 1, "task": "x", "pass8": 0.5, "tokens": 3}
 LINE = {"step": 3, "curves": {"reward": [1.0]}}
 

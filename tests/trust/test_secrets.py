@@ -15,9 +15,14 @@ from gdro.recipes.schema import RecipeError, load_recipe
 
 KEY = "sk-test/0123+456789\"abc'def\\ghi"
 FORMS = [
-    KEY, json.dumps({"k": KEY}), repr(KEY), "sk-test%2F0123%2B456789%22abc%27def%5Cghi",
-    "c2stdGVzdC8wMTIzKzQ1Njc4OSJhYmMnZGVmXGdoaQ==", f"Authorization: Bearer {KEY}", f"x{KEY}y{KEY}",
-]  # fmt: skip
+    KEY,
+    json.dumps({"k": KEY}),
+    repr(KEY),
+    "sk-test%2F0123%2B456789%22abc%27def%5Cghi",
+    "c2stdGVzdC8wMTIzKzQ1Njc4OSJhYmMnZGVmXGdoaQ==",
+    f"Authorization: Bearer {KEY}",
+    f"x{KEY}y{KEY}",
+]
 ADDRESSES = [
     ("https://me:pw@host/v1", "https://***@host/v1"),
     ("https://me:p@ss:w@host:8000/v1 x", "https://***@host:8000/v1 x"),
@@ -32,11 +37,34 @@ ADDRESSES = [
     ("http://localhost:8000/v1/models/@me", "http://localhost:8000/v1/models/@me"),
     ("write to a@b.c, see http://h:80 now", "write to a@b.c, see http://h:80 now"),
 ]
-KEYS = ["sk-0123456789abcdefghij", "hf_ABCDEFGHIJKLMNOPQRST", "ghp_" + "a1" * 15, "AKIA" + "A1" * 8,
-        "xoxb-123456789012", "Bearer abcd.efgh", "Basic dTpwdw=="]  # fmt: skip
-CONTROLS = ["\x1b[31m", "\x1b]0;title\x07", "\x1b[2J", "\x00", "\x08", "\x7f", "\x9b", "\u202e",
-            "\u2066", "\u200b", "\ufeff", "\x85", "\u2028", "\u2029", "\r", "\ud800",
-            "\U000e0041"]  # fmt: skip
+KEYS = [
+    "sk-0123456789abcdefghij",
+    "hf_ABCDEFGHIJKLMNOPQRST",
+    "ghp_" + "a1" * 15,
+    "AKIA" + "A1" * 8,
+    "xoxb-123456789012",
+    "Bearer abcd.efgh",
+    "Basic dTpwdw==",
+]
+CONTROLS = [
+    "\x1b[31m",
+    "\x1b]0;title\x07",
+    "\x1b[2J",
+    "\x00",
+    "\x08",
+    "\x7f",
+    "\x9b",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\ufeff",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\r",
+    "\ud800",
+    "\U000e0041",
+]
 
 
 @pytest.mark.parametrize("text", FORMS)
@@ -96,13 +124,18 @@ def test_options_that_hold_secrets() -> None:
 
 
 OVERRIDES = [
-    "trl.hub_token=${oc.env:SOME_TOKEN}", "task_options.deep.list=['x', '${oc.env:SOME_TOKEN}']",
-    "task_options.same=${trl.hub_token}", "task_options.all=${trl}",
+    "trl.hub_token=${oc.env:SOME_TOKEN}",
+    "task_options.deep.list=['x', '${oc.env:SOME_TOKEN}']",
+    "task_options.same=${trl.hub_token}",
+    "task_options.all=${trl}",
     "task_options.model=${oc.env:MODEL}",
-    "task_options.where=https://u:${oc.env:PW}@h/", "task_options.lr=${oc.decode:${oc.env:LR}}",
-    "description=${oc.env:SOME_TOKEN}", "arms.grpo.options.note=${oc.env:SOME_TOKEN}",
-    "architecture.api_key=literal-secret", "task_options.literal=https://u:literal-secret@h/",
-]  # fmt: skip
+    "task_options.where=https://u:${oc.env:PW}@h/",
+    "task_options.lr=${oc.decode:${oc.env:LR}}",
+    "description=${oc.env:SOME_TOKEN}",
+    "arms.grpo.options.note=${oc.env:SOME_TOKEN}",
+    "architecture.api_key=literal-secret",
+    "task_options.literal=https://u:literal-secret@h/",
+]
 
 
 @pytest.fixture
@@ -148,12 +181,17 @@ def test_the_command_line_quotes_no_secret(
         ["eval", "--model", "m", "--data", "gsm8k", "--server", "ftp://u:pw-12345@h/v1"],
         ["eval", "--model", "m", "--data", "https://u:pw-12345@h/x.parquet"],
         ["train", "--recipe", "https://u:pw-12345@h/x.yaml"],
-        ["train", "seed=secret-12345"], ["train", "trl.beta=secret-12345"],
-        ["report", "https://u:pw-12345@h"], ["strategies", "secret-12345"], ["secret-12345"],
-        ["study", "https://u:pw-12345@h/x.yaml"], ["data", "--https://u:pw-12345@h"],
-        ["simulate", "seed=${oc.env:SOME_TOKEN}"], ["eval", "--k", "secret-12345"],
+        ["train", "seed=secret-12345"],
+        ["train", "trl.beta=secret-12345"],
+        ["report", "https://u:pw-12345@h"],
+        ["strategies", "secret-12345"],
+        ["secret-12345"],
+        ["study", "https://u:pw-12345@h/x.yaml"],
+        ["data", "--https://u:pw-12345@h"],
+        ["simulate", "seed=${oc.env:SOME_TOKEN}"],
+        ["eval", "--k", "secret-12345"],
         ["data", "x\x1b[31m\u202e.parquet"],
-    ):  # fmt: skip
+    ):
         try:
             status = main(command)
         except SystemExit as ended:

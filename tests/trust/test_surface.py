@@ -176,8 +176,11 @@ def test_importing_everything_and_running_open_no_connection(tmp_path: Path) -> 
     env = {k: v for k, v in os.environ.items() if "OFFLINE" not in k and "TELEMETRY" not in k}
     done = subprocess.run(
         [sys.executable, "-c", f"COMMANDS = {commands!r}\n{NO_NETWORK}"],
-        capture_output=True, text=True, timeout=300, env=env,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=env,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     said = [line.split() for line in done.stdout.splitlines()]
     assert next(int(line[1]) for line in said if line[:1] == ["imported"]) > 100

@@ -37,9 +37,10 @@ class Probe:
         finally:
             verl_trainer.tq.kv_batch_put = write
         data = verl_trainer.tq.kv_batch_get(
-            keys=seen["keys"], partition_id=batch.partition_id,
+            keys=seen["keys"],
+            partition_id=batch.partition_id,
             select_fields=["index", "rm_scores", "responses", "rollout_log_probs", "old_log_probs"],
-        )  # fmt: skip
+        )
         gap = [
             float((a - b).abs().max())
             for a, b in zip(
@@ -47,13 +48,16 @@ class Probe:
             )
         ]
         line = {
-            "step": self.global_steps, **seen, "seconds": time.perf_counter() - start,
+            "step": self.global_steps,
+            **seen,
+            "seconds": time.perf_counter() - start,
             "padding": [bool(tag.get("is_padding", False)) for tag in batch.tags],
             "index": [int(getattr(i, "data", i)) for i in data["index"]],
             "reward": [float(r.sum()) for r in data["rm_scores"].unbind()],
-            "tokens": [t.tolist() for t in data["responses"].unbind()], "gap": max(gap),
+            "tokens": [t.tolist() for t in data["responses"].unbind()],
+            "gap": max(gap),
             "metrics": {k: float(v) for k, v in metrics.items() if k.startswith("gdro/")},
-        }  # fmt: skip
+        }
         with Path(os.environ["PROBE_FILE"]).open("a") as file:
             file.write(json.dumps(line) + "\n")
         return batch

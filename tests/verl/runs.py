@@ -77,9 +77,13 @@ class Going:
 
 def go(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str = "") -> Going:
     """Start main_ppo."""
-    given = [*cpu_overrides(2), *prepare(folder, train_size=32), *overrides,
-             f"trainer.total_training_steps={steps}",
-             f"reward.custom_reward_function.path={HERE / 'reward.py'}"]  # fmt: skip
+    given = [
+        *cpu_overrides(2),
+        *prepare(folder, train_size=32),
+        *overrides,
+        f"trainer.total_training_steps={steps}",
+        f"reward.custom_reward_function.path={HERE / 'reward.py'}",
+    ]
     probe, log = (folder / f"{name}-{time.time_ns()}" for name in ("probe", "log"))
     path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": path}

@@ -30,10 +30,14 @@ def data(tmp_path_factory) -> Path:
     """Two sets as `gdro data` writes them."""
     folder = tmp_path_factory.mktemp("data")
     rows = [
-        {"prompt": f"What is {i} + {i}?" + " Think." * (i % 7), "answer": str(2 * i),
-         "prompt_id": f"p{i}", "source": "test"}
+        {
+            "prompt": f"What is {i} + {i}?" + " Think." * (i % 7),
+            "answer": str(2 * i),
+            "prompt_id": f"p{i}",
+            "source": "test",
+        }
         for i in range(40)
-    ]  # fmt: skip
+    ]
     write_parquet(Dataset.from_list(rows), folder / "dapo-math-14k/train.parquet")
     write_parquet(Dataset.from_list(rows[:8]), folder / "math-500/test.parquet")
     return folder
@@ -137,11 +141,16 @@ def test_what_draws_or_writes_elsewhere_is_replaced(data: Path, tmp_path: Path) 
     """verl's filter would never end on a random model; beside gdro it stays, for gdro to refuse it."""
     train, val = data / "dapo-math-14k/train.parquet", data / "math-500/test.parquet"
     given = [
-        f"data.train_files={train}", f"data.val_files={val}", "actor_rollout_ref.model.path=x",
-        "algorithm.filter_groups.enable=True", "data.gen_batch_size=99", "algorithm.adv_estimator=grpo",
-        "trainer.rollout_data_dir=/mine", "trainer.default_hdfs_dir=hdfs://mine",
+        f"data.train_files={train}",
+        f"data.val_files={val}",
+        "actor_rollout_ref.model.path=x",
+        "algorithm.filter_groups.enable=True",
+        "data.gen_batch_size=99",
+        "algorithm.adv_estimator=grpo",
+        "trainer.rollout_data_dir=/mine",
+        "trainer.default_hdfs_dir=hdfs://mine",
         "actor_rollout_ref.rollout.name=vllm",
-    ]  # fmt: skip
+    ]
     stock = tiny(given, tmp_path, "qwen3", 2, 8)
     small = composed(stock.overrides)
     assert not small.algorithm.filter_groups.enable and small.data.gen_batch_size is None
@@ -170,8 +179,15 @@ def test_a_recipe_runs_dry(data: Path, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     shown = {line.split("│")[1].strip(): line for line in ran.stdout.splitlines() if "│" in line}
-    for part in ("rollouts", "reward", "reference model", "advantages", "gdro controller",
-                 "actor update", "weights to the rollouts"):  # fmt: skip
+    for part in (
+        "rollouts",
+        "reward",
+        "reference model",
+        "advantages",
+        "gdro controller",
+        "actor update",
+        "weights to the rollouts",
+    ):
         assert "2 of 2" in shown[part], part
     assert "1 of 2" in shown["checkpoint"] and "1 of 2" in shown["evaluation"]
     assert "gdro/total_rollouts 64" in shown["gdro controller"]

@@ -28,8 +28,12 @@ CONFIGS = Path(verl.__file__).parent / "trainer/config"
 
 
 def config(*overrides: str):
-    wanted = ["trainer.v1.trainer_mode=gdro", "actor_rollout_ref.rollout.n=4",
-              "algorithm.adv_estimator=grpo", *overrides]  # fmt: skip
+    wanted = [
+        "trainer.v1.trainer_mode=gdro",
+        "actor_rollout_ref.rollout.n=4",
+        "algorithm.adv_estimator=grpo",
+        *overrides,
+    ]
     with initialize_config_dir(str(CONFIGS), version_base=None):
         return compose("ppo_trainer", wanted)
 
@@ -123,10 +127,11 @@ def test_allowed_estimators_centre_groups_of_any_size(name: str) -> None:
     reward[[0, 1, 4], -1] = 1.0
     estimate = get_adv_estimator_fn(name)
     given = {
-        "token_level_rewards": reward, "response_mask": torch.ones(8, 3),
+        "token_level_rewards": reward,
+        "response_mask": torch.ones(8, 3),
         "index": np.array(["a"] * 3 + ["b"] * 5, dtype=object),
         "config": OmegaConf.create({"norm_adv_by_std_in_grpo": True}),
-    }  # fmt: skip
+    }
     taken = inspect.signature(estimate).parameters
     advantages, _ = estimate(**{key: value for key, value in given.items() if key in taken})
     assert advantages[[0, 1, 4]].min() > 0 > advantages[[2, 3, 5, 6, 7]].max()

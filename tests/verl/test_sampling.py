@@ -12,9 +12,16 @@ from gdro.integrations.verl.sampler import PlanSampler
 
 torch.manual_seed(0)
 MODEL = Qwen3ForCausalLM(
-    Qwen3Config(vocab_size=11, hidden_size=16, intermediate_size=16, num_hidden_layers=1, head_dim=8,
-                num_attention_heads=2, num_key_value_heads=1)
-).eval()  # fmt: skip
+    Qwen3Config(
+        vocab_size=11,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        head_dim=8,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+).eval()
 
 
 def first_tokens(sampling: Sampling, num: int = 4000) -> torch.Tensor:
@@ -36,8 +43,13 @@ def shares(sampling: Sampling) -> torch.Tensor:
 
 
 def test_tokens_have_the_stated_probabilities() -> None:
-    for sampling in (Sampling(), Sampling(0.5), Sampling(0.7, top_p=0.6), Sampling(1.0, 1.0, 3),
-                     Sampling(0.6, 0.8, 5)):  # fmt: skip
+    for sampling in (
+        Sampling(),
+        Sampling(0.5),
+        Sampling(0.7, top_p=0.6),
+        Sampling(1.0, 1.0, 3),
+        Sampling(0.6, 0.8, 5),
+    ):
         wanted = shares(sampling)
         found = torch.bincount(first_tokens(sampling), minlength=11) / 4000
         assert (found[wanted == 0] == 0).all()

@@ -22,10 +22,13 @@ from gdro.integrations.trl import GDROTrainer
 
 def make(folder: Path, strategy: str) -> GDROTrainer:
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, processing_class=tiny.tokenizer(),
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        processing_class=tiny.tokenizer(),
         args=tiny.config(output_dir=str(folder), save_strategy="steps", save_steps=1),
-        train_dataset=tiny.dataset(), strategy=strategy,
-    )  # fmt: skip
+        train_dataset=tiny.dataset(),
+        strategy=strategy,
+    )
 
 
 class Fills(TrainerCallback):

@@ -32,12 +32,23 @@ def options(folder: Path, **given: Any) -> Any:
     return tiny.config(output_dir=str(folder), save_strategy="steps", save_steps=2, **given)
 
 
-def make(folder: Path, strategy: str = MEMORY, rewards: Any = tiny.lucky, data: Dataset | None = None,
-         steps: int = 4, **given: Any) -> GDROTrainer:  # fmt: skip
+def make(
+    folder: Path,
+    strategy: str = MEMORY,
+    rewards: Any = tiny.lucky,
+    data: Dataset | None = None,
+    steps: int = 4,
+    **given: Any,
+) -> GDROTrainer:
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=rewards, args=options(folder, max_steps=steps),
-        train_dataset=data or tiny.dataset(), processing_class=tiny.tokenizer(), strategy=strategy,
-    **given, )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=rewards,
+        args=options(folder, max_steps=steps),
+        train_dataset=data or tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        strategy=strategy,
+        **given,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +56,12 @@ def grpo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.Tensor]:
     """A folder of plain GRPO with checkpoints 2 and 4, and the weights after 4 steps."""
     folder = tmp_path_factory.mktemp("grpo")
     trainer = GRPOTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=options(folder, max_steps=4),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=options(folder, max_steps=4),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+    )
     trainer.train()
     return folder, tiny.weights(trainer)
 
@@ -77,9 +91,12 @@ def test_a_run_may_go_to_grpo_and_back(run: Path, tmp_path: Path) -> None:
     """What GRPOTrainer trained is not thrown away for an older checkpoint of ours."""
     folder = copied(run, tmp_path)
     plain = GRPOTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=options(folder, max_steps=6),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=options(folder, max_steps=6),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+    )
     plain.train(resume_from_checkpoint=True)
     ours = make(folder, steps=7)
     with pytest.warns(UserWarning, match="checkpoint-6: weights.*a GRPOTrainer wrote it"):
@@ -214,11 +231,19 @@ def test_resume_keys_is_checked_at_once_and_a_field_of_the_config(tmp_path: Path
     with pytest.raises(GdroError, match="resume_keys is 'all'"):
         GDROConfig(str(tmp_path), bf16=False, resume_keys="all")
     trainer = GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, train_dataset=tiny.dataset(),
-        args=GDROConfig(str(tmp_path), bf16=False, use_cpu=True, resume_keys="match",
-                        per_device_train_batch_size=16, num_generations=4),
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        train_dataset=tiny.dataset(),
+        args=GDROConfig(
+            str(tmp_path),
+            bf16=False,
+            use_cpu=True,
+            resume_keys="match",
+            per_device_train_batch_size=16,
+            num_generations=4,
+        ),
         processing_class=tiny.tokenizer(),
-    )  # fmt: skip
+    )
     assert trainer._gdro_resume_keys == "match"
 
 

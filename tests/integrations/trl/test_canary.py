@@ -16,8 +16,15 @@ from uniform_table import TABLE
 from gdro.integrations.trl import GDROTrainer, step
 from gdro.integrations.trl import trainer as adapter
 
-OF_THE_CLOCK = {"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second",
-                "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}  # fmt: skip
+OF_THE_CLOCK = {
+    "step_time",
+    "train_runtime",
+    "train_samples_per_second",
+    "train_steps_per_second",
+    "eval_runtime",
+    "eval_samples_per_second",
+    "eval_steps_per_second",
+}
 
 
 def _train(cls: type, options: dict[str, Any], **extra: Any) -> Any:
@@ -29,10 +36,15 @@ def _train(cls: type, options: dict[str, Any], **extra: Any) -> Any:
     data = options.pop("data", tiny.dataset)()
     model = _saved(options.pop("model", tiny.model)(), options)
     trainer = cls(
-        model=model, reward_funcs=rewards, args=tiny.config(**options), train_dataset=data,
-        processing_class=tiny.tokenizer(), reward_processing_classes=[tiny.tokenizer()] * len(rewards),
-        **given, **extra,
-    )  # fmt: skip
+        model=model,
+        reward_funcs=rewards,
+        args=tiny.config(**options),
+        train_dataset=data,
+        processing_class=tiny.tokenizer(),
+        reward_processing_classes=[tiny.tokenizer()] * len(rewards),
+        **given,
+        **extra,
+    )
     trainer.train()
     return trainer
 

@@ -14,10 +14,14 @@ from gdro.integrations.trl import GDROTrainer
 @pytest.mark.parametrize("apply", [True, False])
 def test_the_card_names_gdro_and_its_strategy(apply: bool, tmp_path: Path) -> None:
     trainer = GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(output_dir=str(tmp_path)),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), apply=apply,
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(output_dir=str(tmp_path)),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        apply=apply,
         strategy="mopps + rollout-gdro(n_max=9)",
-    )  # fmt: skip
+    )
     trainer.create_model_card(model_name="mine")
     card = (tmp_path / "README.md").read_text()
     assert "None" not in card.split("```")[0] and "a fine-tuned local model" in card

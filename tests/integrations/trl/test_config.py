@@ -17,17 +17,28 @@ from gdro.integrations.trl import GDROConfig, GDROMixin, GDROTrainer
 from gdro.integrations.trl.config import OWN, settled
 
 BASE = {
-    "per_device_train_batch_size": 16, "num_generations": 4, "max_completion_length": 4, "max_steps": 2,
-    "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False,
-    "disable_tqdm": True, "gradient_checkpointing": False,
-}  # fmt: skip
+    "per_device_train_batch_size": 16,
+    "num_generations": 4,
+    "max_completion_length": 4,
+    "max_steps": 2,
+    "report_to": "none",
+    "save_strategy": "no",
+    "use_cpu": True,
+    "bf16": False,
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+}
 
 
 def make(config: GRPOConfig, **given: Any) -> GDROTrainer:
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=[tiny.lucky, tiny.length], args=config,
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), **given,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=[tiny.lucky, tiny.length],
+        args=config,
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        **given,
+    )
 
 
 def test_every_argument_of_the_trainer_is_a_field() -> None:
@@ -40,14 +51,31 @@ def test_every_argument_of_the_trainer_is_a_field() -> None:
 @pytest.mark.parametrize("source", ["yaml", "command line", "both"])
 def test_a_script_that_parses_its_arguments(source: str, tmp_path: Path) -> None:
     said = {
-        "strategy": "rollout-gdro", "strategy_options": {"n_max": 7}, "difficulty": {"k": 4},
-        "id_column": "id", "correct": ["lucky", 0.4], "prompt_equal": True, "gdro_log": "full",
-    }  # fmt: skip
+        "strategy": "rollout-gdro",
+        "strategy_options": {"n_max": 7},
+        "difficulty": {"k": 4},
+        "id_column": "id",
+        "correct": ["lucky", 0.4],
+        "prompt_equal": True,
+        "gdro_log": "full",
+    }
     common = BASE | {"output_dir": str(tmp_path / "out")}
     line = [
-        "--strategy", "rollout-gdro", "--strategy_options", '{"n_max": 7}', "--difficulty", '{"k": 4}',
-        "--id_column", "id", "--correct", "lucky", "0.4", "--prompt_equal", "--gdro_log", "full",
-    ]  # fmt: skip
+        "--strategy",
+        "rollout-gdro",
+        "--strategy_options",
+        '{"n_max": 7}',
+        "--difficulty",
+        '{"k": 4}',
+        "--id_column",
+        "id",
+        "--correct",
+        "lucky",
+        "0.4",
+        "--prompt_equal",
+        "--gdro_log",
+        "full",
+    ]
     content, words = {
         "yaml": (common | said, []),
         "command line": (common, line),
@@ -71,10 +99,19 @@ def test_a_config_without_our_fields_is_grpos(tmp_path: Path) -> None:
     ours, theirs = GDROConfig(str(tmp_path), **BASE), GRPOConfig(str(tmp_path), **BASE)
     mine = ours.to_dict()
     assert {name: mine.pop(name) for name in OWN} == {
-        "strategy": None, "strategy_options": None, "difficulty": None, "apply": True, "id_column": None,
-        "prior_column": None, "correct": None, "prompt_equal": False, "memory_bytes": 2**28,
-        "gdro_log": "brief", "resume_keys": "exact", "generation": "trl",
-    }  # fmt: skip
+        "strategy": None,
+        "strategy_options": None,
+        "difficulty": None,
+        "apply": True,
+        "id_column": None,
+        "prior_column": None,
+        "correct": None,
+        "prompt_equal": False,
+        "memory_bytes": 2**28,
+        "gdro_log": "brief",
+        "resume_keys": "exact",
+        "generation": "trl",
+    }
     assert mine == theirs.to_dict()
     trainers = [make(config, correct="lucky") for config in (ours, theirs)]
     first, second = (t.controller for t in trainers)

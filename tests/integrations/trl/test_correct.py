@@ -50,9 +50,13 @@ def shape(completions: list[Any], **_: Any) -> list[float]:
 
 def train(kind: type = GDROTrainer, rewards: Any = tiny.lucky, given: Any = None, **config: Any):
     trainer = kind(
-        model=tiny.model(), reward_funcs=rewards, args=tiny.config(**config),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), **(given or {}),
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=rewards,
+        args=tiny.config(**config),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        **(given or {}),
+    )
     trainer.train()
     return trainer
 
@@ -391,9 +395,13 @@ def test_several_rewards_train_without_correct_and_resume_alike(capsys: Any) -> 
     assert said.count("right is reward 'lucky', which reads 'answer', at its upper value") == 1
     assert "24 prompts, 4 a step" in said and "say otherwise with correct=" in said
     resumed = GDROTrainer(
-        model=tiny.model(), reward_funcs=[shape, tiny.lucky], args=whole.args,
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), **given,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=[shape, tiny.lucky],
+        args=whole.args,
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        **given,
+    )
     resumed.train(resume_from_checkpoint=f"{whole.args.output_dir}/checkpoint-2")
     assert resumed.controller.digest() == whole.controller.digest()
     assert vars(resumed._gdro_judging.judge)["_values"] == vars(whole._gdro_judging.judge)["_values"]

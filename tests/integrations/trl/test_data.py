@@ -18,10 +18,14 @@ from gdro.integrations.trl import GDROTrainer
 def make(rewards: Any = tiny.lucky, data: Any = None, strategy: str = "uniform", **given: Any):
     own = {k: given.pop(k) for k in ("correct", "id_column") if k in given}
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=rewards, args=tiny.config(**given),
-        train_dataset=tiny.dataset() if data is None else data, processing_class=tiny.tokenizer(),
-        strategy=strategy, **own,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=rewards,
+        args=tiny.config(**given),
+        train_dataset=tiny.dataset() if data is None else data,
+        processing_class=tiny.tokenizer(),
+        strategy=strategy,
+        **own,
+    )
 
 
 ROWS = tiny.dataset(8).to_list()

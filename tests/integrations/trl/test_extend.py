@@ -18,10 +18,16 @@ from gdro.integrations.trl.batches import chosen_rows, select_rows
 def make(strategy, rewards=tiny.lucky, options=None, **kw):
     extra = {k: kw.pop(k) for k in ("difficulty", "prompt_equal", "peft_config") if k in kw}
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=rewards, args=tiny.config(**kw),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
-        strategy=strategy, strategy_options=options, id_column="id", **extra,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=rewards,
+        args=tiny.config(**kw),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        strategy=strategy,
+        strategy_options=options,
+        id_column="id",
+        **extra,
+    )
 
 
 def spied(strategy, **kw):
@@ -137,8 +143,9 @@ def test_extensions_with_features_of_the_trainer(options):
 
 
 def test_columns_are_read_from_the_dataset():
-    trainer = make("adarft + rollout-gdro", difficulty=Difficulty(bins="product", column="parity"),
-                   max_steps=3)  # fmt: skip
+    trainer = make(
+        "adarft + rollout-gdro", difficulty=Difficulty(bins="product", column="parity"), max_steps=3
+    )
     trainer.train()
     assert trainer.controller.problem.columns["difficulty"].tolist() == list(map(float, range(24)))
     assert trainer.controller.belief.num_bins == 20
@@ -153,11 +160,13 @@ class OneRank:
 def test_rows_are_padded_on_the_right_side():
     def batch(prompt, completion):
         return {
-            "prompt_ids": torch.tensor(prompt), "prompt_mask": torch.ones_like(torch.tensor(prompt)),
+            "prompt_ids": torch.tensor(prompt),
+            "prompt_mask": torch.ones_like(torch.tensor(prompt)),
             "completion_ids": torch.tensor(completion),
             "completion_mask": torch.ones_like(torch.tensor(completion)),
-            "advantages": torch.zeros(len(prompt)), "num_items_in_batch": torch.tensor(99),
-        }  # fmt: skip
+            "advantages": torch.zeros(len(prompt)),
+            "num_items_in_batch": torch.tensor(99),
+        }
 
     rounds = [batch([[1], [2]], [[3, 4], [5, 6]]), batch([[7, 8]], [[9]])]
     got = select_rows(rounds, np.array([1, 2]), OneRank(), pad_id=0)

@@ -40,16 +40,24 @@ def make(train: Dataset, reward: Any, strategy: str = "uniform", **given: Any) -
     own = {k: given.pop(k) for k in ("apply", "controller") if k in given}
     chosen = {} if "controller" in own else {"strategy": strategy}
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=reward, args=tiny.config(**given), train_dataset=train,
-        processing_class=tiny.tokenizer(), **chosen, **own,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=reward,
+        args=tiny.config(**given),
+        train_dataset=train,
+        processing_class=tiny.tokenizer(),
+        **chosen,
+        **own,
+    )
 
 
 def plain(train: Dataset, reward: Any, **given: Any) -> GRPOTrainer:
     trainer = GRPOTrainer(
-        model=tiny.model(), reward_funcs=reward, args=tiny.config(**given), train_dataset=train,
+        model=tiny.model(),
+        reward_funcs=reward,
+        args=tiny.config(**given),
+        train_dataset=train,
         processing_class=tiny.tokenizer(),
-    )  # fmt: skip
+    )
     trainer.train()
     return trainer
 

@@ -22,9 +22,14 @@ BRIEF = ["reward", "gdro/pass_rate", "gdro/gradient", "completions/mean_length",
 def make(strategy: str = "rollout-gdro", **options: Any) -> GDROTrainer:
     own = {k: options.pop(k) for k in ("gdro_log", "eval_dataset") if k in options}
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, processing_class=tiny.tokenizer(),
-        args=tiny.config(**options), train_dataset=tiny.dataset(), strategy=strategy, **own,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        processing_class=tiny.tokenizer(),
+        args=tiny.config(**options),
+        train_dataset=tiny.dataset(),
+        strategy=strategy,
+        **own,
+    )
 
 
 def trained(trainer: GDROTrainer) -> list[dict[str, Any]]:
@@ -67,8 +72,11 @@ def test_a_window_without_a_generation_counts_too() -> None:
 
 def test_counters_go_on_after_a_resume(tmp_path: Path) -> None:
     options: dict[str, Any] = {
-        "output_dir": str(tmp_path), "save_strategy": "steps", "save_steps": 3, "logging_steps": 4,
-    }  # fmt: skip
+        "output_dir": str(tmp_path),
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "logging_steps": 4,
+    }
     make(max_steps=4, **options).train()
     again = make(max_steps=8, **options)
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
@@ -80,8 +88,14 @@ def test_the_console_shows_six_numbers_and_trackers_all(
     disable_tqdm: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options: dict[str, Any] = {"max_steps": 3, "disable_tqdm": disable_tqdm}
-    trainer = make(eval_dataset=tiny.dataset(8), eval_strategy="steps", eval_steps=3,
-                   per_device_eval_batch_size=8, report_to="tensorboard", **options)  # fmt: skip
+    trainer = make(
+        eval_dataset=tiny.dataset(8),
+        eval_strategy="steps",
+        eval_steps=3,
+        per_device_eval_batch_size=8,
+        report_to="tensorboard",
+        **options,
+    )
     trainer.train()
     shown, bars = capsys.readouterr()
     lines = [ast.literal_eval(line) for line in shown.splitlines() if line.startswith("{")]
@@ -119,9 +133,13 @@ def test_a_step_without_any_reward_has_no_pass_rate_and_no_reward() -> None:
         return [None if trainer_state.global_step < 2 else 1.0] * len(completions)
 
     trainer = GDROTrainer(
-        model=tiny.model(), reward_funcs=late, processing_class=tiny.tokenizer(),
-        args=tiny.config(max_steps=3), train_dataset=tiny.dataset(), strategy="uniform",
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=late,
+        processing_class=tiny.tokenizer(),
+        args=tiny.config(max_steps=3),
+        train_dataset=tiny.dataset(),
+        strategy="uniform",
+    )
     trainer.train()
     lines = [line for line in trainer.state.log_history if "loss" in line]
     names = ("gdro/pass_rate", "gdro/reward", "gdro/all_wrong")
@@ -143,10 +161,14 @@ def test_answers_that_were_not_judged_are_in_trl_s_log_and_the_run_log() -> None
         calls.clear()
         held = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 8}
         trainer = GDROTrainer(
-            model=tiny.model(), reward_funcs=troubled, processing_class=tiny.tokenizer(),
-            args=tiny.config(max_steps=4, **held), train_dataset=tiny.dataset(), strategy=strategy,
+            model=tiny.model(),
+            reward_funcs=troubled,
+            processing_class=tiny.tokenizer(),
+            args=tiny.config(max_steps=4, **held),
+            train_dataset=tiny.dataset(),
+            strategy=strategy,
             eval_dataset=tiny.dataset(8),
-        )  # fmt: skip
+        )
         trainer.train()
         steps = list(read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl"))
         lines = trained(trainer)
@@ -163,10 +185,13 @@ def test_a_real_timeout_is_in_the_log() -> None:
     endless = data.remove_columns("answer").add_column("answer", ["9^{9^{9^{9}}}"] * 8)
     with MathVerifier(workers=2, timeout_s=0.2, batch_s=0.5) as verifier:
         trainer = GDROTrainer(
-            model=tiny.model(), reward_funcs=math_reward(verifier), processing_class=tiny.tokenizer(),
-            args=tiny.config(max_steps=1, num_train_epochs=1), train_dataset=endless,
+            model=tiny.model(),
+            reward_funcs=math_reward(verifier),
+            processing_class=tiny.tokenizer(),
+            args=tiny.config(max_steps=1, num_train_epochs=1),
+            train_dataset=endless,
             strategy="rollout-gdro",
-        )  # fmt: skip
+        )
         trainer.train()
         assert verifier.timeouts > 0
     (step,) = read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl")

@@ -25,10 +25,17 @@ def rare(completions, answer, **_):
 def make(strategy, options=None, rewards=rare, num=8, memory_bytes=2**20, **kw):
     extra = {k: kw.pop(k) for k in ("prompt_equal", "peft_config", "apply", "correct") if k in kw}
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=rewards, args=tiny.config(**kw),
-        train_dataset=tiny.dataset(num), processing_class=tiny.tokenizer(), strategy=strategy,
-        strategy_options=options, id_column="id", memory_bytes=memory_bytes, **extra,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=rewards,
+        args=tiny.config(**kw),
+        train_dataset=tiny.dataset(num),
+        processing_class=tiny.tokenizer(),
+        strategy=strategy,
+        strategy_options=options,
+        id_column="id",
+        memory_bytes=memory_bytes,
+        **extra,
+    )
 
 
 def spied(strategy, **kw):
@@ -113,9 +120,11 @@ def test_rows_by_hand(options, weight):
 def test_a_replay_and_its_group_share_the_factor_by_hand(scale_rewards, prompt_equal):
     """Unequal groups, weights of another part, and each way to scale: every advantage of every step."""
     trainer, batches, seen = spied(
-        f"rollout-gdro + prompt-gdro + {SMALL}", max_steps=12, scale_rewards=scale_rewards,
+        f"rollout-gdro + prompt-gdro + {SMALL}",
+        max_steps=12,
+        scale_rewards=scale_rewards,
         prompt_equal=prompt_equal,
-    )  # fmt: skip
+    )
     trainer.train()
     replayed = 0
     for batch, (step, _, joining, _) in zip(batches, seen, strict=True):
@@ -330,15 +339,27 @@ def test_a_bonus_that_gives_every_row_a_gradient_is_refused(options, fix):
 def test_the_load_balancing_loss_of_experts_is_refused():
     def experts(**options):
         config = Qwen3MoeConfig(
-            vocab_size=len(tiny.ALPHABET), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, num_key_value_heads=1, head_dim=8, moe_intermediate_size=16,
-            num_experts=2, num_experts_per_tok=1, router_aux_loss_coef=0.01, pad_token_id=0,
-        )  # fmt: skip
+            vocab_size=len(tiny.ALPHABET),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            moe_intermediate_size=16,
+            num_experts=2,
+            num_experts_per_tok=1,
+            router_aux_loss_coef=0.01,
+            pad_token_id=0,
+        )
         return GDROTrainer(
-            model=Qwen3MoeForCausalLM(config), reward_funcs=rare, args=tiny.config(**options),
-            train_dataset=tiny.dataset(8), processing_class=tiny.tokenizer(),
+            model=Qwen3MoeForCausalLM(config),
+            reward_funcs=rare,
+            args=tiny.config(**options),
+            train_dataset=tiny.dataset(8),
+            processing_class=tiny.tokenizer(),
             strategy="uniform + memory",
-        )  # fmt: skip
+        )
 
     with pytest.raises(UnsupportedError, match=r"mixture of experts.*set router_aux_loss_coef=0\.0"):
         experts(router_aux_loss_coef=0.01)

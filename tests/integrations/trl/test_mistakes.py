@@ -25,9 +25,13 @@ from gdro.report.verdicts import verdicts
 def make(reward: Any = tiny.lucky, data: Any = None, **given: Any) -> GDROTrainer:
     config = {k: given.pop(k) for k in ("num_generations", "max_steps") if k in given}
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=reward, args=tiny.config(**config),
-        train_dataset=data or tiny.dataset(), processing_class=tiny.tokenizer(), **given,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=reward,
+        args=tiny.config(**config),
+        train_dataset=data or tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        **given,
+    )
 
 
 def test_bounds_that_the_mean_cannot_meet_are_refused_at_once() -> None:

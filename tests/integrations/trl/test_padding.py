@@ -60,8 +60,9 @@ def test_recalled_rows_keep_to_the_multiple_of_the_config(multiple: int | None, 
     names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
     assert list(recalled) == list(names)
     batch = {name: padded(name, 2, 4, multiple=multiple) for name in names}
-    got = replace_rows(batch, {n: 3 * v if n.endswith("mask") else v for n, v in recalled.items()},
-                   np.array([0]), PAD)  # fmt: skip
+    got = replace_rows(
+        batch, {n: 3 * v if n.endswith("mask") else v for n, v in recalled.items()}, np.array([0]), PAD
+    )
     for name in names:
         assert got[name].shape == (2, width)
         assert torch.equal(got[name], padded(name, 5, 4, multiple=multiple))

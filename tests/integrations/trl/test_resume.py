@@ -24,12 +24,15 @@ from gdro.log.run_log import read_jsonl
 
 def make(folder: Path, strategy: str = "joint", data: Dataset | None = None, **options: Any):
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, processing_class=tiny.tokenizer(),
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        processing_class=tiny.tokenizer(),
         args=tiny.config(
             **{"output_dir": str(folder), "save_strategy": "steps", "save_steps": 1} | options
         ),
-        train_dataset=data or tiny.dataset(), strategy=strategy,
-    )  # fmt: skip
+        train_dataset=data or tiny.dataset(),
+        strategy=strategy,
+    )
 
 
 MEMORY = "failure-sampling + rollout-gdro + memory(anchors=2, candidates=4, anchor_rate=0.1)"
@@ -54,9 +57,11 @@ def test_resume_after_any_step_is_bit_identical(tmp_path: Path, strategy: str) -
 def test_saving_inside_a_generation_batch_changes_nothing(tmp_path: Path, passes: int) -> None:
     """Losses are still to come then: the plan stays open, and a resumed run generates it again."""
     options: dict[str, Any] = {
-        "per_device_train_batch_size": 8, "steps_per_generation": 2, "num_iterations": passes,
+        "per_device_train_batch_size": 8,
+        "steps_per_generation": 2,
+        "num_iterations": passes,
         "max_steps": 4 * passes,
-    }  # fmt: skip
+    }
     surrogate = "prompt-gdro(signal=surrogate)"
     saving = make(tmp_path / "saving", surrogate, **options)
     saving.train()
@@ -126,9 +131,15 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     script = Path(__file__).parent / "two_ranks.py"
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        "--nproc_per_node", "2", str(script), str(tmp_path),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(script),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0, "the killed rank ends the job"
     assert (tmp_path / "diverged1.txt").exists(), done.stderr[-3000:]

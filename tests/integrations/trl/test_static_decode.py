@@ -60,9 +60,15 @@ def test_sampled_tokens_follow_the_softmax_of_the_models_own_logits() -> None:
     rows = 3000
     torch.manual_seed(0)
     out = StaticDecoder().generate(
-        model, ids.repeat(rows, 1), mask.repeat(rows, 1), do_sample=True, temperature=temperature,
-        max_new_tokens=2, pad_token_id=0, eos_token_id=None,
-    )  # fmt: skip
+        model,
+        ids.repeat(rows, 1),
+        mask.repeat(rows, 1),
+        do_sample=True,
+        temperature=temperature,
+        max_new_tokens=2,
+        pad_token_id=0,
+        eos_token_id=None,
+    )
     with torch.no_grad():
         logits = model(
             input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)
@@ -98,8 +104,14 @@ def test_ended_rows_hold_padding_and_the_width_is_that_of_the_longest() -> None:
     ids, mask = prompts()
     torch.manual_seed(1)
     out = StaticDecoder(check_every=1).generate(
-        model, ids, mask, do_sample=True, temperature=3.0, max_new_tokens=40, pad_token_id=0,
-    )[:, 7:]  # fmt: skip
+        model,
+        ids,
+        mask,
+        do_sample=True,
+        temperature=3.0,
+        max_new_tokens=40,
+        pad_token_id=0,
+    )[:, 7:]
     is_end = (out == 1).int()
     for row in out.tolist():
         after = row[row.index(1) + 1 :] if 1 in row else []
@@ -109,9 +121,14 @@ def test_ended_rows_hold_padding_and_the_width_is_that_of_the_longest() -> None:
 
 @pytest.mark.parametrize(
     "options, word",
-    [({"top_p": 0.9}, "top_p"), ({"top_k": 5}, "top_k"), ({"repetition_penalty": 1.1}, "repetition"),
-     ({"num_beams": 2}, "num_beams"), ({"max_new_tokens": None}, "max_new_tokens")],
-)  # fmt: skip
+    [
+        ({"top_p": 0.9}, "top_p"),
+        ({"top_k": 5}, "top_k"),
+        ({"repetition_penalty": 1.1}, "repetition"),
+        ({"num_beams": 2}, "num_beams"),
+        ({"max_new_tokens": None}, "max_new_tokens"),
+    ],
+)
 def test_other_distributions_are_refused(options, word) -> None:
     ids, mask = prompts()
     with pytest.raises(UnsupportedError, match=word):
@@ -127,18 +144,33 @@ def test_a_text_beyond_the_sliding_window_is_refused() -> None:
 
 
 def config(folder, **options) -> GRPOConfig:
-    given = {"output_dir": str(folder), "max_steps": 3, "per_device_train_batch_size": 8,
-             "num_generations": 4, "max_completion_length": 4, "learning_rate": 1e-3, "beta": 0.0,
-             "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no"}  # fmt: skip
+    given = {
+        "output_dir": str(folder),
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 4,
+        "learning_rate": 1e-3,
+        "beta": 0.0,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
     return GRPOConfig(**{**given, **options})
 
 
 def trainer(folder, *, strategy="rollout-gdro + memory", generation="static", **options) -> GDROTrainer:
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=config(folder, **options), id_column="id",
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), strategy=strategy,
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=config(folder, **options),
+        id_column="id",
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        strategy=strategy,
         generation=generation,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -154,9 +186,12 @@ def test_a_training_generates_with_it(tmp_path, bf16: bool) -> None:
 
 @pytest.mark.parametrize(
     "options, word",
-    [({"generation": "fast"}, "'trl' or 'static'"), ({"top_p": 0.8}, "top_p"),
-     ({"cache_implementation": "static"}, "cache_implementation")],
-)  # fmt: skip
+    [
+        ({"generation": "fast"}, "'trl' or 'static'"),
+        ({"top_p": 0.8}, "top_p"),
+        ({"cache_implementation": "static"}, "cache_implementation"),
+    ],
+)
 def test_the_trainer_refuses_what_cannot_be(tmp_path, options, word) -> None:
     with pytest.raises(UnsupportedError, match=word):
         trainer(tmp_path, **options)

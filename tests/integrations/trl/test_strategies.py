@@ -27,13 +27,19 @@ def test_every_strategy_trains(name: str) -> None:
     task = chains.load(train_size=40, heldout_size=10)
     before = tiny.weights_of(task.model).clone()
     trainer = GDROTrainer(
-        model=task.model, reward_funcs=task.reward_funcs, processing_class=task.tokenizer,
+        model=task.model,
+        reward_funcs=task.reward_funcs,
+        processing_class=task.tokenizer,
         args=tiny.config(
-            max_steps=STEPS, per_device_train_batch_size=ROWS, max_completion_length=6,
+            max_steps=STEPS,
+            per_device_train_batch_size=ROWS,
+            max_completion_length=6,
             learning_rate=1e-4,
         ),
-        train_dataset=data(), strategy=name, id_column="prompt_id",
-    )  # fmt: skip
+        train_dataset=data(),
+        strategy=name,
+        id_column="prompt_id",
+    )
     trainer.train()
     ledger, strategy = trainer.controller.ledger, trainer.controller.strategy
     kept = ledger.rollouts - ledger.discarded

@@ -40,9 +40,13 @@ class Hidden(GRPOTrainer):
 def make(cls: type, **options: Any) -> Any:
     given = {"strategy": "uniform"} if issubclass(cls, GDROMixin) else {}
     return cls(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(max_steps=3, **options),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(), **given,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(max_steps=3, **options),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        **given,
+    )
 
 
 def trained(cls: type, **options: Any) -> torch.Tensor:

@@ -28,15 +28,28 @@ ROOT = Path(__file__).parents[3]
 def make(strategy: Any = "rollout-gdro", *, data: Any = None, rewards: Any = None, **kw: Any):
     trainer_args = {
         k: kw.pop(k)
-        for k in ("id_column", "correct", "prompt_equal", "strategy_options", "peft_config",
-                  "eval_dataset", "controller", "apply", "prior_column")
+        for k in (
+            "id_column",
+            "correct",
+            "prompt_equal",
+            "strategy_options",
+            "peft_config",
+            "eval_dataset",
+            "controller",
+            "apply",
+            "prior_column",
+        )
         if k in kw
-    }  # fmt: skip
+    }
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=rewards or tiny.lucky, args=tiny.config(**kw),
-        train_dataset=data or tiny.dataset(), processing_class=tiny.tokenizer(),
-        strategy=None if "controller" in trainer_args else strategy, **trainer_args,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=rewards or tiny.lucky,
+        args=tiny.config(**kw),
+        train_dataset=data or tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        strategy=None if "controller" in trainer_args else strategy,
+        **trainer_args,
+    )
 
 
 @given(
@@ -136,9 +149,13 @@ def test_surrogate_is_refused_where_losses_cannot_be_seen(monkeypatch: pytest.Mo
             return GRPOTrainer._get_per_token_logps_and_entropies(self, *args, **kwargs)
 
     own = Own(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(), train_dataset=tiny.dataset(),
-        processing_class=tiny.tokenizer(), strategy=surrogate,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+        strategy=surrogate,
+    )
     with pytest.raises(UnsupportedError, match=r"loss took none through _get_per_token_logps"):
         own.train()
 
@@ -152,10 +169,15 @@ def test_surrogate_is_zero_on_policy() -> None:
 
 def test_lora_eval_and_log_completions(capsys: pytest.CaptureFixture[str]) -> None:
     trainer = make(
-        "joint", peft_config=LoraConfig(r=2, target_modules=["q_proj"]), max_steps=4,
-        eval_dataset=tiny.dataset(8), eval_strategy="steps", eval_steps=2,
-        per_device_eval_batch_size=8, log_completions=True,
-    )  # fmt: skip
+        "joint",
+        peft_config=LoraConfig(r=2, target_modules=["q_proj"]),
+        max_steps=4,
+        eval_dataset=tiny.dataset(8),
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_eval_batch_size=8,
+        log_completions=True,
+    )
     trainer.train()
     assert any("eval_reward" in h for h in trainer.state.log_history)
     assert trainer.controller.ledger.rollouts == 64, "evaluation must not touch the controller"
@@ -245,11 +267,19 @@ def test_the_best_model_is_chosen_by_the_pass_rate_of_held_out_prompts() -> None
         return batches[-1]
 
     trainer = make(
-        "rollout-gdro", rewards=judged, data=tiny.dataset().select(range(3, 24)), max_steps=4,
-        eval_dataset=tiny.dataset(3), eval_strategy="steps", eval_steps=2, per_device_eval_batch_size=8,
-        save_strategy="steps", save_steps=2, load_best_model_at_end=True,
+        "rollout-gdro",
+        rewards=judged,
+        data=tiny.dataset().select(range(3, 24)),
+        max_steps=4,
+        eval_dataset=tiny.dataset(3),
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_eval_batch_size=8,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
         metric_for_best_model="gdro/pass_rate",
-    )  # fmt: skip
+    )
     trainer.train()
     logged = [h["eval_gdro/pass_rate"] for h in trainer.state.log_history if "eval_gdro/pass_rate" in h]
     assert [len(batch) for batch in batches] == [8, 4, 8, 4]

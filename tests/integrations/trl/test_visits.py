@@ -26,9 +26,14 @@ def make(strategy: str, **given: Any) -> GDROTrainer:
     own = {k: given.pop(k) for k in ("difficulty", "prior_column", "apply") if k in given}
     data = tiny.dataset().map(lambda row: {"known": [0.1, 0.9][int(row["answer"]) % 2]})
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(**ONCE | given),
-        train_dataset=data, processing_class=tiny.tokenizer(), strategy=strategy, **own,
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(**ONCE | given),
+        train_dataset=data,
+        processing_class=tiny.tokenizer(),
+        strategy=strategy,
+        **own,
+    )
 
 
 def quiet(strategy: str, **given: Any) -> GDROTrainer:
@@ -45,9 +50,12 @@ def said(trainer: GDROTrainer) -> list[str]:
 @pytest.fixture(scope="module")
 def grpo() -> torch.Tensor:
     trainer = GRPOTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(**ONCE),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(**ONCE),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+    )
     trainer.train()
     return tiny.weights(trainer)
 
@@ -97,9 +105,12 @@ ONE: dict[str, Any] = {"num_generations": 16, "num_train_epochs": 1}
 @pytest.fixture(scope="module")
 def one_prompt() -> torch.Tensor:
     trainer = GRPOTrainer(
-        model=tiny.model(), reward_funcs=tiny.lucky, args=tiny.config(**ONCE | ONE),
-        train_dataset=tiny.dataset(), processing_class=tiny.tokenizer(),
-    )  # fmt: skip
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(**ONCE | ONE),
+        train_dataset=tiny.dataset(),
+        processing_class=tiny.tokenizer(),
+    )
     trainer.train()
     return tiny.weights(trainer)
 
@@ -158,9 +169,13 @@ def test_half_a_second_visit_is_said_as_a_share() -> None:
 )
 def test_visits_are_counted_from_steps_epochs_and_batches(given: dict[str, Any], visits: float) -> None:
     base = {
-        "max_steps": -1, "generation_batch_size": 16, "num_generations": 4, "num_iterations": 1,
-        "steps_per_generation": 1, "gradient_accumulation_steps": 1,
-    }  # fmt: skip
+        "max_steps": -1,
+        "generation_batch_size": 16,
+        "num_generations": 4,
+        "num_iterations": 1,
+        "steps_per_generation": 1,
+        "gradient_accumulation_steps": 1,
+    }
     rows = given.pop("rows", 24)
     assert expected_visits(SimpleNamespace(**base | given), rows, rows) == pytest.approx(visits)
 

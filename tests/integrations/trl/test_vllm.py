@@ -24,10 +24,13 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(strategy: str | None, mode: str, **options: Any) -> Any:
     given = {
-        "model": model(), "processing_class": tiny.tokenizer(), "train_dataset": tiny.dataset(),
-        "eval_dataset": tiny.dataset(4), "reward_funcs": tiny.lucky,
+        "model": model(),
+        "processing_class": tiny.tokenizer(),
+        "train_dataset": tiny.dataset(),
+        "eval_dataset": tiny.dataset(4),
+        "reward_funcs": tiny.lucky,
         "args": tiny.config(use_vllm=True, vllm_mode=mode, **options),
-    }  # fmt: skip
+    }
     if strategy is None:
         return GRPOTrainer(**given)
     return GDROTrainer(**given, strategy=strategy, id_column="id")
@@ -79,9 +82,13 @@ def test_every_row_has_the_log_probabilities_of_its_own_prompt(
 def test_vespo_keeps_its_gradient(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its loss multiplies the ratios of a whole row: a padding of zero would take the row's gradient."""
     trainer = make(
-        strategy, "colocate", loss_type="vespo", vllm_importance_sampling_mode="token_truncate",
-        max_steps=10, max_completion_length=40,
-    )  # fmt: skip
+        strategy,
+        "colocate",
+        loss_type="vespo",
+        vllm_importance_sampling_mode="token_truncate",
+        max_steps=10,
+        max_completion_length=40,
+    )
     widths = [batch["completion_mask"].sum(1) for batch in batches_of(trainer, monkeypatch)]
     assert all(rows.min() < rows.max() for rows in widths), "rows must be padded"
     kept = [h["vespo/phi_seq_mean"] for h in trainer.state.log_history if "vespo/phi_seq_mean" in h]

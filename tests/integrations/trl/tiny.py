@@ -20,18 +20,32 @@ def tokenizer() -> PreTrainedTokenizerFast:
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     chat = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="_", eos_token="$", unk_token="_",
-        padding_side="left", chat_template=chat, model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+        tokenizer_object=core,
+        pad_token="_",
+        eos_token="$",
+        unk_token="_",
+        padding_side="left",
+        chat_template=chat,
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 def model(seed: int = 0) -> Qwen3ForCausalLM:
     torch.manual_seed(seed)
     config = Qwen3Config(
-        vocab_size=len(ALPHABET), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=64,
-        tie_word_embeddings=True, pad_token_id=0, eos_token_id=1, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(ALPHABET),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
     return Qwen3ForCausalLM(config)
 
 
@@ -72,11 +86,21 @@ def picky(completions: list[Any], answer: list[str], **_: Any) -> list[float | N
 
 def config(**options: Any) -> GRPOConfig:
     base = {
-        "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": 16, "num_generations": 4,
-        "max_completion_length": 4, "max_steps": 4, "learning_rate": 1e-2, "logging_steps": 1,
-        "report_to": "none", "save_strategy": "no", "use_cpu": True, "bf16": False, "seed": 3,
-        "disable_tqdm": True, "gradient_checkpointing": False,
-    }  # fmt: skip
+        "output_dir": tempfile.mkdtemp(),
+        "per_device_train_batch_size": 16,
+        "num_generations": 4,
+        "max_completion_length": 4,
+        "max_steps": 4,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "use_cpu": True,
+        "bf16": False,
+        "seed": 3,
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+    }
     return GRPOConfig(**(base | options))
 
 

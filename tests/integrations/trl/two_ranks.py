@@ -26,12 +26,15 @@ def make(folder: Path, strategy: str, max_steps: int = 6, **options: Any) -> GDR
         return tiny.lucky(completions, answer)
 
     return GDROTrainer(
-        model=tiny.model(), reward_funcs=checked, processing_class=tiny.tokenizer(),
+        model=tiny.model(),
+        reward_funcs=checked,
+        processing_class=tiny.tokenizer(),
         args=tiny.config(
             output_dir=str(folder), max_steps=max_steps, per_device_train_batch_size=8, **options
         ),
-        train_dataset=tiny.dataset(), strategy=strategy,
-    )  # fmt: skip
+        train_dataset=tiny.dataset(),
+        strategy=strategy,
+    )
 
 
 def digest(trainer: GDROTrainer) -> str:
@@ -57,8 +60,10 @@ def remember(folder: Path) -> None:
     memory = trainer._gdro_memory
     assert trainer.controller.ledger.recalled > 6
     assert rows == [8] * 8
-    stored = {p: (r.prompt_ids.tolist(), r.completion_ids.tolist(), r.rewards_K.tolist())
-              for p, r in memory.store._rollouts.items()}  # fmt: skip
+    stored = {
+        p: (r.prompt_ids.tolist(), r.completion_ids.tolist(), r.rewards_K.tolist())
+        for p, r in memory.store._rollouts.items()
+    }
     store = hashlib.sha256(repr(stored).encode()).hexdigest()
     rank = trainer.accelerator.process_index
     text = f"{digest(trainer)} {trainer.controller.ledger.recalled_tokens} {store}"

@@ -23,10 +23,17 @@ from transformers import (
 Options = dict[str, Any]
 LORA = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
 SIZE = {
-    "vocab_size": len(tiny.ALPHABET), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64,
-    "pad_token_id": 0, "eos_token_id": 1,
-}  # fmt: skip
+    "vocab_size": len(tiny.ALPHABET),
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
 
 
 def untied() -> Any:
@@ -109,18 +116,20 @@ REWARDS: dict[str, Options] = {
     "two rewards": {"reward_funcs": [tiny.lucky, tiny.length]},
     "weighted": {"reward_funcs": [tiny.lucky, tiny.length], "reward_weights": [1.0, 0.25]},
     "normalize then sum": {
-        "reward_funcs": [tiny.lucky, tiny.length], "multi_objective_aggregation": "normalize_then_sum",
+        "reward_funcs": [tiny.lucky, tiny.length],
+        "multi_objective_aggregation": "normalize_then_sum",
     },
     "batch scale of two": {"reward_funcs": [tiny.lucky, tiny.length], "scale_rewards": "batch"},
     "missing rewards": {"reward_funcs": [tiny.picky]},
     "missing, normalized": {
-        "reward_funcs": [tiny.picky, tiny.length], "multi_objective_aggregation": "normalize_then_sum",
+        "reward_funcs": [tiny.picky, tiny.length],
+        "multi_objective_aggregation": "normalize_then_sum",
     },
     "several tasks": {"reward_funcs": [odd, even]},
     "asynchronous": {"reward_funcs": [tiny.lucky, later]},
     "tensors": {"reward_funcs": [tensors]},
     "a model as reward": {"reward_funcs": [judge]},
-}  # fmt: skip
+}
 BATCHES: dict[str, Options] = {
     "default": {},
     "accumulation": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2},
@@ -130,8 +139,11 @@ BATCHES: dict[str, Options] = {
     "steps a generation": {"steps_per_generation": 2, "per_device_train_batch_size": 8},
     "generation batch": {"generation_batch_size": 32, "max_steps": 3},
     "all at once": {
-        "steps_per_generation": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2,
-        "num_iterations": 2, "max_steps": 4,
+        "steps_per_generation": 4,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "num_iterations": 2,
+        "max_steps": 4,
     },
     "two generations": {"num_generations": 2},
     "eight generations": {"num_generations": 8},
@@ -143,7 +155,7 @@ BATCHES: dict[str, Options] = {
     "chat": {"data": lambda: tiny.dataset(conversational=True)},
     "chat with a system prompt": {"data": system},
     "template arguments": {"data": system, "chat_template_kwargs": {"enable_thinking": False}},
-}  # fmt: skip
+}
 SAMPLING: dict[str, Options] = {
     "temperature": {"temperature": 0.7},
     "top p": {"top_p": 0.95, "top_k": 12, "max_steps": 4},
@@ -156,19 +168,30 @@ SAMPLING: dict[str, Options] = {
 }
 VLLM: dict[str, Options] = {
     f"vLLM {mode}, {level}": {
-        "use_vllm": True, "vllm_mode": mode, "vllm_importance_sampling_mode": level, "model": scaled,
+        "use_vllm": True,
+        "vllm_mode": mode,
+        "vllm_importance_sampling_mode": level,
+        "model": scaled,
     }
-    for mode, level in (("server", "sequence_mask"), ("colocate", "token_truncate"),
-                        ("server", "token_mask"), ("colocate", "sequence_truncate"))
+    for mode, level in (
+        ("server", "sequence_mask"),
+        ("colocate", "token_truncate"),
+        ("server", "token_mask"),
+        ("colocate", "sequence_truncate"),
+    )
 } | {
     "vLLM, uncorrected": {
-        "use_vllm": True, "vllm_importance_sampling_correction": False, "model": scaled,
-    },
-    "vLLM, vespo": {
-        "use_vllm": True, "vllm_importance_sampling_mode": "token_truncate", "loss_type": "vespo",
+        "use_vllm": True,
+        "vllm_importance_sampling_correction": False,
         "model": scaled,
     },
-}  # fmt: skip
+    "vLLM, vespo": {
+        "use_vllm": True,
+        "vllm_importance_sampling_mode": "token_truncate",
+        "loss_type": "vespo",
+        "model": scaled,
+    },
+}
 MODELS: dict[str, Options] = {
     "LoRA": {"peft_config": LORA},
     "LoRA with iterations": {"peft_config": LORA, "num_iterations": 2},
@@ -187,7 +210,7 @@ LOOP: dict[str, Options] = {
     "evaluated at the start": {"eval_strategy": "steps", "eval_steps": 2, "eval_on_start": True},
     "completions logged": {"log_completions": True, "num_completions_to_print": 1},
     "saved": {"save_strategy": "steps", "save_steps": 1},
-}  # fmt: skip
+}
 
 TABLE = LOSSES | REWARDS | BATCHES | SAMPLING | VLLM | MODELS | LOOP
 assert len(TABLE) == sum(map(len, (LOSSES, REWARDS, BATCHES, SAMPLING, VLLM, MODELS, LOOP)))
