@@ -1,4 +1,4 @@
-"""Names are nouns of the field and docstrings say what a thing is: `python tests/test_language.py FOLDER...`."""
+"""Names are nouns and docstrings say what a thing is: `python tests/test_language.py FOLDER...`."""
 
 from __future__ import annotations
 
