@@ -13,11 +13,11 @@ from gdro import Controller, list_strategies, make_strategy
 from gdro.errors import StudyError
 from gdro.strategy import NoState, Strategy
 from gdro.study.config import warm_start_path
-from gdro.study.decoder import load
+from gdro.study.decoder import END, load
 from gdro.study.engine import run
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import TAIL, PoolSizes, StudyTask, Variant, make_world
+from gdro.study.worlds import TAIL, PoolSizes, StudyTask, Variant, grader_of, make_world
 
 SIZES = PoolSizes(train=128, heldout=96, samples=8)
 
@@ -193,6 +193,18 @@ def test_graded_by_the_final_answer_some_successes_are_luck() -> None:
     assert 0.05 < luck["fresh_wrong"] / luck["fresh"] < 0.6
     assert luck["replays"] + luck["anchors"] == final["recalled"] > 0
     assert 0 < luck["replays_wrong"] + luck["anchors_wrong"] < final["recalled"]
+
+
+def test_options_are_guessed_about_once_in_their_number() -> None:
+    """Digits drawn at random, against the same drawn again: what a guess is worth."""
+    digits = torch.from_numpy(np.random.default_rng(0).integers(10, 20, (2, 20_000, 1)))
+    given, answer = torch.cat([digits, torch.full_like(digits, END)], -1)
+    for choices, low, high in ((2, 0.48, 0.52), (4, 0.24, 0.28), (0, 0.08, 0.12)):
+        grade = f"final/{choices}" if choices else "final"
+        rate = float(grader_of(grade, 1).right(given, answer).float().mean())
+        assert low < rate < high, choices
+    with pytest.raises(StudyError, match="final answers of this task have 3 tokens"):
+        grader_of("final/4", 3)
 
 
 def test_an_unknown_grade_names_the_known_ones() -> None:

@@ -23,7 +23,7 @@ class VllmGenerator:
 
     def __init__(self, path: str, **options: Any) -> None:
         # Imported here, so that the module can be imported without vLLM.
-        from vllm import LLM, SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
+        from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
         self.name = path
         self._llm, self._sampling = LLM(model=path, **options), SamplingParams

@@ -15,14 +15,19 @@ class Grader:
 
     Attributes:
         final_tokens: Tokens before the end that are the final answer; 0: the whole answer is compared.
+        choices: If not 0, only the final answer's remainder by this number is compared, as if it were
+            one of so many options: a guess is right about once in `choices`.
 
     >>> given = torch.tensor([[7, 5, END, 0], [5, END, 0, 0], [7, 6, END, 0], [7, 7, 7, 5]])
     >>> answer = torch.tensor([8, 5, END, 0]).expand(4, 4)
     >>> Grader(1).right(given, answer).tolist(), Grader(0).right(given, answer).tolist()
     ([True, True, False, False], [False, False, False, False])
+    >>> Grader(1, choices=2).right(given, torch.tensor([8, 7, END, 0]).expand(4, 4)).tolist()
+    [True, True, False, False]
     """
 
     final_tokens: int = 0
+    choices: int = 0
 
     def right(self, given: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
         """Whether each answer is right, shape (...), from token ids of shape (..., G).
@@ -32,6 +37,8 @@ class Grader:
         if not self.final_tokens:
             return (given == answer).all(-1)
         (mine, ended), (wanted, exists) = self._final(given), self._final(answer)
+        if self.choices:
+            mine, wanted = mine % self.choices, wanted % self.choices
         return (mine == wanted).all(-1) & ended & exists
 
     def _final(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

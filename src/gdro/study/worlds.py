@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ TAIL = 0.02
 POOL_COLUMNS = ("difficulty", "level")
 """Columns of every pool: the static level of its problems, under two names."""
 GRADES = ("work", "final")
+_CHOICES = re.compile(r"final/([2-9])")
 CLEAR = 0.06
 """Base pass rate above which a prompt is not in the tail; in between, 32 samples cannot tell."""
 
@@ -32,7 +34,8 @@ class Variant:
 
     Args:
         grade: What is graded, in training and evaluation: the whole `work`, or like most verifiers the
-            `final` answer alone, which can be right by luck.
+            `final` answer alone, which can be right by luck. `final/4` grades it like multiple choice with
+            four options: answers with the same remainder by 4 are one option.
         unsolvable: Share of training problems whose answer no rollout can give.
         wrong_labels: Share of training problems graded against a wrong answer.
         verifier_noise: Probability that a training reward is flipped.
@@ -49,8 +52,11 @@ class Variant:
     once: bool = False
 
     def __post_init__(self) -> None:
-        if self.grade not in GRADES:
-            raise StudyError(f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}")
+        if self.grade not in GRADES and not _CHOICES.fullmatch(self.grade):
+            raise StudyError(
+                f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}, or final/K with K from 2 "
+                "to 9, like multiple choice with K options"
+            )
         for name in ("unsolvable", "wrong_labels", "verifier_noise", "tail"):
             value = getattr(self, name) or 0.0
             if not 0.0 <= value < 1.0:
@@ -120,6 +126,25 @@ class World:
         return self.problem.num_prompts
 
 
+def grader_of(grade: str, final_tokens: int) -> Grader:
+    """The grader of a testbed whose final answers have so many tokens.
+
+    Raises:
+        StudyError: Options are graded, and final answers have more than one token.
+    """
+    if grade == "work":
+        return Grader()
+    options = _CHOICES.fullmatch(grade)
+    if options is None:
+        return Grader(final_tokens)
+    if final_tokens != 1:
+        raise StudyError(
+            f"variant.grade is {grade!r}, but final answers of this task have {final_tokens} tokens; "
+            "options need one token (chains, arithmetic), so write grade: final"
+        )
+    return Grader(final_tokens, int(options[1]))
+
+
 def make_world(task: StudyTask, model: Decoder, seed: int, num_train: int) -> World:
     """Draw the problems of a paired run; the warm start says how hard each of them is.
 
@@ -128,7 +153,7 @@ def make_world(task: StudyTask, model: Decoder, seed: int, num_train: int) -> Wo
     """
     testbed, variant, num_heldout = task.testbed, task.variant, task.sizes.heldout
     rng = np.random.default_rng([seed, 11])
-    grader = Grader(0 if variant.grade == "work" else testbed.final_tokens)
+    grader = grader_of(variant.grade, testbed.final_tokens)
     wanted = num_train + num_heldout
     share = variant.tail
     drawn = wanted if share is None else 3 * wanted
