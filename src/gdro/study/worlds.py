@@ -34,8 +34,8 @@ class Variant:
 
     Args:
         grade: What is graded, in training and evaluation: the whole `work`, or like most verifiers the
-            `final` answer alone, which can be right by luck. `final/4` grades it like multiple choice with
-            four options: answers with the same remainder by 4 are one option.
+            `final` answer alone, which can be right by luck. `final/4` grades it like multiple choice
+            with four options: answers with the same remainder by 4 are one option.
         unsolvable: Share of training problems whose answer no rollout can give.
         wrong_labels: Share of training problems graded against a wrong answer.
         verifier_noise: Probability that a training reward is flipped.
