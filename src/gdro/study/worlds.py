@@ -54,8 +54,8 @@ class Variant:
     def __post_init__(self) -> None:
         if self.grade not in GRADES and not _CHOICES.fullmatch(self.grade):
             raise StudyError(
-                f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}, or final/K with K from 2 "
-                "to 9, like multiple choice with K options"
+                f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}, or final/K with "
+                "K from 2 to 9, like multiple choice with K options"
             )
         for name in ("unsolvable", "wrong_labels", "verifier_noise", "tail"):
             value = getattr(self, name) or 0.0
