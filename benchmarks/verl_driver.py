@@ -17,7 +17,7 @@ import torch
 
 import verl  # noqa: F401  # first: it imports the adapter as a plugin
 from gdro import Controller, Problem, Request, make_strategy
-from gdro.integrations.verl.step import Judged, Step, scale
+from gdro.integrations.verl.step import RowScores, VerlStep, scale
 
 P, N_BAR, POOL, STEPS, WARMUP, WIDTH = 256, 4, 14_100, 300, 60, 512
 
@@ -39,9 +39,9 @@ def milliseconds(strategy: str) -> np.ndarray:
         keys = [keys[i] for i in order]
         reward = (rng.random(len(keys)) < rate_N[plan.prompt_R[order]]).astype(np.float64)
         start = time.perf_counter()
-        step = Step(plan)
+        step = VerlStep(plan)
         step.submit(uids, plan.prompt_P.tolist(), rollouts)
-        outcome = step.read(keys, Judged(reward, reward > 0.5, np.full(len(keys), 100)))
+        outcome = step.read(keys, RowScores(reward, reward > 0.5, np.full(len(keys), 100)))
         step.weigh(controller.weigh(outcome))
         scale(advantages, step.factors(keys))
         controller.observe(outcome, extra=step.counts(keys))
@@ -52,5 +52,5 @@ def milliseconds(strategy: str) -> np.ndarray:
 
 if __name__ == "__main__":
     for name in ("uniform", "prompt-gdro", "rollout-gdro", "failure-sampling + rollout-gdro"):
-        found = milliseconds(name)
-        print(f"{name:32} median {np.median(found):.2f} ms, 95% below {np.quantile(found, 0.95):.2f} ms")
+        times = milliseconds(name)
+        print(f"{name:32} median {np.median(times):.2f} ms, 95% below {np.quantile(times, 0.95):.2f} ms")

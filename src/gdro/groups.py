@@ -58,11 +58,6 @@ class Groups:
         return self.trials_P > 0
 
     @cached_property
-    def all_scored(self) -> bool:
-        """Whether every group has a judged rollout."""
-        return bool(self.scored_P.all())
-
-    @cached_property
     def rows_P(self) -> IntArray:
         """Number of rollouts with a reward, judged or not, which the loss may see, shape (P,)."""
         if self.outcome.all_valid:

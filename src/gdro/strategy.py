@@ -206,6 +206,32 @@ class Strategy(Generic[S]):
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
 
 
+def check_roles(strategy: Strategy[Any]) -> None:
+    """Refuse a strategy whose methods would never be called, because its roles do not name them.
+
+    Raises:
+        StrategyError: `roles` is not a tuple of roles, is missing, or names a method of the base class.
+    """
+    cls, given = type(strategy), cast("Any", strategy.roles)
+    if not isinstance(given, tuple) or not set(cast("tuple[Any, ...]", given)) <= set(ROLES):
+        raise StrategyError(
+            f"strategy {strategy.name!r} has roles {given!r}; allowed: a tuple of {', '.join(ROLES)}"
+        )
+    hooks = ("select", "allocate", "extend", "weigh")
+    own = [hook for hook in hooks if getattr(cls, hook) is not getattr(Strategy, hook)]
+    if own and cls.roles is Strategy.roles:
+        raise StrategyError(
+            f"strategy {strategy.name!r} overrides {', '.join(own)} and declares no roles, so some "
+            f"would never be called; give its class the property `roles`, e.g. returning {tuple(own)}"
+        )
+    idle = next((role for role in strategy.roles if role not in (*own, "remember")), None)
+    if idle is not None:
+        raise StrategyError(
+            f"strategy {strategy.name!r} has the role {idle!r} and does not override {idle}(); override "
+            "it, or leave the role out"
+        )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Strategy):
         part = cast("Strategy[Any]", value)

@@ -109,7 +109,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "Qwen/Qwen3-1.7B-Base became a random Qwen3ForCausalLM" in said
     assert "off: bf16, use_vllm" in said and "1,720,574,976 parameters" in said
     for wrong, why in (
-        (["--resume"], "leave out --seeds and --resume"),
+        (["--resume"], "cannot be combined with --seeds or --resume"),
         (["--output", str(tmp_path)], "holds other files"),
         (["trl.generation_batch_size=1023"], "must be a multiple of"),
         (["task_options.modle=x"], "'modle'"),

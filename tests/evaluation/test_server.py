@@ -174,7 +174,7 @@ def test_the_command(server: Server, task, tmp_path: Path, capsys, monkeypatch) 
     assert main([*command, "--server", server.url]) == 0
     assert "chains mean@2" in capsys.readouterr().out and len(server.bodies) == 12
     for wrong, why in (
-        (["--server", server.url, "--backend", "vllm"], "the server has its own backend"),
+        (["--server", server.url, "--backend", "vllm"], "leave out --backend"),
         (["--backend", "vllm"], "vLLM is not installed"),
     ):
         assert main([*command, *wrong]) == 2

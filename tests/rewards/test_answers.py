@@ -46,6 +46,31 @@ FURTHER = [
     ("\\frac{\\sqrt{2}}{2}", "\\boxed{\\sin(\\pi/4)}", True),
     ("10", "\\boxed{\\textcolor{red}{\\mathbf{10}}}", True),
     ("45", "\\boxed{45\\mathrm{~km/h}}", True),
+    ("$2$ or $3$", "The answer is $5$ or $7$.", False),
+    ("2, 3", "The answer is $2$ or $3$.", True),
+    ("5", "The answer is $x = 5$.", True),
+    ("7", "The answer is -$7$", False),
+    ("2^{2024}-n", "\\boxed{2^{2024}+n}", False),
+    ("2^{50}+\\sqrt{2}", "\\boxed{2^{50}+\\sqrt{3}}", False),
+    ("x", "\\boxed{|x|}", False),
+    ("5", "<think>" + "x " * 6000 + "\\boxed{5}", False),
+    ("7", "[THINK]\\boxed{7}[/THINK] The answer is 8.", False),
+    ("7", "<|channel|>analysis<|message|>\\boxed{7}<|end|><|channel|>final<|message|>\\boxed{8}", False),
+    ("9", "The answer is 5<|im_end|>\n<|im_start|>user\nWhat is \\boxed{9}?", False),
+    ("A", "\\boxed{(A) or (B)}", False),
+    ("E", "\\boxed{E = mc^2}", False),
+    ("2 \\sin x", "The answer is 2 cos x", False),
+    ("12", "The answer is 12 factorial", False),
+    ("7", "The answer is 7, but I mean 8", False),
+    ("5", "so it is .5", False),
+    ("5", "so it is x^5", False),
+    ("12", "\\boxed\\frac{5}{12}", False),
+    ("1101_2", "\\boxed{1101₂}", True),
+    ("-3", "\\boxed{12–15}", False),
+    ("x>3", "\\boxed{t>3}", False),
+    (9007199254740993, "\\boxed{9007199254740993}", True),
+    (9007199254740993, "\\boxed{9007199254740992}", False),
+    ("5", "\\boxed{{}_{9999}P_{9999}}", False),
 ]
 
 
@@ -64,7 +89,15 @@ def test_further_forms(verifier: MathVerifier) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "times"),
-    [("$", 9000), ("$$", 4500), ("\\boxed{1}, ", 900), ("answer: ", 1200), ("{", 9000), ("<x<", 3000)],
+    [
+        ("$", 9000),
+        ("$$", 4500),
+        ("\\boxed{1}, ", 900),
+        ("answer: ", 1200),
+        ("{", 9000),
+        ("<x<", 3000),
+        ("\\{x|" + " " * 900, 1),
+    ],
 )
 def test_repeated_marks_are_read_once(unit: str, times: int) -> None:
     """Quadratic patterns would keep this test running."""

@@ -49,7 +49,7 @@ def test_plain_takes_off_what_stands_around(text: str) -> None:
 
 def test_a_sum_of_boxes_stays_whole() -> None:
     assert plain(r"\boxed{1} + \boxed{2}") == r"\boxed{1} + \boxed{2}"
-    assert plain("$1$ or $2$") == "1$ or $2"  # no mathematics either way: read by nobody
+    assert plain("$$1$ or $2$$") == "1$ or $2"  # no mathematics either way: read by nobody
 
 
 def test_only_the_end_is_looked_at_and_long_answers_are_none() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gdro.rewards import MathVerifier, RewardError, math_reward, pool, worker
+from gdro.rewards import MathVerifier, RewardError, math_reward, worker, worker_pool
 from gdro.rewards.batch import Batch, Share
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW, UNFORKED, WRONG
 from gdro.rewards.worker import verdicts_of
@@ -44,7 +44,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def use(body: str) -> None:
         code = STAND_IN.replace("{body}", body.strip().replace("\n", "\n    "))
-        monkeypatch.setattr(pool, "module_command", lambda *_: [sys.executable, "-c", code])
+        monkeypatch.setattr(worker_pool, "module_command", lambda *_: [sys.executable, "-c", code])
 
     return use
 
@@ -118,13 +118,13 @@ def test_a_machine_that_judges_nothing_is_an_error(stand_in: Callable[[str], Non
 
 def test_workers_that_are_stopped_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a batch of zeros; and the next call has others."""
-    monkeypatch.setattr(pool, "_PATIENCE", 1.0)
+    monkeypatch.setattr(worker_pool, "_PATIENCE", 1.0)
     with MathVerifier(workers=1, batch_s=0.5) as verifier:
-        monkeypatch.setattr(pool, "_PATIENCE_S", 0.0)
+        monkeypatch.setattr(worker_pool, "_PATIENCE_S", 0.0)
         os.kill(verifier._pool._workers[0].process.pid, signal.SIGSTOP)
         with pytest.raises(RewardError, match="1 answers were not judged in 2 s: something stopped"):
             verifier.score(["1/2"], ["0.5"])
-        monkeypatch.setattr(pool, "_PATIENCE_S", 60.0)
+        monkeypatch.setattr(worker_pool, "_PATIENCE_S", 60.0)
         assert verifier.score(["1/2"], ["0.5"]) == [True]
 
 

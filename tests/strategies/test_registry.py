@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from gdro import StrategyError, default_strategy, list_strategies, make_strategy
+from gdro import (
+    Controller,
+    Problem,
+    Strategy,
+    StrategyError,
+    default_strategy,
+    list_strategies,
+    make_strategy,
+)
 from gdro.strategies import names
+from gdro.strategies.baselines.dapo import Dapo
+from gdro.strategies.baselines.daro import Daro
 from gdro.strategies.default import condition_of
+from gdro.strategies.joint import Joint
 from gdro.strategies.presets import ALIASES, PRESETS
 from gdro.strategies.registry import named, text_of
 
@@ -164,3 +175,26 @@ def test_a_condition_follows_its_preset_into_compositions():
         assert "the whole work" in condition_of(make_strategy(written), mean), written
     for written in ("gdro", "gdro + dapo", "uniform", "memory", "mopps + rollout-gdro + memory"):
         assert condition_of(make_strategy(written), 4) == "", written
+
+
+@pytest.mark.parametrize(
+    ("roles", "hooks", "words"),
+    [
+        (None, ["extend"], ["overrides extend", "declares no roles", "never be called"]),
+        (("weight",), ["weigh"], ["has roles ('weight',)", "a tuple of select"]),
+        ("weigh", ["weigh"], ["has roles 'weigh'", "a tuple of select"]),
+        (("weigh", "select"), ["weigh"], ["role 'select'", "does not override select()"]),
+    ],
+)
+def test_roles_that_do_not_fit_are_refused_alone_and_in_a_joint(roles, hooks, words):
+    methods = {hook: getattr(Dapo if hook == "extend" else Daro, hook) for hook in hooks}
+    declared = {} if roles is None else {"roles": roles}
+    forgetful = type("Forgetful", (Strategy,), {"name": "forgetful", **methods, **declared})()
+    for make in (
+        lambda: Controller(forgetful, Problem(["a", "b"])),
+        lambda: Joint(weigher=forgetful),
+        lambda: make_strategy([forgetful, "rollout-gdro"]),
+    ):
+        with pytest.raises(StrategyError) as caught:
+            make()
+        assert all(word in str(caught.value) for word in words), str(caught.value)

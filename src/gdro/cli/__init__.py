@@ -1,3 +1,3 @@
-"""The command `gdro`: one module a command, and `app`, which joins them."""
+"""The command `gdro`: a module per large command, and `app`, which joins them."""
 
 from gdro.cli.app import main as main

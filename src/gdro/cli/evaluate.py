@@ -65,7 +65,7 @@ def _add_sampling(option: Any) -> None:
     option("--limit", type=int, help="use only the first LIMIT problems of each dataset")
     option("--max-new-tokens", type=int, default=1024, help="longest completion (%(default)s)")
     option("--temperature", type=float, default=1.0, help="sampling temperature, above 0 (%(default)s)")
-    top_p = "sample from the likeliest tokens of this mass, 1 is all (%(default)s)"
+    top_p = "nucleus sampling: total probability of the tokens to sample from; 1: all (%(default)s)"
     option("--top-p", type=float, default=1.0, help=top_p)
     option("--batch-size", type=int, default=64, help="completions generated at once (%(default)s)")
     option("--seed", type=int, default=0, help="sampling seed (%(default)s)")

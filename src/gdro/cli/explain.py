@@ -35,7 +35,7 @@ def table() -> str:
         lines += [f"  {name} = {preset.written(MEAN_ROLLOUTS)}", f"    {preset.note}"]
         lines += [f"    {preset.condition}"] * bool(preset.condition)
     lines += ["", "other names: " + ", ".join(f"{alias} = {name}" for alias, name in ALIASES.items())]
-    lines += ["", "Names are read without regard to case. gdro strategies NAME explains one."]
+    lines += ["", "Names are case-insensitive. gdro strategies NAME explains one."]
     lines += ['Join with +, each part changing something else: --strategy "mopps + rollout-gdro".']
     return "\n".join(line.rstrip() for line in lines)
 

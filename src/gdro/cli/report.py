@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     report.set_defaults(run=_report)
     diagnose = commands.add_parser(
         "diagnose",
-        help="analyse a reward log, and what each strategy would have done with its budget",
+        help="analyse a reward log, and show what each strategy would have done with its budget",
         description="Read a reward log of any program: pass rates, wasted rollouts, and where each "
         "strategy would have spent the same number of rollouts. No model is needed.",
         epilog=_DIAGNOSE,

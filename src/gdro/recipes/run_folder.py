@@ -82,7 +82,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _resolved(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
-    """As it is read again (a tuple is a list, whatever JSON has not its text), and as it was written."""
+    """The recipe as JSON restores it (tuples become lists, other objects text), and as written."""
     data = json.loads(json.dumps(dataclasses.asdict(recipe), default=str))
     return data, data.pop("written", {})
 

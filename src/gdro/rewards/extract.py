@@ -6,17 +6,23 @@ import json
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 TAIL = 10_000  # characters at the end of a completion that are searched for an answer
 LONGEST = 1_000  # most characters of an answer
 
-_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_THINKING = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_END = re.compile(
-    r"<\|?(?:endoftext|im_end|eot_id|end_of_text|end|eos|end_of_turn|return)\|?>|</s>|<eos>|<end_of_turn>"
+_TAGS = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad)\s*"
+_THOUGHT = re.compile(
+    rf"</{_TAGS}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
 )
+_THINKING = re.compile(
+    rf"<{_TAGS}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis<\|message\|>",
+    re.IGNORECASE,
+)
+_NAMES = "endoftext|im_end|im_start|eot_id|eom_id|end_of_text|end|eos|end_of_turn|return"
+_END = re.compile(rf"<\|?(?:{_NAMES})\|?>|</?s>|<pad>|\[/INST\]|<｜end▁of▁sentence｜>")
 _TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _HASH = re.compile(r"####[ \t]*([^\n]+)")
 _MARK = r"[ \t*_]*"
@@ -30,11 +36,13 @@ _SAID = re.compile(
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 _POWER = r"\^\{?-?[0-9]+\}?"
 _NUMBER = re.compile(
-    rf"-?{_DIGITS}(?:[eE][+-]?[0-9]+(?![A-Za-z0-9])|\s*(?:×|\\times|\*)\s*10{_POWER}|{_POWER}|/[0-9]+)?"
+    rf"(?<![\w^_{{/\\.:])[-−]?{_DIGITS}(?:[eE][+-]?[0-9]+(?![A-Za-z0-9])|\s*(?:×|\\times|\*)\s*10{_POWER}|{_POWER}|/[0-9]+)?"
 )
 _BOX = r"\\(?:boxed|fbox)\s*\{"
 _BOXED = re.compile(_BOX)
-_BARE = re.compile(r"\\(?:boxed|fbox)\s*(-?[0-9]+(?:\.[0-9]+)?|[A-Za-z])(?![A-Za-z])")
+_BARE = re.compile(
+    r"\\(?:boxed|fbox)\s*(-?[0-9]+(?:\.[0-9]+)?|[A-Za-z]|\\[dt]?frac\{[^{}]*\}\{[^{}]*\})(?=[\s$.,;!?)]|$)"
+)
 # A box, another escape (its letter counts for nothing, unless a box starts there), or a brace.
 _BRACES = re.compile(rf"{_BOX}|\\(?!{_BOX})[\s\S]|[{{}}]")
 # What stands between two boxes that are parts of one answer: "x = 3 and x = -5".
@@ -42,10 +50,16 @@ _JOINT = re.compile(r"[\s$,;&]*(?:(?:and|or)[\s$,]*)?(?:[A-Za-z](?:_\{?\w\}?)?\s
 _SPAN = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$]+)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _LINK = re.compile(r"[\s,;*.:]*(?:and|or)?[\s,;*.:]*", re.IGNORECASE)
 _SENTENCE = re.compile(r"\.\s+(?=[A-Z\\$])|[。！？]|(?<=[0-9A-Za-z)}])\.\s*$")
-_ASIDE = re.compile(r",\s+(?!and\b|or\b)(?=[a-z]{2,}\b)|\s+\((?=[A-Za-z]{2,})")
-_COUNTED = re.compile(rf"((?:\\?\$\s*)?-?{_DIGITS}(?:\\?%)?)\s+[A-Za-z]{{2,}}[A-Za-z ,'-]*")
+_WHY = "because|since|as|so|which|where|when|reached|found|obtained|after|giving|that|for|from|with|at"
+_ASIDE = re.compile(rf",\s+(?:{_WHY})\b|\s+\((?:{_WHY})\b")
+_PART = re.compile(
+    r"[=+*/^<>-]|[0-9]|\b(?:minus|not|hundred|thousand|million|billion|trillion|percent)\b"
+)
+_COUNTED = re.compile(rf"((?:\\?\$\s*)?-?{_DIGITS}(?:\\?%)?)(?:\s+[A-Za-z][a-z'-]{{2,}}){{1,4}}")
 _UNITLESS = re.compile(
-    r"\s(?:and|or|over|times|plus|minus|pi|mod|sqrt|million|billion|thousand|dozen)\b"
+    r"\s(?:and|or|over|times|plus|minus|less|more|than|mod|sqrt|sin|cos|tan|log|exp|power|factorial|half|halves"
+    r"|thirds?|quarters?|fifths?|percent|hundred|thousand|million|billion|trillion|dozen|squared|cubed|if|not"
+    r"|but|base)\b"
 )
 _LABEL = re.compile(r"\\text\s*\{[^{}]*:\s*\}\s*")
 
@@ -71,14 +85,13 @@ def answer_of(completion: str) -> str | None:
     >>> answer_of("<think>\\boxed{11}? no</think> The answer is 14 dollars.")
     '14'
     """
-    tail = completion[-TAIL:]
-    thought = list(_THOUGHT.finditer(tail))
-    if thought:
-        tail = tail[thought[-1].end() :]
-    opened = _THINKING.search(tail)
-    if opened is not None:
-        tail = tail[: opened.start()]
-    tail = _END.sub("", tail)
+    text = completion
+    for thought in _THOUGHT.finditer(completion):
+        text = completion[thought.end() :]
+    opened = _THINKING.search(text)
+    ended = _END.search(text, 0, len(text) if opened is None else opened.start())
+    stop = ended or opened
+    tail = (text if stop is None else text[: stop.start()])[-TAIL:]
     for rule in RULES:
         answer = rule(tail)
         if answer is not None:
@@ -117,6 +130,8 @@ def golds_of(gold: object) -> list[str]:
         return [gold_of(text) for text in _listed(gold) or [gold]]
     if isinstance(gold, bool):
         raise TypeError("bool")
+    if isinstance(gold, Integral):
+        return [str(int(gold))]
     if isinstance(gold, Real):
         number = float(gold)
         return [str(int(number)) if number.is_integer() else str(gold)]
@@ -143,26 +158,29 @@ def _listed(text: str) -> list[str]:
 def without_words(text: str) -> str:
     """An answer without the sentence around it.
 
-    >>> without_words("18 dollars."), without_words("5, as 2 + 3 = 5."), without_words("$12$, in 2 ways")
+    >>> without_words("18 dollars."), without_words("5, as 2 + 3 = 5."), without_words("$12$, so 6")
     ('18', '5', '12')
     """
-    text = plain(text[:LONGEST])
+    text = text[:LONGEST].strip()
     spans = list(_SPAN.finditer(text))
-    if spans:
-        between = [text[a.end() : b.start()] for a, b in pairwise(spans)]
-        parts = [next(group for group in span.groups() if group is not None) for span in spans]
-        if not all(_LINK.fullmatch(words) for words in between):
-            parts = parts[:1]
-        return ", ".join(parts)
     for cut in (_SENTENCE, _ASIDE):
-        match = cut.search(text)
-        if match is not None and match.start():
-            text = text[: match.start()].strip()
-    text = plain(text.strip("*_ "))
-    counted = _COUNTED.fullmatch(text)
-    if counted is not None and not _UNITLESS.search(text):
-        return counted[1]
-    return text
+        for match in cut.finditer(text):
+            if match.start() and not any(span.start() < match.start() < span.end() for span in spans):
+                text = text[: match.start()].strip()
+                break
+    spans = list(_SPAN.finditer(text))
+    if not spans:
+        text = plain(plain(text).strip("*_ "))
+        counted = _COUNTED.fullmatch(text)
+        return text if counted is None or _UNITLESS.search(text) else counted[1]
+    outside = _SPAN.sub(" ", text)
+    if _PART.search(outside):  # signs, numbers and scale words beside formulas belong to the answer
+        return plain(text.replace("$", " ") if "\\" not in outside else text)
+    between = [text[a.end() : b.start()] for a, b in pairwise(spans)]
+    parts = [next(group for group in span.groups() if group is not None) for span in spans]
+    if not all(_LINK.fullmatch(words) for words in between):
+        parts = parts[:1]
+    return ", ".join(plain(part) for part in parts)
 
 
 def plain(answer: str) -> str:
@@ -172,8 +190,9 @@ def plain(answer: str) -> str:
         start = text
         text = text.removesuffix(".").rstrip()
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
-            if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right) - 1:
-                text = text[len(left) : len(text) - len(right)].strip()
+            inner_text = text[len(left) : len(text) - len(right)]
+            if text.startswith(left) and text.endswith(right) and inner_text and left not in inner_text:
+                text = inner_text.strip()
         box, inner = _BOXED.match(text), last_boxed(text)
         if box is not None and inner is not None and box.end() + len(inner) + 1 == len(text):
             text = inner.strip()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
+from gdro.rewards.extract import LONGEST
+
 _LESS = {"<": False, "\\lt": False, "\\le": True, "\\leq": True, "\\leqslant": True, "<=": True}
 _MORE = {">": False, "\\gt": False, "\\ge": True, "\\geq": True, "\\geqslant": True, ">=": True}
 _SIGN = r"(<=|>=|<|>|\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt)(?![A-Za-z]))"
+_RELATION = re.compile(r"[<>]|\\(?:neq?|leq?|geq?|lt|gt|leqslant|geqslant)(?![A-Za-z])")
+_VALUE = re.compile(r"[0-9]|\\(?:infty|pi|sqrt|frac)")
 _NOT = re.compile(r"([a-z])\s*\\neq?(?![A-Za-z])\s*([^<>=]+)")
 _TWO = re.compile(rf"(.+?)\s*{_SIGN}\s*([a-z])\s*{_SIGN}\s*(.+)")
-_ONE = re.compile(rf"([a-z])\s*{_SIGN}\s*(.+)")
+_ONE = re.compile(rf"([a-z])\s*{_SIGN}\s*([^,]+)")
 _OTHER = re.compile(rf"(.+?)\s*{_SIGN}\s*([a-z])")
 _BUILT = re.compile(r"\\\{\s*([a-z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|\||:)\s*(.+?)\s*\\\}")
 _MEMBER = re.compile(r"[a-z]\s*\\in\s*(.+)")
@@ -19,7 +23,6 @@ _REALS = re.compile(
     r"|\\mathbb\s*\{?R\}?",
     re.IGNORECASE,
 )
-INTERVAL = re.compile(r"[(\[].+,.+[)\]]")
 
 
 def as_intervals(text: str) -> str:
@@ -30,7 +33,9 @@ def as_intervals(text: str) -> str:
     >>> as_intervals("x<-4 or x>1"), as_intervals(r"\{ x \mid x > 3 \}"), as_intervals("y = 3")
     ('(-\\infty,-4)\\cup(1,\\infty)', '(3,\\infty)', 'y = 3')
     """
-    text = text.strip()
+    text = " ".join(text.split())
+    if len(text) > LONGEST:
+        return text
     built, member = _BUILT.fullmatch(text), _MEMBER.fullmatch(text)
     if built is not None:
         return as_intervals(built[2])
@@ -42,6 +47,16 @@ def as_intervals(text: str) -> str:
     if any(part is None for part in parts):
         return text
     return "\\cup".join(part for part in parts if part)
+
+
+def as_one_kind(gold: str, answer: str) -> tuple[str, str]:
+    """Both as intervals where one is an inequality and the other an interval; else as they are.
+
+    Two inequalities are left to math-verify, which looks at their letters.
+    """
+    one, other = as_intervals(gold), as_intervals(answer)
+    both = one != gold and other != answer and _RELATION.search(gold) and _RELATION.search(answer)
+    return (gold, answer) if both else (one, other)
 
 
 def _interval(text: str) -> str | None:
@@ -57,13 +72,13 @@ def _interval(text: str) -> str | None:
         value = other[2].strip()
         return f"(-\\infty,{value})\\cup({value},\\infty)"
     two = _TWO.fullmatch(text)
-    if two is not None:
+    if two is not None and _VALUE.search(two[1]) and _VALUE.search(two[5]):
         return _between(two[1], two[2], two[4], two[5])
     one = _ONE.fullmatch(text)
-    if one is not None:
+    if one is not None and _VALUE.search(one[3]):
         return _half(one[2], one[3])
     turned = _OTHER.fullmatch(text)
-    if turned is not None:
+    if turned is not None and _VALUE.search(turned[1]):
         return _half(_turned(turned[2]), turned[1])
     return None
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import comb, perm
 
+from gdro.rewards.extract import LONGEST
+
 _SYMBOLS = {
     **dict.fromkeys("−–—‐‑﹣－", "-"),
     **dict.fromkeys("×✕", "\\times "),
@@ -37,24 +39,24 @@ _SYMBOLS = {
     "…": "\\ldots ",
 }
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n", strict=True))
-_ROOT = re.compile(r"([√∛])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[A-Za-z]))")
+_ROOT = re.compile(r"([√∛])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|([0-9]+(?:\.[0-9]+)?|[A-Za-z]))")
 _DECORATION = r"boldsymbol|bm|pmb|mathbf|mathsf|mathit|mathnormal|underline|hat|vec|ensuremath"
-_UPRIGHT = re.compile(r"\\(?:mathrm|operatorname\*?)\s*\{([A-Za-z]|[^{}]*\d[^{}]*)\}")
+_UPRIGHT = re.compile(r"\\(?:mathrm|operatorname\*?)\s*\{([A-Za-z]|[^{}]*[0-9][^{}]*)\}")
 _WORDED = re.compile(r"\\(?:textbf|textit|emph)\s*\{([^{}]*)\}")
 _DECORATED = re.compile(rf"\\(?:{_DECORATION})\s*\{{([^{{}}]*)\}}")
 _COLOURED = re.compile(r"\\(?:textcolor|colorbox)\s*\{[^{}]*\}\s*\{([^{}]*)\}|\\color\s*\{[^{}]*\}")
 _SPACES = re.compile(r"(?<!\\)\\(?:[,;:! ]|quad|qquad|thinspace|displaystyle|textstyle)|~|(?<!\\)\\$")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _THOUSANDS = re.compile(
-    r"(?<![\d.,])\d{1,3}(?:(?:\\[,! ]|\{,\}|,\\!|\u2009|\u202f|\u00a0)\d{3})+(?![\d])"
+    r"(?<![0-9.,])[0-9]{1,3}(?:(?:\\[,! ]|\{,\}|,\\!|\u2009|\u202f|\u00a0)[0-9]{3})+(?![0-9])"
 )
-_SPACED = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-_SCIENTIFIC = re.compile(r"(?<![A-Za-z0-9\\.])(-?\d+(?:\.\d+)?)[eE]([+-]?\d+)(?![A-Za-z0-9.])")
+_SPACED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
+_SCIENTIFIC = re.compile(r"(?<![A-Za-z0-9\\.])(-?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]+)(?![A-Za-z0-9.])")
 _REPEATING = re.compile(
-    r"(-?)(\d+)\.(\d*)(?:\\overline\s*\{(\d+)\}|\\dot\s*\{?(\d)\}?|\((\d+)\))(?:\\ldots)?"
+    r"(-?)([0-9]+)\.([0-9]*)(?:\\overline\s*\{([0-9]+)\}|\dot\s*\{?([0-9])\}?|\(([0-9]+)\))(?:\\ldots)?"
 )
-_MIXED = re.compile(r"(-?)(\d+)\s+(?:(\d+)\s*/\s*(\d+)|\\[dt]?frac\{(\d+)\}\{(\d+)\})")
-_BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*(?:\\text\s*\{)?\(?([A-Za-z]+|\d+)\)?\}?\s*\}?")
+_MIXED = re.compile(r"(-?)([0-9]+)\s+(?:([0-9]+)\s*/\s*([0-9]+)|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\})")
+_BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*(?:\\text\s*\{)?\(?([A-Za-z]+|[0-9]+)\)?\}?\s*\}?")
 _BASE_WORDS = [
     "two",
     "three",
@@ -69,8 +71,11 @@ _BASE_WORDS = [
     "twelve",
 ]
 _BASES = {word: base for base, word in enumerate(_BASE_WORDS, 2)} | {"sixteen": 16}
-_COUNTED = re.compile(r"(?:\{\})?_\{?(\d{1,4})\}?\s*([PC])_\{?(\d{1,4})\}?")
-_CHOICE = re.compile(r"\(?([A-J])\)?(?:[\s.:)\\]+.*)?", re.DOTALL)
+_MOST_COUNTED = 200
+_RANGE = re.compile(r"([0-9])\s*[–—]\s*([0-9])")  # no minus
+_LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_COUNTED = re.compile(r"(?:\{\})?_\{?([0-9]{1,4})\}?\s*([PC])_\{?([0-9]{1,4})\}?")
+_CHOICE = re.compile(r"([A-J])|\(([A-J])\)(?:\s*[^A-J=+<>]*)|([A-J])[.:)]\s+[^A-J=+<>]*")
 _LETTER = re.compile(r"\(?([A-J])\)?[.:]?")
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
@@ -92,12 +97,16 @@ def notation(text: str) -> str:
     >>> notation("2 1/4"), notation(r"0.\overline{36}"), notation("e-7")
     ('\\frac{9}{4}', '\\frac{4}{11}', 'e-7')
     """
-    text = _plain_letters(text)
+    if len(text) > LONGEST:
+        return text
+    text = _plain_letters(_RANGE.sub(r"\1 to \2", " ".join(text.split())))
     text = _THOUSANDS.sub(lambda m: re.sub(r"\D", "", m[0]), text)
     text = _SPACES.sub(" ", _undecorated(text))
     for pattern, replacement in _NAMES:
         text = pattern.sub(replacement, text)
     text = text.strip(" ,;").removesuffix(".").strip()
+    if "\\{" not in text:
+        text = text.removesuffix("\\}")
     for rule in _WHOLE:
         text = rule(text)
     return _SCIENTIFIC.sub(lambda m: f"{m[1]} \\times 10^{{{int(m[2])}}}", text)
@@ -113,7 +122,7 @@ def choice(gold: str, answer: str) -> bool | None:
     given = _CHOICE.fullmatch(_TEXT.sub(r"\1", answer).strip())
     if letter is None or (given is None and len(answer) > 1):
         return None
-    return given is not None and letter[1] == given[1]
+    return given is not None and letter[1] in given.groups()
 
 
 def in_base(text: str) -> tuple[int, int] | None:
@@ -142,6 +151,8 @@ def _plain_letters(text: str) -> str:
     for letter in text:
         if letter in _SYMBOLS:
             parts.append(_SYMBOLS[letter])
+        elif letter in _LOWERED:
+            parts.append(f"_{{{_LOWERED[letter]}}}")
         elif letter in _RAISED:
             parts.append(f"^{{{_RAISED[letter]}}}")
         elif unicodedata.normalize("NFKC", letter).count("\u2044") == 1:
@@ -149,7 +160,7 @@ def _plain_letters(text: str) -> str:
             parts.append(f"\\frac{{{over}}}{{{under}}}")
         else:
             parts.append(letter if letter in "√∛" else unicodedata.normalize("NFKC", letter))
-    plain = "".join(parts).replace("}^{", "")
+    plain = "".join(parts).replace("}^{", "").replace("}_{", "")
     return _ROOT.sub(_root, plain)
 
 
@@ -205,7 +216,8 @@ def _counted(text: str) -> str:
     match = _COUNTED.fullmatch(text)
     if match is None:
         return text
-    return str((perm if match[2] == "P" else comb)(int(match[1]), int(match[3])))
+    total, chosen = int(match[1]), int(match[3])
+    return str((perm if match[2] == "P" else comb)(total, chosen)) if total <= _MOST_COUNTED else text
 
 
 _WHOLE: tuple[Callable[[str], str], ...] = (_spaced, _repeating, _mixed, _counted)

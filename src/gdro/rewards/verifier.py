@@ -8,7 +8,7 @@ from fractions import Fraction
 from types import TracebackType
 
 from gdro.rewards.extract import LONGEST, answer_of, golds_of
-from gdro.rewards.intervals import as_intervals
+from gdro.rewards.intervals import as_one_kind
 from gdro.rewards.notation import choice, in_base, notation
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
 from gdro.rewards.worker_pool import Pool, RewardError
@@ -114,7 +114,7 @@ class MathVerifier:
         for row, (gold, answer) in enumerate(zip(golds, answers, strict=True)):
             for text in [gold] if isinstance(gold, str) else gold:
                 rows.append(row)
-                pairs.append((as_intervals(notation(text)), as_intervals(notation(answer or ""))))
+                pairs.append(as_one_kind(notation(text), notation(answer or "")))
         verdicts = [_at_once(*pair) for pair in pairs]
         hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
         for i, verdict in zip(hard, self._pool.judge([pairs[i] for i in hard]), strict=True):

@@ -11,7 +11,7 @@ from gdro.difficulty.tracker import Difficulty
 from gdro.errors import BudgetError, GdroError, ProblemError, RequestError, StrategyError
 from gdro.numerics.arrays import IntArray, frozen
 from gdro.problem import Problem
-from gdro.strategy import More, Strategy
+from gdro.strategy import More, Strategy, check_roles
 from gdro.types import Outcome, Plan, Request, Weights
 
 _MOST_ROUNDS = 1000  # of extensions of one plan
@@ -35,6 +35,7 @@ def check_parts(strategy: object, difficulty: object) -> None:
     if not isinstance(strategy, Strategy):
         fix = f"make_strategy({strategy!r})" if isinstance(strategy, str) else "make_strategy(NAME)"
         raise StrategyError(f"strategy is {strategy!r}; it must be a strategy object: pass {fix}")
+    check_roles(cast("Strategy[Any]", strategy))
     if difficulty is not None and not isinstance(difficulty, Difficulty):
         given = cast("dict[str, Any]", difficulty) if isinstance(difficulty, dict) else None
         options = "..." if given is None else ", ".join(f"{k}={v!r}" for k, v in given.items())

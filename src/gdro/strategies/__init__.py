@@ -1,1 +1,1 @@
-"""One file a strategy; `names` is their table. Make them with `gdro.make_strategy(name, **options)`."""
+"""One file per strategy; `names` has their table, `gdro.make_strategy(name, **options)` makes them."""

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from gdro.errors import StrategyError
-from gdro.strategy import ROLES, Strategy
+from gdro.strategy import Strategy, check_roles
 
 Part = Strategy[Any] | str | Mapping[str, Any]
 _TERM = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
@@ -72,14 +72,10 @@ def composed(parts: Mapping[str, Strategy[Any]]) -> dict[str, Strategy[Any]]:
     """Strategies by role, from strategies by the text that they were written as.
 
     Raises:
-        StrategyError: Two parts take the same role, one declares none, or is a composition itself.
+        StrategyError: Two parts take the same role, or one is a composition itself or declares no roles.
     """
     for text, part in parts.items():
-        if not part.roles and part.name != "uniform":
-            raise StrategyError(
-                f"{text!r} declares no roles, so a composition would not use it; give its class the "
-                f"property `roles` with some of {', '.join(ROLES)}"
-            )
+        check_roles(part)
         if part.name == "joint":
             own = (getattr(part, field.name).name for field in fields(part))
             others = [other for other in parts if other != text]

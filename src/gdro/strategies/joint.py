@@ -15,7 +15,7 @@ from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.strategies.prompt_gdro import PromptGDRO
 from gdro.strategies.rollout_gdro import RolloutGDRO
 from gdro.strategies.uniform import Uniform
-from gdro.strategy import ROLES, Bounds, Draft, More, Role, Strategy
+from gdro.strategy import ROLES, Bounds, Draft, More, Role, Strategy, check_roles
 from gdro.types import Request, Weights
 
 _FIELDS = {
@@ -81,6 +81,8 @@ class Joint(Strategy[JointState]):
                     f"joint: {name} is {part!r}; pass a strategy, or make_strategy('joint', {name}=...)"
                 )
         parts = {role: self._part(role) for role in _FIELDS}
+        for part in parts.values():
+            check_roles(part)
         weigher, selector, extender = parts["weigh"], parts["select"], parts["extend"]
         if weigher.selects and weigher != selector:
             raise StrategyError(
@@ -201,7 +203,7 @@ class Joint(Strategy[JointState]):
 
 
 def _without(groups: Groups, weights: Weights) -> Groups:
-    """The groups as if those of which no row is kept had never been scored."""
+    """The groups, those with no kept row marked as unscored."""
     kept_P = np.bincount(groups.position_R, weights.keep_R, len(groups.received_P)) > 0
     if bool((kept_P | ~groups.rewarded_P).all()):
         return groups

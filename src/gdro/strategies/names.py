@@ -105,6 +105,11 @@ def strategy_class(name: str) -> type[Strategy[Any]]:
             f"strategy {name!r} ({_origin(point)}) is {loaded!r}; it must be a class derived from "
             "gdro.Strategy"
         )
+    if loaded.name == Strategy.name:
+        raise StrategyError(
+            f"strategy {name!r} ({_origin(point)}) has no name of its own, which logs and checkpoints "
+            f"keep; set its class attribute `name` to {point.name!r}"
+        )
     return cast("type[Strategy[Any]]", loaded)
 
 

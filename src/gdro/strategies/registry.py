@@ -62,7 +62,7 @@ def named(
 
 
 def text_of(name: Any) -> Any:
-    """A strategy of a file as one line of text with canonical names; what cannot be read stays as it is.
+    """A strategy from a configuration file as one line with canonical names; other values stay as is.
 
     >>> text_of(["Rollout-GDRO", {"name": "memory", "max_misses": 2}])
     'rollout-gdro + memory(max_misses=2)'

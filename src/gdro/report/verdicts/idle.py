@@ -39,7 +39,7 @@ def _why(run: LoggedRun) -> str:
     if run.visits is None or not len(run.visits.keys) or float(np.mean(run.visits.visits_K)) >= 1.5:
         return ""
     return (
-        " Its prompts were visited about once, and it acts on a prompt by what earlier visits told: "
+        " Its prompts were visited about once, and it acts on what earlier visits of a prompt showed: "
         "give known pass rates (`prior_column`), bins of a column (`Difficulty(bins='column')`), fewer "
         "prompts, or more epochs."
     )
