@@ -188,3 +188,12 @@ def test_slices_of_another_recipe_are_made_anew(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(RecipeError, match="is damaged"):
         run(other, tmp_path, resume=True, load=loaded)
+
+
+@pytest.mark.parametrize(
+    "text", ["arms: " + "[" * 3000, "{a: " * 1500, "seed: " + "9" * 5000, "strategy: " + "{x: " * 300]
+)
+def test_yaml_without_end_is_one_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=r"deep\.yaml"):
+        load_recipe(str(tmp_path / "deep.yaml"))

@@ -109,3 +109,10 @@ def test_explorer_keeps_the_prompts_with_most_rollouts(monkeypatch):
     found = explorer([made])
     assert found is not None
     assert found[0]["keys"] == ["k3", "k4"] and found[0]["left_out"] == [3]
+
+
+@pytest.mark.parametrize("num", [3, 10**9, 2**53, 2**62 - 1])
+def test_a_stated_number_of_prompts_is_never_an_index(num):
+    places, shares = lorenz(np.array([1.0, 2.0, 3.0]), num)
+    assert places[-1] == 1.0 and (np.diff(shares) >= 0).all()
+    assert num > 2**53 or shares[-1] == 1.0

@@ -57,7 +57,7 @@ def broken(hook, answer):
 
     class Broken(gdro.Strategy):
         name = "broken"
-        roles = ("select", "allocate", "extend")
+        roles = (hook,)
 
     setattr(Broken, hook, lambda self, *given: answer)
     return Controller(Broken(), Problem(h.KEYS))

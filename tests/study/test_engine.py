@@ -85,6 +85,10 @@ class Backwards(Strategy[NoState]):
 
     name: ClassVar[str] = "backwards"
 
+    @property
+    def roles(self):
+        return ("weigh",)
+
     def weigh(self, state, belief, groups, rng):
         return groups.expand(-np.ones(len(groups.received_P)))
 

@@ -126,6 +126,7 @@ class Broken(gdro.Strategy):
     """A third party's, with weights that would spoil a model."""
 
     name = "broken"
+    roles = ("weigh",)
     wrong = staticmethod(lambda weight_R: weight_R)
 
     def weigh(self, state, belief, groups, rng):

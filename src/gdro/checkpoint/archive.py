@@ -151,10 +151,10 @@ def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:
 def _differences(name: str, saved: Any, mine: Any) -> list[str]:
     """Differences between two values; the options of a strategy are compared one by one."""
     if not (isinstance(saved, dict) and isinstance(mine, dict)):
-        return [f"{name} {saved!r}, this controller {mine!r}"]
+        return [f"{name} {saved!r:.80}, this controller {mine!r:.80}"]
     saved, mine = cast("dict[str, Any]", saved), cast("dict[str, Any]", mine)
     if saved.get("name") != mine.get("name"):
-        return [f"{name} {saved.get('name')!r}, this controller {mine.get('name')!r}"]
+        return [f"{name} {saved.get('name')!r:.80}, this controller {mine.get('name')!r:.80}"]
     name = saved.get("name", name)
     options = [o for o in dict.fromkeys([*saved, *mine]) if saved.get(o) != mine.get(o)]
     return [text for o in options for text in _differences(f"{name}.{o}", saved.get(o), mine.get(o))]

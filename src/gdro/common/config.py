@@ -72,6 +72,8 @@ def read_yaml(path: Any, error: type[GdroError]) -> Any:
         data = OmegaConf.load(str(path))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as problem:
         raise error(f"{path} is not a YAML file: {str(problem).splitlines()[0]}") from problem
+    except (ValueError, RecursionError) as problem:  # a number of thousands of digits, deep nesting
+        raise error(f"{path} cannot be read: {str(problem)[:100]}; write shorter values") from problem
     except OSError as problem:  # raised by OmegaConf for a file that holds a bare number
         raise error(f"{path} cannot be read as `key: value` lines ({problem})") from problem
     if not OmegaConf.is_dict(data):

@@ -90,13 +90,13 @@ class FolderLock:
         try:
             holder: Any = json.loads(text)
             pid, host, since = int(holder["pid"]), str(holder["host"])[:80], str(holder["since"])[:40]
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             who = "another process"
         else:
             here = {**_here(), "pid": pid}
             if here == {key: holder.get(key) for key in here} and (pid == os.getpid() or _gone(pid)):
                 return
-            who = f"process {pid} on {host!r} (since {since!r})"
+            who = f"process {pid!s:.20} on {host!r} (since {since!r})"
         raise LogError(
             f"{who} writes the run log in {self._path.parent}; two runs would mix their steps there. "
             "Choose another output folder, or end that run first"

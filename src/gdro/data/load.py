@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gdro.common.redact import shown
 from gdro.data.alike import normalised
 from gdro.data.presets import OTHER_CHOICES, PRESETS, Preset
 from gdro.data.rows import GYM, SUFFIXES, Damaged, DataError, Row, file_rows, gym_rows, hub_rows
@@ -146,9 +147,8 @@ def _check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
     if missing:
         options = {preset.problem: "--problem COLUMN", preset.answer: "--answer COLUMN"}
         how = "" if preset.hub or missing[0] not in options else f"; pass {options[missing[0]]}"
-        raise DataError(
-            f"{where} has no column {missing[0]!r}; it has {', '.join(map(str, whole)):.300}{how}"
-        )
+        columns = shown(", ".join(map(str, whole)), most=300)
+        raise DataError(f"{where} has no column {missing[0]!r}; it has {columns}{how}")
 
 
 def _row(row: Row, preset: Preset) -> Row:

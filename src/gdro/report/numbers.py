@@ -62,7 +62,8 @@ def lorenz(
     total = np.concatenate([[0.0], np.cumsum(ordered)]) / max(float(ordered.sum()), 1e-300)
     num = max(len(ordered), num_prompts or 0)
     at = np.unique(np.linspace(0, num, points).round().astype(np.int64))
-    return at / num, total[np.maximum(at - (num - len(ordered)), 0)]
+    # Above 2**53 the last place is rounded up.
+    return at / num, total[np.clip(at - (num - len(ordered)), 0, len(ordered))]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,6 +43,11 @@ class ReportServer(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(16)
         self._rendered: tuple[str, bytes] = ("", b"")
         super().__init__((LOOPBACK, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away: any user of the machine can reset a connection."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -36,7 +36,7 @@ _SAID = re.compile(
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 _POWER = r"\^\{?-?[0-9]+\}?"
 _NUMBER = re.compile(
-    rf"(?<![\w^_{{/\\.:])[-−]?{_DIGITS}(?:[eE][+-]?[0-9]+(?![A-Za-z0-9])|\s*(?:×|\\times|\*)\s*10{_POWER}|{_POWER}|/[0-9]+)?"
+    rf"(?<![\w^_/\\.:])(?<![}}^_]{{)(?<!frac{{)(?<!sqrt{{)[-−]?{_DIGITS}(?:[eE][+-]?[0-9]+(?![A-Za-z0-9])|\s*(?:×|\\times|\*)\s*10{_POWER}|{_POWER}|/[0-9]+)?"
 )
 _BOX = r"\\(?:boxed|fbox)\s*\{"
 _BOXED = re.compile(_BOX)
@@ -85,19 +85,22 @@ def answer_of(completion: str) -> str | None:
     >>> answer_of("<think>\\boxed{11}? no</think> The answer is 14 dollars.")
     '14'
     """
-    text = completion
-    for thought in _THOUGHT.finditer(completion):
-        text = completion[thought.end() :]
-    opened = _THINKING.search(text)
-    ended = _END.search(text, 0, len(text) if opened is None else opened.start())
-    stop = ended or opened
-    tail = (text if stop is None else text[: stop.start()])[-TAIL:]
+    tail = after_thinking(completion)
     for rule in RULES:
         answer = rule(tail)
         if answer is not None:
             answer = plain(answer)
             return answer if 0 < len(answer) <= LONGEST else None
     return None
+
+
+def after_thinking(completion: str) -> str:
+    """The end of a completion: after its thinking, up to its first end token; empty while it thinks."""
+    start = max((thought.end() for thought in _THOUGHT.finditer(completion)), default=0)
+    opened = _THINKING.search(completion, start)
+    ended = _END.search(completion, start, len(completion) if opened is None else opened.start())
+    stop = ended or opened
+    return completion[start : len(completion) if stop is None else stop.start()][-TAIL:]
 
 
 def gold_of(gold: str) -> str:

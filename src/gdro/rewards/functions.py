@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from gdro.common.installed import is_absent
-from gdro.rewards.extract import answer_of, last_boxed, plain
+from gdro.rewards.extract import after_thinking, answer_of, last_boxed, plain
 from gdro.rewards.verifier import MathVerifier, check_texts
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
 from gdro.rewards.worker_pool import Pool, RewardError
@@ -277,7 +277,7 @@ def chosen(text: str, choices: str = "ABCD") -> str | None:
     letter = rf"\(?([{choices}])\)?"
     match = re.match(rf"{letter}(?:[\s.:,)]|$)", (answer_of(text) or "").strip("* "))
     if match is None:
-        alone = re.findall(rf"(?<![A-Za-z]){letter}(?![A-Za-z'])", text[-10_000:])
+        alone = re.findall(rf"(?<![A-Za-z]){letter}(?![A-Za-z'])", after_thinking(text))
         return alone[-1] if alone else None
     return match.group(1)
 
