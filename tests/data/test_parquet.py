@@ -8,11 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from gdro.data import DataError, load
+from gdro.data.load import load_with_report
 from gdro.data.rows import file_rows, read_table
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -95,3 +97,34 @@ def test_a_folder_with_an_equals_sign_adds_no_column(tmp_path):
     folder.mkdir()
     pq.write_table(pa.table({"problem": ["1 + 1?"], "answer": ["2"]}), folder / "set.parquet")
     assert load(str(folder / "set.parquet"))["answer"][:] == ["2"]
+
+
+def test_a_text_that_is_stored_once_is_counted_as_often_as_it_stands(tmp_path: Path) -> None:
+    """As dictionaries are stored: five kilobytes that would be eight gigabytes."""
+    path = tmp_path / "bomb.parquet"
+    text = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(1_000_000, np.int32)), pa.array(["x" * 8_000])
+    )
+    pq.write_table(pa.table({"problem": text, "answer": text}), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    for read in (file_rows, read_table):
+        with pytest.raises(DataError, match=r"claims to hold more than 1,000,000,000 bytes"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pa.Array.from_buffers(pa.string(), 2, pa.array([b"ab", b"\xff"], pa.binary()).buffers()),
+        pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32()),
+        pa.array([0, 2**62], pa.int64()).cast(pa.timestamp("ms")),
+    ],
+    ids=["no text", "a late date", "a late time"],
+)
+def test_a_cell_that_cannot_be_read_is_one_damaged_row(cells: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "cells.parquet"
+    pq.write_table(pa.table({"problem": ["1+1?", "1+2?"], "answer": ["2", "3"], "other": cells}), path)
+    with pytest.raises(DataError, match=r"row 2: column 'other' cannot be read .*--skip-damaged"):
+        load(str(path))
+    table, report = load_with_report(str(path), skip_damaged=True)
+    assert table["answer"][:] == ["2"] and len(report.damaged) == 1

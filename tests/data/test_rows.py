@@ -185,3 +185,16 @@ def test_the_command_says_what_it_did(write, tmp_path: Path, capsys: pytest.Capt
     assert "no problem is left" in capsys.readouterr().err
     for wrong in (["--remove-overlap"], ["--limit", "0"]):
         assert main(["data", str(path), *wrong]) == 2
+
+
+@pytest.mark.parametrize("entry", ["[" * 400 + "]" * 400, "9" * 40, '["\\ud800"]', '{"a": 1}'])
+def test_a_column_named_entry_of_ones_own_is_left_alone(write, entry: str) -> None:
+    path = write("set.jsonl", ['{"problem": "1+1?", "answer": "2", "entry": ' + entry + "}"])
+    assert load(str(path)).column_names == ["prompt", "answer", "prompt_id", "source"]
+
+
+@pytest.mark.parametrize("answer", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_no_answer(write, answer: str) -> None:
+    path = write("set.jsonl", ['{"problem": "1+1?", "answer": ' + answer + "}"])
+    with pytest.raises(DataError, match="no answer in column 'answer'"):
+        load(str(path))

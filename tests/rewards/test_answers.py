@@ -71,6 +71,9 @@ FURTHER = [
     (9007199254740993, "\\boxed{9007199254740993}", True),
     (9007199254740993, "\\boxed{9007199254740992}", False),
     ("5", "\\boxed{{}_{9999}P_{9999}}", False),
+    ("\\frac{4}{9}", "\\boxed{0.\\dot{4}}", True),
+    ("5", "<s>The answer is 5</s>", True),
+    ("5", "<|im_start|> The answer is 5<|im_end|>", True),
 ]
 
 

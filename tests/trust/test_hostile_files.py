@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gdro.cli import main
 from gdro.cli.tables import print_table
 from gdro.common.files import read_json
-from gdro.common.texts import printable
+from gdro.common.untrusted import printable
 from gdro.data import DataError, load_with_report
 from gdro.errors import GdroError, StudyError
 from gdro.evaluation.records import EvaluationError, read_records

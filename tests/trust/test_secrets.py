@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gdro.cli import main
-from gdro.common.redact import HIDDEN, hidden, is_secret, plain, shown, without_secrets
+from gdro.common.untrusted import HIDDEN, hidden, is_secret, plain, shown, without_secrets
 from gdro.recipes.run_folder import KEPT, differing, keep
 from gdro.recipes.schema import RecipeError, load_recipe
 

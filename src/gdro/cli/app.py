@@ -19,8 +19,7 @@ from gdro.cli.parser import Command, Parser
 from gdro.cli.train import EPILOG, arms_of
 from gdro.common.files import check_folder
 from gdro.common.hints import did_you_mean
-from gdro.common.redact import hidden
-from gdro.common.texts import printable
+from gdro.common.untrusted import hidden, printable
 from gdro.errors import GdroError
 
 

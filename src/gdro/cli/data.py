@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.common.files import check_file, check_folder
-from gdro.common.texts import printable
+from gdro.common.untrusted import printable
 from gdro.data.presets import PRESETS
 
 _EPILOG = f"""\

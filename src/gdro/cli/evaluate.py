@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.common.files import check_folder
-from gdro.common.redact import shown
+from gdro.common.untrusted import shown
 from gdro.errors import GdroError
 
 _EPILOG = """\

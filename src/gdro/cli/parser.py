@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gdro.common.hints import did_you_mean
-from gdro.common.redact import hidden
-from gdro.common.texts import printable
+from gdro.common.untrusted import hidden, printable
 
 
 class _Help(argparse.HelpFormatter):

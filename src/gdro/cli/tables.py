@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gdro.common.texts import printable
+from gdro.common.untrusted import printable
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:

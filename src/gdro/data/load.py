@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from gdro.common.redact import shown
+from gdro.common.untrusted import shown
 from gdro.data.alike import normalised
 from gdro.data.presets import OTHER_CHOICES, PRESETS, Preset
 from gdro.data.rows import GYM, SUFFIXES, Damaged, DataError, Row, file_rows, gym_rows, hub_rows
@@ -172,7 +173,8 @@ def _row(row: Row, preset: Preset) -> Row:
     half = next((v for v in (prompt, answer, *level.values(), row.get("entry")) if _halves(v)), None)
     if half is not None:
         return Damaged(f"half of a character (a lone surrogate) in {half!r:.60}")
-    entry = {"entry": row["entry"]} if "entry" in row else {}
+    # What reasoning-gym's scorer reads; a column of that name in a file of one's own is not it.
+    entry = {"entry": row["entry"]} if isinstance(row.get("entry"), str) else {}
     row = {"prompt": prompt, "answer": answer, "prompt_id": prompt_id(prompt), "source": preset.source}
     return {**row, **level, **entry}
 
@@ -209,7 +211,8 @@ def _distinct(rows: Sequence[dict[str, Any]], dedup: Dedup, report: Report) -> l
 
 def _text(row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
-    return "" if value is None or isinstance(value, list | dict) else str(value).strip()
+    no_number = isinstance(value, float) and not isfinite(value)
+    return "" if value is None or no_number or isinstance(value, list | dict) else str(value).strip()
 
 
 def _after_hash(row: Mapping[str, Any], column: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from openai import OpenAIError
 
-from gdro.common.redact import shown
+from gdro.common.untrusted import shown
 
 BODY = "gdro_body"
 _SLACK = 16  # tokens that servers count in addition, e.g. of the end or of a template

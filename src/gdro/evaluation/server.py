@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
-from gdro.common.redact import SHORT, masked, shown
+from gdro.common.untrusted import SHORT, masked, shown
 from gdro.evaluation.records import EvaluationError
 from gdro.evaluation.reply import BODY, OddReply, Refused, completion, read_body
 from gdro.evaluation.run import Options

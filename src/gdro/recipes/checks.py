@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from gdro.common.files import OF_RUNS, check_name
 from gdro.common.hints import did_you_mean
 from gdro.common.installed import is_absent
-from gdro.common.redact import HIDDEN, is_secret
+from gdro.common.untrusted import HIDDEN, is_secret
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
 from gdro.recipes.schema import Arm, Recipe, RecipeError

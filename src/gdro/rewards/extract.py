@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 TAIL = 10_000  # characters at the end of a completion that are searched for an answer
@@ -23,21 +23,24 @@ _THINKING = re.compile(
 )
 _NAMES = "endoftext|im_end|im_start|eot_id|eom_id|end_of_text|end|eos|end_of_turn|return"
 _END = re.compile(rf"<\|?(?:{_NAMES})\|?>|</?s>|<pad>|\[/INST\]|<｜end▁of▁sentence｜>")
+_BEGUN = re.compile(rf"(?:\s*(?:{_END.pattern}))+")  # a completion may repeat the prompt's last tokens
 _TAG = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
 _HASH = re.compile(r"####[ \t]*([^\n]+)")
 _MARK = r"[ \t*_]*"
 _SAID = re.compile(
     rf"(?:(?:final|correct|right)\s+answer|the\s+(?:answer|result)|\banswer(?={_MARK}[:=]))"
-    rf"{_MARK}(?:is\s*:?|=|:){_MARK}(?:\n\s*)?([^\n]+)"
+    rf"{_MARK}(?:is[ \t]*:?|=|:){_MARK}(?:\n\s*)?([^\n]+)"
     rf"|^#+[ \t]*(?:final[ \t]+)?answer{_MARK}:?{_MARK}\n\s*([^\n]+)"
     r"|答案(?:是|为|：|:)\s*([^\n]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 _POWER = r"\^\{?-?[0-9]+\}?"
-_NUMBER = re.compile(
-    rf"(?<![\w^_/\\.:])(?<![}}^_]{{)(?<!frac{{)(?<!sqrt{{)[-−]?{_DIGITS}(?:[eE][+-]?[0-9]+(?![A-Za-z0-9])|\s*(?:×|\\times|\*)\s*10{_POWER}|{_POWER}|/[0-9]+)?"
-)
+_TENS = rf"\s*(?:×|\\times|\*)\s*10{_POWER}"
+# Not a part of a decimal, a subscript, a power, a fraction or a root.
+_APART = r"(?<![\w^_/\\.:])(?<![}^_]\{)(?<!frac\{)(?<!sqrt\{)"
+_SCALED = rf"[eE][+-]?[0-9]+(?![A-Za-z0-9])|{_TENS}|{_POWER}|/[0-9]+"
+_NUMBER = re.compile(rf"{_APART}[-−]?{_DIGITS}(?:{_SCALED})?")
 _BOX = r"\\(?:boxed|fbox)\s*\{"
 _BOXED = re.compile(_BOX)
 _BARE = re.compile(
@@ -96,7 +99,9 @@ def answer_of(completion: str) -> str | None:
 
 def after_thinking(completion: str) -> str:
     """The end of a completion: after its thinking, up to its first end token; empty while it thinks."""
+    begun = _BEGUN.match(completion)
     start = max((thought.end() for thought in _THOUGHT.finditer(completion)), default=0)
+    start = start or (0 if begun is None else begun.end())
     opened = _THINKING.search(completion, start)
     ended = _END.search(completion, start, len(completion) if opened is None else opened.start())
     stop = ended or opened
@@ -125,6 +130,7 @@ def golds_of(gold: object) -> list[str]:
 
     Raises:
         TypeError: It is none of these.
+        ValueError, OverflowError: A number that is not finite, or of thousands of digits.
 
     >>> golds_of(12.0), golds_of('["8", "2^3"]'), golds_of("[1, 2]")
     (['12'], ['8', '2^3'], ['[1, 2]'])
@@ -133,12 +139,10 @@ def golds_of(gold: object) -> list[str]:
         return [gold_of(text) for text in _listed(gold) or [gold]]
     if isinstance(gold, bool):
         raise TypeError("bool")
-    if isinstance(gold, Integral):
-        return [str(int(gold))]
-    if isinstance(gold, Real):
-        number = float(gold)
-        return [str(int(number)) if number.is_integer() else str(gold)]
     items: Any = gold
+    if isinstance(gold, Real):
+        whole = int(items)
+        return [str(whole if whole == items else items)]
     if hasattr(items, "tolist"):  # an array of numpy, or a scalar of it
         return golds_of(items.tolist())
     if type(gold) in (list, tuple) and items:
@@ -152,7 +156,7 @@ def _listed(text: str) -> list[str]:
         return []
     try:
         items: list[Any] = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     texts = [item for item in items if isinstance(item, str)]
     return texts if len(texts) == len(items) else []

@@ -110,8 +110,8 @@ def _same_value(gold: list[Any], answer: list[Any]) -> bool:
     difference = (one - other).doit()
     if difference.is_Rational:
         return bool(difference == 0)
-    value = difference.evalf(_PLACES)
-    return bool(value.is_number and value.is_finite and abs(value) < _ZERO)
+    value, size = difference.evalf(_PLACES), abs(one.evalf(_PLACES))
+    return bool(value.is_number and value.is_finite and abs(value) < _ZERO * min(1, size))
 
 
 def _both_tiny_and_apart(gold: list[Any], answer: list[Any]) -> bool:

@@ -53,24 +53,14 @@ _THOUSANDS = re.compile(
 _SPACED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+(?:\.[0-9]+)?")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z0-9\\.])(-?[0-9]+(?:\.[0-9]+)?)[eE]([+-]?[0-9]+)(?![A-Za-z0-9.])")
 _REPEATING = re.compile(
-    r"(-?)([0-9]+)\.([0-9]*)(?:\\overline\s*\{([0-9]+)\}|\dot\s*\{?([0-9])\}?|\(([0-9]+)\))(?:\\ldots)?"
+    r"(-?)([0-9]+)\.([0-9]*)(?:\\overline\s*\{([0-9]+)\}|\\dot\s*\{?([0-9])\}?|\(([0-9]+)\))(?:\\ldots)?"
 )
 _MIXED = re.compile(r"(-?)([0-9]+)\s+(?:([0-9]+)\s*/\s*([0-9]+)|\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\})")
 _BASE = re.compile(r"([0-9A-Za-z]+)_\{?\s*(?:\\text\s*\{)?\(?([A-Za-z]+|[0-9]+)\)?\}?\s*\}?")
-_BASE_WORDS = [
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
-_BASES = {word: base for base, word in enumerate(_BASE_WORDS, 2)} | {"sixteen": 16}
+_BASES = {
+    **{"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9},
+    **{"ten": 10, "eleven": 11, "twelve": 12, "sixteen": 16},
+}
 _MOST_COUNTED = 200
 _RANGE = re.compile(r"([0-9])\s*[–—]\s*([0-9])")  # no minus
 _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))

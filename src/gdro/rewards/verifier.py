@@ -131,9 +131,10 @@ def _alternatives(golds: Sequence[object]) -> list[list[str]]:
     for at, gold in enumerate(golds):
         try:
             answers.append(golds_of(gold))
-        except TypeError as problem:
+        except (TypeError, ValueError, OverflowError) as problem:
+            what = problem if isinstance(problem, TypeError) else f"a {type(gold).__name__} ({problem})"
             raise RewardError(
-                f"golds[{at}] is {problem}; it must be text, a number, or a list of alternatives"
+                f"golds[{at}] is {what}; it must be text, a finite number, or a list of alternatives"
             ) from None
         longest = max(map(len, answers[-1]))
         if longest > LONGEST:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gdro.common import redact
+from gdro.common import untrusted
 from gdro.errors import DryRunError
 
 METRICS = "metrics.jsonl"
@@ -66,7 +66,7 @@ def _why(log: Path) -> str:
     """The last line of the log that names an error."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
     named = re.findall(r"^(?:\([^)]*\) )?((?:\w+\.)*\w*(?:Error|Exception)\b.*)$", text, re.MULTILINE)
-    return redact.shown(named[-1] if named else text[-500:])
+    return untrusted.shown(named[-1] if named else text[-500:])
 
 
 def parts(steps: list[dict[str, Any]]) -> list[tuple[str, str, str]]:

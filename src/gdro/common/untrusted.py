@@ -1,4 +1,4 @@
-"""Untrusted texts in messages and files: without secrets and control characters, and truncated."""
+"""Untrusted texts in messages, files and terminals: no secrets, no control characters, truncated."""
 
 from __future__ import annotations
 
@@ -139,3 +139,22 @@ def without_secrets(data: Any, above: str = "") -> Any:
     if not isinstance(data, str):
         return data
     return HIDDEN if data and is_secret(above) and "${" not in data else hidden(data)
+
+
+def printable(text: str) -> str:
+    r"""A text with its unprintable characters escaped, so that it can be encoded and moves no cursor.
+
+    Newlines stay. Control characters, marks of writing direction and lone surrogates become `\x1b`,
+    `\u202e`, `\ud800`.
+
+    >>> print(printable("a\x1b[31mred"))
+    a\x1b[31mred
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    # Spaces of other scripts are not printable to Python, and harmless.
+    return " " if character.isspace() and ord(character) > 0x7F else ascii(character)[1:-1]
