@@ -71,6 +71,7 @@ FURTHER = [
     (9007199254740993, "\\boxed{9007199254740993}", True),
     (9007199254740993, "\\boxed{9007199254740992}", False),
     ("5", "\\boxed{{}_{9999}P_{9999}}", False),
+    ("-1", "\\boxed{e^{i\\pi}}", True),
     ("\\frac{4}{9}", "\\boxed{0.\\dot{4}}", True),
     ("5", "<s>The answer is 5</s>", True),
     ("5", "<|im_start|> The answer is 5<|im_end|>", True),
@@ -81,6 +82,13 @@ def test_answers_of_every_kind(verifier: MathVerifier) -> None:
     verdicts = verifier.score([c["gold"] for c in CASES], [c["completion"] for c in CASES])
     wrong = [case for case, verdict in zip(CASES, verdicts, strict=True) if verdict != case["right"]]
     assert wrong == []
+
+
+def test_what_is_not_finite_is_no_crash(verifier: MathVerifier) -> None:
+    odd = (r"\frac{1}{0}", r"\infty", r"\frac{0}{0}", r"\ln 0")
+    before = verifier.crashes
+    assert verifier.compare([*odd, r"\sqrt{2}"], [r"\sqrt{2}"] * 4 + [r"\infty"]) == [False] * 5
+    assert verifier.crashes == before
 
 
 def test_further_forms(verifier: MathVerifier) -> None:

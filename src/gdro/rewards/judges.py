@@ -100,34 +100,38 @@ def _number_of(parsed: list[Any]) -> Any:
     return None if None in letters.values() else expression.subs(letters)
 
 
-def _is_decimal(number: Any) -> bool:
-    return bool(number.atoms(import_module("sympy").Float))
-
-
 def _same_value(gold: list[Any], answer: list[Any]) -> bool:
     """Whether two exact numbers are the same: their difference is zero to thirty digits."""
     one, other = _number_of(gold), _number_of(answer)
-    if one is None or other is None or (one.is_Number and other.is_Number):
-        return False  # math-verify compares plain numbers itself
-    if _is_decimal(one) or _is_decimal(other) or abs(one.evalf() - other.evalf()) > _NEAR:
+    if one is None or other is None:
+        return False
+    if one.is_Number and other.is_Number:
+        return bool(one == other)
+    near = _values(one, other, 15)
+    decimals = (one + other).atoms(import_module("sympy").Float)
+    if decimals or near is None or abs(near[0] - near[1]) > _NEAR * max(1, abs(near[0])):
         return False
     difference = (one - other).doit()
     if difference.is_Rational:
         return bool(difference == 0)
-    value, size = difference.evalf(_PLACES), abs(one.evalf(_PLACES))
-    return bool(value.is_number and value.is_finite and abs(value) < _ZERO * min(1, size))
+    value = difference.evalf(_PLACES)
+    return bool(value.is_number and value.is_finite and abs(value) < _ZERO * min(1, abs(near[0])))
 
 
 def _both_tiny_and_apart(gold: list[Any], answer: list[Any]) -> bool:
     """Whether two numbers are equal to six decimal places only because both are nearly zero."""
-    numbers = [_number_of(gold), _number_of(answer)]
-    if any(number is None for number in numbers):
+    one, other = _number_of(gold), _number_of(answer)
+    values = None if one is None or other is None else _values(one, other, _PLACES)
+    if values is None:
         return False
-    one, other = (number.evalf(_PLACES) for number in numbers)
-    if not (one.is_number and other.is_number and one.is_finite and other.is_finite):
-        return False
-    largest = max(abs(one), abs(other))
-    return bool(largest < _TINY and abs(one - other) > _TINY * largest)
+    largest = max(abs(values[0]), abs(values[1]))
+    return bool(largest < _TINY and abs(values[0] - values[1]) > _TINY * largest)
+
+
+def _values(one: Any, other: Any, places: int) -> tuple[Any, Any] | None:
+    """Two numbers to so many digits; None if one of them is not finite."""
+    values = one.evalf(places), other.evalf(places)
+    return values if all(value.is_number and value.is_finite for value in values) else None
 
 
 def _number(text: str, **_: Any) -> Any:
