@@ -32,7 +32,7 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
         "204",
     ),
     "aime-2025": ({"problem": "z?", "answer": "70", "id": "0"}, "70"),
-    "amc-23": ({"id": 0, "question": "a?", "answer": 27.0, "url": "u"}, "27.0"),
+    "amc-23": ({"id": 0, "question": "a?", "answer": 27.0, "url": "u"}, "27"),
     "minerva": ({"question": "b?", "answer": "1.6"}, "1.6"),
     "olympiadbench": (
         {"question": "c?", "final_answer": ["$2^{1009}$"], "subfield": "Algebra"},

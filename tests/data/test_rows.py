@@ -62,7 +62,7 @@ def test_a_damaged_row_is_named_and_skipped_only_if_asked(row, why: str, write) 
     ("name", "content", "why"),
     [
         ("a.jsonl", b"", "has no row that can be read"),
-        ("a.jsonl", b"{\n", "has no row that can be read"),
+        ("a.jsonl", b"{\n", r"is not a readable table: it is not JSON .*line 2"),
         ("a.jsonl", b"\xff\xfe", "not UTF-8 at byte 0"),
         ("a.json", b"{", "is not a readable table"),
         ("a.json", b"{}", "must hold a list of rows"),

@@ -19,6 +19,7 @@ examples:
   gdro data math-500 --to-parquet data/math-500                   for evaluation: test.parquet
   gdro data math-500 --from math500.jsonl --to-jsonl math.jsonl   offline, for TRL
   gdro data mine.csv --problem Task --answer Result               your own file
+  gdro data shards --answer reward_model.ground_truth             a folder; a column inside a column
   gdro data math --overlap math-500 --overlap aime.jsonl --remove-overlap --to-jsonl train.jsonl
   gdro data "reasoning-gym:chain_sum?size=2000&seed=1" --to-jsonl sums.jsonl"""
 
@@ -34,7 +35,11 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
     )
     option = data.add_argument
-    option("name", help="a dataset of the hub, a file, or reasoning-gym:NAME?size=...&seed=...")
+    name = (
+        "a dataset of the hub, a file (.gz too), a folder or pattern of files, or "
+        "reasoning-gym:NAME?size=...&seed=..."
+    )
+    option("name", help=name)
     option("--from", dest="file", type=Path, metavar="FILE", help="read a local file instead of the hub")
     option("--problem", metavar="COLUMN", help="column of the problem in your own file")
     option("--answer", metavar="COLUMN", help="column of the answer in your own file")
@@ -60,8 +65,9 @@ def add(commands: Any) -> None:
 def _data(arguments: argparse.Namespace) -> int:
     from gdro.cli.tables import print_table
     from gdro.data import DataError, load_with_report, prompts, statistics
+    from gdro.data.load import prose_note
     from gdro.data.prompts import write_jsonl
-    from gdro.data.verl_schema import write_parquet
+    from gdro.data.verl_schema import check_for_verl, write_parquet
 
     if arguments.limit is not None and arguments.limit < 1:
         raise DataError(f"--limit is {arguments.limit}; it must be at least 1")
@@ -84,15 +90,20 @@ def _data(arguments: argparse.Namespace) -> int:
         ("duplicates", f"{report.duplicates:,}"),
         ("duplicates with another answer", f"{report.contradictions:,}"),
     ]
+    lines += _left_out(report)
     for other in arguments.overlap:
         table, count = _without(table, other, arguments.remove_overlap)
         lines.append((f"in {other}", count))
     if arguments.limit is not None:
         table = table.select(range(min(arguments.limit, len(table))))
     lines += statistics(table)
+    if arguments.to_parquet is not None:
+        check_for_verl(table)
     if arguments.check:
-        lines += _checked(table["answer"][:])
+        lines += _checked(table)
     print_table(("", arguments.name), lines)
+    if report.prose:
+        print(f"warning: {prose_note(report, len(table))}")
     if arguments.to_parquet is not None:
         split = PRESETS[arguments.name].split if arguments.name in PRESETS else "train"
         path = arguments.to_parquet / f"{split}.parquet"
@@ -118,11 +129,26 @@ def _without(table: Any, other: str, remove: bool) -> tuple[Any, str]:
     return table, f"{len(common.same):,} the same, {len(common.near):,} near ({what})"
 
 
-def _checked(answers: list[str]) -> list[tuple[str, str]]:
-    """How often the math reward accepts each answer, and the next problem's in its place."""
-    from gdro.rewards import MathVerifier
+def _left_out(report: Any) -> list[tuple[str, str]]:
+    """Lines for what was taken out of problems and answers, if anything was."""
+    counts = (
+        ("instructions left out of problems", report.instructions),
+        ("system messages left out", report.systems),
+        ("answers read out of solutions", report.solutions),
+    )
+    return [(name, f"{count:,}") for name, count in counts if count]
 
+
+def _checked(table: Any) -> list[tuple[str, str]]:
+    """How often the reward accepts each answer, and the math reward the next problem's in its place."""
+    from gdro.rewards import MathVerifier, gym_reward
+
+    answers = table["answer"][:]
     boxes = [f"\\boxed{{{answer}}}" for answer in answers]
+    if "entry" in table.column_names:
+        rewards = gym_reward()(completions=boxes, entry=table["entry"][:])
+        right = sum(reward == 1 for reward in rewards)
+        return [("accepted by reasoning-gym's scorer", f"{right:,} of {len(answers):,}")]
     with MathVerifier() as verifier:
         right = sum(verifier.score(answers, boxes))
         others = verifier.score(answers, boxes[1:] + boxes[:1])

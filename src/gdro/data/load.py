@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from gdro.common.untrusted import shown
 from gdro.data.alike import normalised
+from gdro.data.answers import answer_of_row, is_prose, is_solution
+from gdro.data.cells import cell, text_of
+from gdro.data.columns import check_columns, own_preset
+from gdro.data.containers import SUFFIXES, suffix_of
+from gdro.data.damage import Damaged, DataError, Row, Unfit
 from gdro.data.presets import OTHER_CHOICES, PRESETS, Preset
-from gdro.data.rows import GYM, SUFFIXES, Damaged, DataError, Row, file_rows, gym_rows, hub_rows
-from gdro.rewards.extract import last_boxed
+from gdro.data.problems import asked
+from gdro.data.rows import GYM, file_rows, gym_rows, hub_rows
 
 Dedup = Literal["normalised", "exact"]
-PROBLEMS = ("problem", "question", "prompt")
-ANSWERS = ("answer", "solution", "final_answer")
 
 
 @dataclass
@@ -29,12 +32,20 @@ class Report:
         duplicates: Number of rows dropped because an earlier row has the same problem.
         contradictions: Number of duplicates with a different answer; the first answer is used.
         damaged: Reason for each skipped row, with the row's number (from 1).
+        instructions: Number of problems around which a known instruction stood, which is left out.
+        systems: Number of problems before which a system message stood, which is left out.
+        solutions: Number of answers that were read out of a solution.
+        prose: Number of answers that read like sentences, which few rewards can compare.
     """
 
     read: int = 0
     duplicates: int = 0
     contradictions: int = 0
     damaged: list[str] = field(default_factory=list[str])
+    instructions: int = 0
+    systems: int = 0
+    solutions: int = 0
+    prose: int = 0
 
 
 def prompt_id(problem: str) -> str:
@@ -61,7 +72,18 @@ def load(name: str, file: Path | None = None, **options: Any) -> Any:
     Raises:
         DataError: The dataset is unknown or cannot be loaded, columns are missing, or a row is damaged.
     """
-    return load_with_report(name, file, **options)[0]
+    table, report = load_with_report(name, file, **options)
+    if report.prose:
+        warnings.warn(prose_note(report, len(table)), UserWarning, stacklevel=2)
+    return table
+
+
+def prose_note(report: Report, num_problems: int) -> str:
+    """What to say of answers that are sentences."""
+    return (
+        f"{report.prose:,} of {num_problems:,} answers read like sentences or solutions: a math reward "
+        "can hardly compare them, and gives 0; name the column of the answer alone (--answer COLUMN)"
+    )
 
 
 def load_with_report(
@@ -94,9 +116,9 @@ def load_with_report(
     from datasets import Dataset
 
     rows, preset, where = _rows(name, file, problem, answer)
-    _check_columns(rows, preset, where)
+    check_columns(rows, preset, where)
     report = Report(read=len(rows))
-    read = [_row(row, preset) for row in rows]
+    read = [_row(row, preset, report) for row in rows]
     damaged = [(i, row) for i, row in enumerate(read, 1) if isinstance(row, Damaged)]
     report.damaged = [f"row {number}: {why}" for number, why in damaged]
     if report.damaged and not skip_damaged:
@@ -105,6 +127,7 @@ def load_with_report(
     distinct = _distinct([row for row in read if not isinstance(row, Damaged)], dedup, report)
     if not distinct:
         raise DataError(f"{where} has no usable row; give one with a problem and an answer in each row")
+    report.prose = sum(is_prose(row["answer"]) for row in distinct if "entry" not in row)
     return Dataset.from_list(distinct), report
 
 
@@ -117,70 +140,69 @@ def _rows(
             "the file"
         )
     if name.startswith(GYM):
-        plain = Preset("", None, "train", "problem", "answer", name.partition("?")[0])
-        return gym_rows(name), plain, name
+        source = name.partition("?")[0]
+        return (
+            gym_rows(name),
+            Preset("", None, "train", "problem", "answer", source, None, "as it is"),
+            name,
+        )
     if name in PRESETS:
         preset = PRESETS[name]
         rows = hub_rows(preset) if file is None else file_rows(file)
         return rows, preset, str(file or preset.hub)
     path = Path(name)
-    if path.suffix not in SUFFIXES:
+    if suffix_of(path) not in SUFFIXES and not path.is_dir():
         raise DataError(
             f"no set {name!r}; there are: {', '.join(PRESETS)}; or pass a file "
-            f"({', '.join(SUFFIXES)}), or {GYM}NAME?size=2000&seed=1"
+            f"({', '.join(SUFFIXES)}), a folder of files, or {GYM}NAME?size=2000&seed=1"
         )
     rows = file_rows(path)
-    columns = next((row for row in rows if not isinstance(row, Damaged)), {})
-    problem, answer = problem or _present(PROBLEMS, columns), answer or _present(ANSWERS, columns)
-    level = "level" if "level" in columns else None
-    return rows, Preset("", None, "train", problem, answer, path.stem, level), name
+    return rows, own_preset(rows, path, problem, answer), name
 
 
-def _present(names: Sequence[str], columns: Mapping[str, Any]) -> str:
-    return next((name for name in names if name in columns), names[0])
-
-
-def _check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
-    whole = next((row for row in rows if not isinstance(row, Damaged)), None)
-    if whole is None:
-        raise DataError(f"{where} has no row that can be read")
-    missing = [column for column in preset.needed if column not in whole]
-    if missing:
-        options = {preset.problem: "--problem COLUMN", preset.answer: "--answer COLUMN"}
-        how = "" if preset.hub or missing[0] not in options else f"; pass {options[missing[0]]}"
-        columns = shown(", ".join(map(str, whole)), most=300)
-        raise DataError(f"{where} has no column {missing[0]!r}; it has {columns}{how}")
-
-
-def _row(row: Row, preset: Preset) -> Row:
+def _row(row: Row, preset: Preset, report: Report) -> Row:
     """The row in gdro's schema, or the reason why it is damaged."""
     if isinstance(row, Damaged):
         return row
-    problem = row.get(preset.problem)
-    if not isinstance(problem, str) or not problem.strip():
-        return Damaged(f"no text in column {preset.problem!r}")
-    answer = READERS[preset.reading](row, preset.answer)
-    if not answer:
-        return Damaged(f"no answer in column {preset.answer!r} (read as: {preset.reading})")
-    prompt = problem.strip()
-    if preset.reading == "choices":
-        if not all(isinstance(row.get(name), str) for name in OTHER_CHOICES):
-            return Damaged("a choice is missing")
-        prompt, answer = _choices(prompt, answer, [row[name].strip() for name in OTHER_CHOICES])
-    level = {"level": row[preset.level]} if preset.level in row else {}
-    if not all(value is None or _is_plain(value) for value in level.values()):
-        return Damaged(f"column {preset.level!r} is neither text nor a number")
+    try:
+        problem = asked(cell(row, preset.problem), preset.problem)
+        if not problem.text:
+            return Damaged(f"no text in column {preset.problem!r}")
+        answer = answer_of_row(row, preset.answer, preset.reading)
+        prompt = problem.text
+        if preset.reading == "choices":
+            prompt, answer = _choices(prompt, answer, [_choice(row, name) for name in OTHER_CHOICES])
+        level = {"level": _level(row[preset.level], preset.level)} if preset.level in row else {}
+    except Unfit as fault:
+        return Damaged(str(fault))
     half = next((v for v in (prompt, answer, *level.values(), row.get("entry")) if _halves(v)), None)
     if half is not None:
         return Damaged(f"half of a character (a lone surrogate) in {half!r:.60}")
+    report.instructions += problem.instruction
+    report.systems += problem.system
+    report.solutions += preset.reading == "text" and is_solution(str(cell(row, preset.answer)))
     # What reasoning-gym's scorer reads; a column of that name in a file of one's own is not it.
     entry = {"entry": row["entry"]} if isinstance(row.get("entry"), str) else {}
     row = {"prompt": prompt, "answer": answer, "prompt_id": prompt_id(prompt), "source": preset.source}
     return {**row, **level, **entry}
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63)
+def _level(value: Any, column: str) -> Any:
+    """A level that a column of a dataset can hold."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    if isinstance(value, Decimal) or hasattr(value, "isoformat"):
+        return str(value)
+    raise Unfit(f"column {column!r} is neither text nor a number")
+
+
+def _choice(row: Mapping[str, Any], column: str) -> str:
+    text = text_of(row.get(column))
+    if not text:
+        raise Unfit(f"a choice is missing: column {column!r} is empty")
+    return text
 
 
 def _halves(value: Any) -> bool:
@@ -207,28 +229,3 @@ def _distinct(rows: Sequence[dict[str, Any]], dedup: Dedup, report: Report) -> l
         for row in distinct:  # a column has one type
             row["level"] = None if row.get("level") is None else str(row["level"])
     return distinct
-
-
-def _text(row: Mapping[str, Any], column: str) -> str:
-    value = row.get(column)
-    no_number = isinstance(value, float) and not isfinite(value)
-    return "" if value is None or no_number or isinstance(value, list | dict) else str(value).strip()
-
-
-def _after_hash(row: Mapping[str, Any], column: str) -> str:
-    _, mark, answer = _text(row, column).rpartition("####")
-    return answer.strip().replace(",", "") if mark else ""
-
-
-def _first(row: Mapping[str, Any], column: str) -> str:
-    value = row.get(column)
-    return str(value[0]).strip().strip("$") if isinstance(value, list) and value else _text(row, column)
-
-
-READERS: dict[str, Callable[[Mapping[str, Any], str], str]] = {
-    "text": _text,
-    "after ####": _after_hash,
-    "last box": lambda row, column: last_boxed(_text(row, column)) or "",
-    "first": _first,
-    "choices": _text,
-}

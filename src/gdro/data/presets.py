@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Reading = Literal["text", "after ####", "last box", "first", "choices"]
+Reading = Literal["text", "after ####", "last box", "first", "choices", "as it is"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,10 @@ class Preset:
         answer: Column of the answer.
         source: Short name, also the rows' `source`.
         level: Column of a static difficulty, None if there is none.
-        reading: How to read the answer's column: its text; the text after `####`; the content of the
-            last box of a solution; the first item of a list; or the right one of four choices, which
-            are listed below the problem in an order that depends only on its text.
+        reading: How to read the answer's column: its text, of a solution the answer in it; the text
+            after `####`; the content of the last box of a solution; the first item of a list; the right
+            one of four choices, which are listed below the problem in an order that depends only on its
+            text; or the text as it is, for reasoning-gym's scorers.
     """
 
     hub: str

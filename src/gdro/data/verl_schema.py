@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.common.files import replacing
+from gdro.data.damage import DataError
 
 INSTRUCTION = (
     "Solve this problem step by step. Give the answer alone on the last line, in the form "
@@ -13,6 +14,20 @@ INSTRUCTION = (
 )
 # verl scores this source by its own math_dapo rules: +1 for a right answer, otherwise -1, and `acc`.
 DATA_SOURCE = "math_dapo"
+
+
+def check_for_verl(table: Any) -> None:
+    """Raise a DataError for answers that verl's rules for math cannot compare."""
+    for number, answer in enumerate(table["answer"][:], 1):
+        lines = len(answer.splitlines())
+        listed = answer.startswith('["')
+        if lines > 1 or listed:
+            what = f"has {lines} lines" if lines > 1 else "is a list of alternatives"
+            raise DataError(
+                f"the answer of problem {number} {what}, which verl's math_dapo rules cannot "
+                "compare with the last line of a completion; write --to-jsonl and give verl a reward "
+                "function of your own (custom_reward_function.path)"
+            )
 
 
 def write_parquet(table: Any, path: Path) -> None:
