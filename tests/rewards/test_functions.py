@@ -94,6 +94,118 @@ def test_parts_add_up() -> None:
     assert found == pytest.approx([1.1, 1.0, 0.1])
 
 
+@pytest.mark.parametrize(
+    "content",
+    [None, "", [], [None], [{"type": "image"}], [{"type": "reasoning", "text": "7"}], {"type": "image"}],
+)
+def test_a_message_without_text_is_an_answer_without_text(content: Any, verifier: MathVerifier) -> None:
+    talk = [{"role": "assistant", "content": content}]
+    for completion in (talk, [{"role": "assistant"}], []):
+        assert called(math_reward(verifier), [completion], answer=["7"]) == [0.0]
+        assert called(multiple_choice(), [completion], answer=["B"]) == [0.0]
+        assert called(exact_match(), [completion], answer=["7"]) == [0.0]
+        assert called(format_reward(), [completion]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": r"\boxed{7}"}],
+        [{"type": "text", "text": r"\bo"}, {"type": "image"}, {"type": "text", "text": "xed{7}"}],
+        [{"text": r"\boxed{7}"}],
+        [{"type": "output_text", "text": r"\boxed{7}"}],
+        [{"type": "thinking", "text": r"\boxed{8}"}, r"\boxed{7}"],
+        {"type": "text", "text": r"\boxed{7}"},
+    ],
+)
+def test_the_parts_of_a_message_are_its_text(content: Any, verifier: MathVerifier) -> None:
+    talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": content}]
+    assert called(math_reward(verifier), [talk], answer=["7"]) == [1.0]
+    assert called(exact_match(), [tuple(talk)], answer=["7"]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "right"),
+    [
+        ("no idea at all", "", 0.0),
+        ("", "", 0.0),
+        (r"\boxed{}", "", 0.0),
+        ("", r"\text{ }", 0.0),
+        ("$ $", "  ", 0.0),
+        (r"\boxed{\text{Paris}}", "Paris", 1.0),
+        (r"\boxed{\textbf{paris}}", r"\text{Paris}", 1.0),
+        ("The answer is **New York**.", "new york", 1.0),
+        ("S\u00e3o Paulo", "Sa\u0303o Paulo", 1.0),
+        ("cafe\u0301", "caf\u00e9", 1.0),
+        ("cafe", "caf\u00e9", 0.0),
+        ("x\u00b2", "x2", 0.0),
+        ("<think>London?</think>\nParis", "Paris", 1.0),
+        ("<think>London?</think>\nParis", "London", 0.0),
+        ("<think>Paris", "<think>Paris", 0.0),
+        ("stra\u00dfe", "STRASSE", 1.0),
+        ("-", "-", 1.0),
+        ("7", 7, 1.0),
+        ("7", 7.0, 1.0),
+        (r"\boxed{b}", ["a", "b"], 1.0),
+        ("c", ["a", "b"], 0.0),
+    ],
+)
+def test_exact_match_is_of_texts_as_they_are_read(completion: str, gold: Any, right: float) -> None:
+    assert called(exact_match(), [completion], answer=[gold]) == [right]
+
+
+@pytest.mark.parametrize(
+    ("completion", "right"),
+    [
+        (r"\boxed{0}", 1.0),
+        (r"\boxed{\emptyset}", 1.0),
+        (r"\boxed{-}", 1.0),
+        (r"\boxed{\text{ }}", 0.0),
+        (r"\boxed{~}", 0.0),
+        (r"\boxed{\,\quad}", 0.0),
+        (r"\boxed{\textbf{\text{}}}", 0.0),
+        (r"\boxed{...}", 0.0),
+        (r"\boxed{\ldots}", 0.0),
+        (r"\boxed{$$}", 0.0),
+        (r"\boxed{7} \boxed{}", 0.0),
+        (r"\boxed{7", 0.0),
+        (r"<think>\boxed{7}</think> so 7", 0.0),
+        (r"<think>\boxed{7}", 0.0),
+        (r"<think>so</think> \boxed{7}", 1.0),
+    ],
+)
+def test_a_box_without_an_answer_has_no_format(completion: str, right: float) -> None:
+    assert called(format_reward(), [completion]) == [right]
+
+
+FORMS = (
+    "\\boxed{%s}",
+    "<answer>%s</answer>",
+    "<answer>\n%s\n</answer>",
+    "The answer is %s",
+    "The answer is %s.",
+    "Answer: %s",
+    "**Final answer:** %s",
+    "#### %s",
+    "%s",
+    "<think>\\boxed{1}?</think>\n<answer>%s</answer>",
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["n_queens", "emoji_mystery", "word_sorting", "rotate_matrix", "power_function", "futoshiki"]
+)
+def test_own_answers_are_right_in_every_form(name: str) -> None:
+    """Grids, lists, sentences with a full stop, numbers in exponent form."""
+    (row,) = load(f"reasoning-gym:{name}?size=1&seed=3")
+    completions = [form % row["answer"] for form in FORMS]
+    rewards = called(gym_reward(workers=1), completions, entry=[row["entry"]] * len(FORMS))
+    assert dict(zip(FORMS, rewards, strict=True)) == dict.fromkeys(FORMS, 1.0)
+    said = f"So it is {row['answer']}"
+    if name == "power_function":
+        assert called(gym_reward(workers=1), [said], entry=[row["entry"]]) == [1.0]
+
+
 @pytest.mark.parametrize("name", ["chain_sum", "mini_sudoku", "leg_counting"])
 def test_reasoning_gym_scores_by_itself(name: str) -> None:
     rows = load(f"reasoning-gym:{name}?size=3&seed=1")
@@ -122,10 +234,10 @@ def test_verl_s_function() -> None:
 def test_what_is_wrong_is_said(verifier: MathVerifier) -> None:
     with pytest.raises(RewardError, match="no column 'answer'; the dataset has gold"):
         math_reward(verifier)(completions=["1"], gold=["1"])
-    with pytest.raises(RewardError, match=r"column 'answer'\[0\] is int"):
-        exact_match()(completions=["1"], answer=[1])
-    with pytest.raises(RewardError, match=r"completions\[0\] is NoneType"):
-        exact_match()(completions=[[{"role": "assistant"}]], answer=["1"])
+    with pytest.raises(RewardError, match=r"column 'answer'\[0\] is dict; it must be text, a number"):
+        exact_match()(completions=["1"], answer=[{"a": 1}])
+    with pytest.raises(RewardError, match=r"completions\[0\] is int; it must be text"):
+        exact_match()(completions=[[{"role": "assistant", "content": 7}]], answer=["1"])
     with pytest.raises(RewardError, match="holds 'E'; it must hold one of 'ABCD'"):
         multiple_choice()(completions=["1"], answer=["E"])
     with pytest.raises(RewardError, match="not a regular expression"):

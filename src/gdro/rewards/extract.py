@@ -97,6 +97,24 @@ def answer_of(completion: str) -> str | None:
     return None
 
 
+def readings_of(completion: str) -> list[str]:
+    r"""Readings of an answer that may be a grid, a list or a sentence, for scorers that compare texts.
+
+    They are of the same place: without a final full stop, as it stands, and as `answer_of` reads it. A
+    completion without a mark (box, tag, ...) and of one paragraph is an answer as a whole.
+
+    >>> readings_of("<answer>of, as</answer>"), readings_of("The answer is yes.")
+    (['of, as', 'of'], ['yes', 'yes.'])
+    """
+    tail = after_thinking(completion)
+    marked = next((text for text in (rule(tail) for rule in _PLACES) if text is not None), None)
+    if marked is None:
+        marked = "" if "\n\n" in tail.strip() else tail
+    grid = marked.strip("\n") if "\n" in marked.strip() else ""  # its first line may start with spaces
+    texts = [marked.strip().removesuffix("."), marked.strip(), grid, answer_of(completion)]
+    return list(dict.fromkeys(text for text in texts if text and len(text) <= LONGEST))
+
+
 def after_thinking(completion: str) -> str:
     """The end of a completion: after its thinking, up to its first end token; empty while it thinks."""
     begun = _BEGUN.match(completion)
@@ -226,6 +244,11 @@ def last_boxed(text: str) -> str | None:
     return ", ".join(dict.fromkeys(part.strip() for part in reversed(parts)))
 
 
+def answer_tags(text: str) -> list[str]:
+    """What the answer tags hold, in order."""
+    return [match[1] for match in _TAG.finditer(text)]
+
+
 def braced(text: str) -> list[tuple[int, int, str]]:
     """Start, end and content of each box in braces that closes, in order; escaped ones do not count."""
     opened: list[tuple[int, int] | None] = []  # of each open brace: where a box and its content start
@@ -266,3 +289,20 @@ RULES: tuple[Callable[[str], str | None], ...] = (
     _last(_SAID),
     _last(_NUMBER, words=False),
 )
+
+
+def _to_end(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
+    """The text from the last match's answer on, which may have several lines."""
+
+    def rule(text: str) -> str | None:
+        matches = list(pattern.finditer(text))
+        if not matches:
+            return None
+        last = matches[-1]
+        start = next(last.start(i) for i, group in enumerate(last.groups(), 1) if group is not None)
+        return text[len(text[:start].rstrip("_ ")) :]  # a grid may start with what marks bold text
+
+    return rule
+
+
+_PLACES = (last_boxed, _last(_TAG, words=False), _to_end(_HASH), _to_end(_SAID))

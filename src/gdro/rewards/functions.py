@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 import string
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from gdro.common.installed import is_absent
-from gdro.rewards.extract import after_thinking, answer_of, last_boxed, plain
+from gdro.rewards.choices import chosen, gold_letter
+from gdro.rewards.extract import after_thinking, answer_of, golds_of, last_boxed, plain, readings_of
+from gdro.rewards.letters import bare, has_content
+from gdro.rewards.messages import text_of
 from gdro.rewards.verifier import MathVerifier, check_texts
-from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW
+from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW, WRONG
 from gdro.rewards.worker_pool import Pool, RewardError
 
 
@@ -81,7 +85,10 @@ def first_line(reward: RewardFunction) -> RewardFunction:
 
 
 def exact_match(column: str = "answer") -> RewardFunction:
-    """Reward 1 where the completion's answer is the gold text, ignoring case and repeated spaces.
+    r"""Reward 1 where the completion's answer, or all of it after its thinking, is the gold text.
+
+    Letter case, repeated spaces, fonts (`\text{Paris}`) and the composition of accents are ignored. A
+    gold may be a number or a list of alternatives. An empty gold is nobody's answer.
 
     Args:
         column: Column of the gold answers.
@@ -91,10 +98,11 @@ def exact_match(column: str = "answer") -> RewardFunction:
     """
 
     def exact(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        golds = _texts(columns, column)
+        golds = _golds(columns, column)
         texts = texts_of(completions)
-        answers = [(_folded(text), _folded(answer_of(text) or "")) for text in texts]
-        return [float(_folded(gold) in pair) for gold, pair in zip(golds, answers, strict=True)]
+        answers = [{_folded(after_thinking(text)), _folded(answer_of(text) or "")} for text in texts]
+        pairs = zip(golds, answers, strict=True)
+        return [float(bool(set(map(_folded, gold)) & answer - {""})) for gold, answer in pairs]
 
     return _described(exact, 1.0, column)
 
@@ -102,11 +110,11 @@ def exact_match(column: str = "answer") -> RewardFunction:
 def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunction:
     """Reward 1 where the completion chooses the gold letter.
 
-    The choice is the letter in a box, a tag, or after "answer is" or "Answer:", with or without
-    parentheses; otherwise the last of the choices' letters that stands alone.
+    The choice is the letter in a box or tag, or after words such as "answer is" or "I choose"; otherwise
+    the only letter that can be one (`gdro.rewards.choices.chosen`). "A or B" is no choice.
 
     Args:
-        column: Column of the gold letters.
+        column: Column of the gold letters, e.g. `B`, `b`, `(B)`, `B) seven`.
         choices: Letters that may be chosen.
 
     Returns:
@@ -120,9 +128,7 @@ def multiple_choice(column: str = "answer", choices: str = "ABCD") -> RewardFunc
         raise RewardError(f"choices are {choices!r}; they must be distinct capital letters")
 
     def choice(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
-        golds = [plain(gold).upper() for gold in _texts(columns, column)]
-        if wrong := [gold for gold in golds if gold not in choices or len(gold) != 1]:
-            raise RewardError(f"column {column!r} holds {wrong[0]!r}; it must hold one of {choices!r}")
+        golds = [_letter(gold, column, choices) for gold in _column(columns, column)]
         pairs = zip(golds, texts_of(completions), strict=True)
         return [float(gold == chosen(text, choices)) for gold, text in pairs]
 
@@ -134,7 +140,8 @@ def format_reward(pattern: str | None = None) -> RewardFunction:
 
     Args:
         pattern: Regular expression, from a source you trust, because some take exponential time; `.`
-            also matches line ends. Default: the completion has a non-empty box that closes.
+            also matches line ends. Default: what follows the thinking has a box that closes and holds
+            more than spaces and dots.
 
     Returns:
         The reward function.
@@ -150,7 +157,7 @@ def format_reward(pattern: str | None = None) -> RewardFunction:
     def format(completions: Sequence[Any], **columns: Sequence[Any]) -> list[float]:
         texts = texts_of(completions)
         if compiled is None:
-            return [float(bool((last_boxed(text) or "").strip())) for text in texts]
+            return [float(has_content(last_boxed(after_thinking(text)) or "")) for text in texts]
         return [float(compiled.fullmatch(text) is not None) for text in texts]
 
     return _described(format, 1.0)
@@ -182,10 +189,13 @@ def gym_reward(
     def gym(completions: Sequence[Any], **columns: Any) -> list[float]:
         entries = _texts(columns, column)
         _try(pool, entries, tried)
-        answers = [answer_of(text) or "" for text in texts_of(completions)]
-        verdicts = pool.judge(list(zip(entries, answers, strict=True)))
-        _log(columns, "gym", verdicts.count(TOO_SLOW), verdicts.count(CRASHED))
-        return [0.0 if v in (TOO_SLOW, CRASHED) else v / RIGHT for v in verdicts]
+        readings = [readings_of(text) for text in texts_of(completions)]
+        pairs = zip(entries, readings, strict=True)
+        verdicts = iter(pool.judge([(entry, text) for entry, texts in pairs for text in texts]))
+        # A reading that is too slow or crashes counts only where no other reading has a score.
+        best = [max((next(verdicts) for _ in texts), key=_score, default=WRONG) for texts in readings]
+        _log(columns, "gym", best.count(TOO_SLOW), best.count(CRASHED))
+        return [max(_score(verdict), 0.0) for verdict in best]
 
     return _described(gym, 1.0, column)
 
@@ -217,8 +227,14 @@ def shared_verifier() -> MathVerifier:
 
 
 def texts_of(completions: Sequence[Any]) -> list[str]:
-    """Texts of completions, each a text or a conversation, of which the last message is used."""
-    texts: list[str] = [_text(completion) for completion in completions]
+    """Texts of completions, each a text or a conversation, of which the last message is used.
+
+    A message without content, or with parts that are no text, is an empty text.
+
+    Raises:
+        RewardError: A completion is something else.
+    """
+    texts: list[str] = [text_of(completion) for completion in completions]
     check_texts("completions", texts)
     return texts
 
@@ -248,14 +264,6 @@ def _log(columns: Mapping[str, Any], name: str, timeouts: int, crashes: int) -> 
         log(f"rewards/{name}/crashes", float(crashes))
 
 
-def _text(completion: Any) -> Any:
-    if isinstance(completion, list) and completion:
-        last = cast("list[Any]", completion)[-1]
-        if isinstance(last, dict):
-            return cast("dict[str, Any]", last).get("content")
-    return cast("Any", completion)
-
-
 def _column(columns: Mapping[str, Sequence[Any]], name: str) -> list[Any]:
     if name not in columns:
         raise RewardError(f"no column {name!r}; the dataset has {', '.join(sorted(columns)) or 'none'}")
@@ -268,18 +276,38 @@ def _texts(columns: Mapping[str, Sequence[Any]], name: str) -> list[str]:
     return texts
 
 
+def _golds(columns: Mapping[str, Sequence[Any]], name: str) -> list[list[str]]:
+    """The right texts of each row: a text as it is, a number as text, or a list of these."""
+    golds: list[list[str]] = []
+    for row, gold in enumerate(_column(columns, name)):
+        try:
+            golds.append([gold] if isinstance(gold, str) else golds_of(gold))
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise RewardError(
+                f"column {name!r}[{row}] is {problem}; it must be text, a number, or a list of them"
+            ) from None
+    return golds
+
+
+def _letter(gold: Any, column: str, choices: str) -> str:
+    """The letter of a gold."""
+    letter = gold_letter(gold, choices) if isinstance(gold, str) else None
+    if letter is None:
+        index = str(gold).strip().isdigit()
+        hint = f"; if it is an index from 0, convert it: {choices!r}[index]" if index else ""
+        raise RewardError(
+            f"column {column!r} holds {str(gold)[:80]!r}; it must hold one of {choices!r}{hint}"
+        )
+    return letter
+
+
 def _folded(text: str) -> str:
-    return " ".join(plain(text).casefold().split())
+    return " ".join(unicodedata.normalize("NFC", bare(plain(text)).casefold()).split())
 
 
-def chosen(text: str, choices: str = "ABCD") -> str | None:
-    """The letter that a completion chooses, see `multiple_choice`, or None."""
-    letter = rf"\(?([{choices}])\)?"
-    match = re.match(rf"{letter}(?:[\s.:,)]|$)", (answer_of(text) or "").strip("* "))
-    if match is None:
-        alone = re.findall(rf"(?<![A-Za-z]){letter}(?![A-Za-z'])", after_thinking(text))
-        return alone[-1] if alone else None
-    return match.group(1)
+def _score(verdict: int) -> float:
+    """The score of a verdict, below zero without one."""
+    return -1.0 if verdict in (TOO_SLOW, CRASHED) else verdict / RIGHT
 
 
 def _try(pool: Pool, entries: Sequence[str], tried: set[str]) -> None:

@@ -166,6 +166,9 @@ def test_each_form(correct: Any, verdicts: list[bool | None]) -> None:
         (["math", "colour"], "'colour'; the trainer has math, code, style"),
         ("total", r"needs a threshold: pass correct=\('total', THRESHOLD\)"),
         (("total",), r"needs a threshold: pass correct=\('total', THRESHOLD\)"),
+        (str, "correct is the class str, not a function; allowed: the name of a reward function"),
+        (GDROTrainer, "correct is the class GDROTrainer, not a function; allowed"),
+        ([str, "math"], "holds the function 'str', which is no reward function"),
         ([tiny.dataset, "math"], "holds the function 'dataset', which is no reward function"),
     ],
 )
@@ -226,6 +229,14 @@ def test_a_function_of_mine_that_cannot_be_called_is_told_before_anything_is_gen
         UnsupportedError, match=r"correct=mine\(text.* cannot be called.*answer, id, .*by"
     ):
         train(given={"correct": mine_of_text, "strategy": "uniform"}, max_steps=1)
+
+
+@pytest.mark.parametrize("builtin", [max, len, print])
+def test_a_built_in_is_no_judge(builtin: Any) -> None:
+    with pytest.raises(
+        UnsupportedError, match=f"correct={builtin.__name__}.*(built-in|cannot be called)"
+    ):
+        train(given={"correct": builtin, "strategy": "uniform"}, max_steps=1)
 
 
 def mine_of_text(text: str) -> bool:

@@ -198,13 +198,17 @@ class Called(Judge):
         """Refuse a function that cannot be called as reward functions are, before anything is generated.
 
         Raises:
-            UnsupportedError: It lacks `**kwargs`, or has a parameter that no column provides.
+            UnsupportedError: It lacks `**kwargs`, is built in, or has an argument that no column gives.
         """
         given = ["prompts", "completions", "completion_ids", "trainer_state"]
         given += [name for name in columns if name not in NOT_COLUMNS]
         try:
             signature = inspect.signature(self.function)
-        except (TypeError, ValueError):  # not written in Python
+        except (TypeError, ValueError) as error:  # not written in Python
+            if inspect.isbuiltin(self.function):
+                raise UnsupportedError(
+                    f"correct={self.name} is a built-in of Python; {_ALLOWED}"
+                ) from error
             return
         try:
             signature.bind(**dict.fromkeys(given))
@@ -223,6 +227,8 @@ def check_correct(correct: Any) -> None:
     """
     if correct is None or isinstance(correct, str):
         return
+    if isinstance(correct, type):
+        raise UnsupportedError(f"correct is the class {correct.__name__}, not a function; {_ALLOWED}")
     if callable(correct):
         if inspect.iscoroutinefunction(correct):
             raise UnsupportedError(f"correct={correct!r} is asynchronous; {_ALLOWED}")
