@@ -17,7 +17,8 @@ from gdro.study.decoder import END, load
 from gdro.study.engine import run
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import TAIL, PoolSizes, StudyTask, Variant, grader_of, make_world
+from gdro.study.variant import Variant, grader_of
+from gdro.study.worlds import TAIL, PoolSizes, StudyTask, make_world
 
 SIZES = PoolSizes(train=128, heldout=96, samples=8)
 
@@ -137,6 +138,49 @@ def test_worlds_are_the_same_for_every_arm_and_disjoint() -> None:
     assert torch.equal(first.prompt_NW, again.prompt_NW)
     prompts = [tuple(row) for row in first.prompt_NW.tolist()]
     assert len(set(prompts)) == SIZES.train + SIZES.heldout
+
+
+def test_levels_as_sources_of_unequal_size() -> None:
+    """Shares of the training pool as given, equal ones held out; scores of each level."""
+    shares = [0.4, 0.3, 0.15, 0.1, 0.05]
+    drawn = world(Variant(sources=shares))
+    level_N = drawn.problem.columns["level"]
+    counted = [int((level_N == level).sum()) for level in np.unique(level_N)]
+    assert counted == np.diff(np.round(np.cumsum([0, *shares]) * SIZES.train)).tolist()
+    assert {int((drawn.level_H == level).sum()) for level in np.unique(level_N)} == {19, 20}
+    prompts = {tuple(row) for row in drawn.prompt_NW.tolist()}
+    assert len(prompts) == SIZES.train + SIZES.heldout
+    sources = trained(variant=Variant(sources=shares))["sources"]
+    assert list(sources) == ["0", "25", "50", "75", "100"]
+    assert sources["0"]["mean8"] > sources["100"]["mean8"] + 0.1
+    with pytest.raises(StudyError, match=r"2 shares, but this task has 5 levels"):
+        world(Variant(sources=[0.5, 0.5]))
+
+
+def test_partial_credit_is_a_gradient_for_groups_without_a_right_answer() -> None:
+    """Rewards are shares of the leading tokens; only whole answers are right."""
+    controller, rewards = watching(lambda outcome, _: np.stack([outcome.reward_R, outcome.correct_R]))
+    credited = trained(variant=Variant(credit=True), controller=controller)
+    reward_R, correct_R = np.concatenate(rewards, axis=1)
+    assert ((reward_R == 1.0) == (correct_R == 1.0)).all()
+    assert ((reward_R > 0) & (reward_R < 1)).mean() > 0.2
+    assert credited["trained"] > 1.3 * trained()["trained"]
+
+
+def test_refused_source_is_never_rewarded_in_training() -> None:
+    """Accepted when held out; the share of rollouts that it gets is reported."""
+    drawn = world(Variant(refused=0.3))
+    assert 0.15 < drawn.spoilt_N.mean() < 0.45
+    assert (drawn.answer_NG[: SIZES.train][drawn.spoilt_N] == -1).all()
+    record = trained(variant=Variant(refused=0.3))
+    assert 0.7 < record["spoilt_share"] < 1.3
+    assert trained()["spoilt_share"] is None
+
+
+def test_optimiser_steps_are_counted() -> None:
+    """Four minibatches a step, unless one has no row with a gradient."""
+    assert 18 <= trained()["updates"] <= 24
+    assert trained(minibatches=1)["updates"] == 6
 
 
 def test_unsolvable_and_wrong_labels() -> None:

@@ -24,7 +24,8 @@ from gdro.strategy import Strategy
 from gdro.study.decoder import load
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import POOL_COLUMNS, PoolSizes, Variant
+from gdro.study.variant import Variant
+from gdro.study.worlds import POOL_COLUMNS, PoolSizes
 
 _WARM_STARTS = "warm_starts"
 _MOST_SEEDS = 10_000

@@ -17,6 +17,7 @@ from gdro.memory.placing import Placed, place
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
 from gdro.study.decoder import Decoder, Rollouts
+from gdro.study.grading import credit
 from gdro.study.learner import Learner, Training
 from gdro.study.worlds import TAIL, K, World, successes
 from gdro.types import Extension, Outcome, Plan, Request, Weights
@@ -26,11 +27,12 @@ EASY = 0.3
 
 @dataclass
 class Spent:
-    """What a run has used so far: rollouts, tokens generated, tokens trained on."""
+    """What a run has used so far: rollouts, tokens generated and trained on, optimiser steps."""
 
     rollouts: int = 0
     tokens: int = 0
     trained: int = 0
+    updates: int = 0
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Run:
         self.training, self.seed = training, seed
         self.spent, self.luck = Spent(), Luck()
         self._store: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._spoilt = 0  # rollouts of spoilt problems
         self._lucky: set[int] = set()  # prompts whose stored success has wrong work
         self._epochs = self._offers()
 
@@ -77,7 +80,13 @@ class Run:
         loss_R, recalled = self._learn(plan, outcome, weights, rollouts)
         self.controller.observe(outcome, loss_R, recalled=recalled)
         self.spent.rollouts += len(outcome.prompt_R)
+        self._spoilt += int(self.world.spoilt_N[outcome.prompt_R].sum())
         self.spent.tokens += int(rollouts.mask_RG.sum())
+
+    def spoilt_share(self) -> float | None:
+        """Share of rollouts of spoilt problems over the share of these in the pool; None without any."""
+        share = float(self.world.spoilt_N.mean())
+        return self._spoilt / self.spent.rollouts / share if share else None
 
     def evaluate(self, samples: int) -> tuple[FloatArray, FloatArray]:
         """Mean and unbiased pass@8 of each held-out problem, shapes (H,)."""
@@ -107,8 +116,10 @@ class Run:
             _, position_R, size_P = np.unique(prompt_R, return_inverse=True, return_counts=True)
             advantage = advantage * size_P.mean() / size_P[position_R]
         num_rows = plan.num_rollouts
-        loss_R, trained = self.learner.update(rollouts, prompt_R, advantage, base_R, num_rows)
+        update = self.learner.update(rollouts, prompt_R, advantage, base_R, num_rows)
+        loss_R, trained, updates = update
         self.spent.trained += trained
+        self.spent.updates += updates
         # After the update, so that what joined is never this step's own.
         self._remember(outcome, weights, rollouts)
         return loss_R, recalled
@@ -164,9 +175,10 @@ class Run:
             rng = np.random.default_rng([self.seed, 17, number, extra])
             right_R = right_R ^ (rng.random(len(right_R)) < noise)
         tokens_R = rollouts.mask_RG.sum(1).numpy().astype(np.int64)
-        return Outcome(
-            plan.ticket, plan.prompt_R, right_R.astype(np.float64), right_R, tokens_R=tokens_R
-        )
+        reward_R = right_R.astype(np.float64)
+        if self.world.task.variant.credit:
+            reward_R = credit(given, answer).numpy().astype(np.float64)
+        return Outcome(plan.ticket, plan.prompt_R, reward_R, right_R, tokens_R=tokens_R)
 
     def _offers(self) -> Iterator[IntArray]:
         """Shuffled batches, epoch by epoch; the last partial batch is dropped.
@@ -213,6 +225,8 @@ def run(
     curve.append(_point(arm, training.num_steps, mean_H, pass_H))
     return {
         **_sliced(world.base_H, mean_H, pass_H),
+        "sources": _by_source(world, mean_H, pass_H),
+        "spoilt_share": arm.spoilt_share(),
         **vars(arm.spent),
         "curve": curve,
         "recalled": controller.ledger.recalled,
@@ -220,6 +234,17 @@ def run(
         "luck": vars(arm.luck),
         "digest": controller.digest(),
         "seconds": time.perf_counter() - start,
+    }
+
+
+def _by_source(world: World, mean_H: FloatArray, pass_H: FloatArray) -> dict[str, dict[str, float]]:
+    """Scores of each level of the held-out problems, where levels are sources."""
+    if world.task.variant.sources is None:
+        return {}
+    masks = {f"{level:g}": world.level_H == level for level in np.unique(world.level_H)}
+    return {
+        name: {"mean8": float(mean_H[of].mean()), "pass8": float(pass_H[of].mean())}
+        for name, of in masks.items()
     }
 
 

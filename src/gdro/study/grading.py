@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gdro.study.decoder import END
+from gdro.study.decoder import END, PAD
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,17 @@ class Grader:
         first = at_end.int().argmax(-1)
         place = first.unsqueeze(-1) - torch.arange(self.final_tokens, 0, -1)
         return tokens.gather(-1, place.clamp(min=0)), at_end.any(-1) & (first >= self.final_tokens)
+
+
+def credit(given: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    """Share of an answer's leading tokens, its end included, that are right, shape (...).
+
+    An answer that no rollout can give (of negative tokens) earns nothing.
+
+    >>> answer = torch.tensor([8, 5, END, PAD]).expand(3, 4)
+    >>> credit(torch.tensor([[8, 5, END, PAD], [8, 7, END, PAD], [9, 5, END, PAD]]), answer).tolist()
+    [1.0, 0.3333333432674408, 0.0]
+    """
+    length = (answer != PAD).sum(-1).clamp(min=1)
+    leading = (given == answer).int().cumprod(-1).sum(-1)
+    return leading.clamp(max=length) / length

@@ -78,7 +78,7 @@ class Learner:
         advantage_R: FloatArray,
         base_R: FloatArray,
         num_rows: int,
-    ) -> tuple[FloatArray, int]:
+    ) -> tuple[FloatArray, int, int]:
         """Take the optimiser steps of one training step.
 
         Args:
@@ -89,9 +89,10 @@ class Learner:
             num_rows: Rows that the loss is averaged over, whatever was dropped.
 
         Returns:
-            The clipped surrogate of each fresh row when it was trained on, (R,); tokens trained on.
+            The clipped surrogate of each fresh row when it was trained on, (R,); tokens trained on;
+            optimiser steps, without those that had no row with a gradient.
         """
-        training, loss_R, trained = self._training, np.zeros(len(base_R)), 0
+        training, loss_R, trained, updates = self._training, np.zeros(len(base_R)), 0, 0
         self._step += 1
         for group in self._optimiser.param_groups:
             group["lr"] = training.learning_rate * min(1.0, self._step / training.warmup)
@@ -116,7 +117,8 @@ class Learner:
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
             self._optimiser.step()
             trained += int(mask.sum())
-        return loss_R, trained
+            updates += 1
+        return loss_R, trained, updates
 
     def _surrogate(self, ratio: torch.Tensor, mask: torch.Tensor, advantage: FloatArray) -> torch.Tensor:
         """Token mean of the clipped surrogate, shape (rows,)."""

@@ -26,8 +26,11 @@ _HEADS = (
     "Holm p",
     "equal tokens generated",
     "equal tokens in all",
+    "equal optimizer steps",
     "easy mean@8, points",
     "worst slice, mean@8 points",
+    "worst source, mean@8 points",
+    "rollouts of spoilt prompts",
     "tail pass@8",
     "wins",
     "wrong work: fresh / replays / anchors",
@@ -114,6 +117,7 @@ def _compared(pairs_by_bed: Mapping[str, list[Pair]]) -> dict[str, Any]:
         "seeds": sorted(by_seed),
         "equal_tokens": asdict(effect(lambda a, b: _equal(a, b, ("tokens",)))),
         "equal_all_tokens": asdict(effect(lambda a, b: _equal(a, b, ("tokens", "trained")))),
+        **_of_updates(pairs, effect),
         "mean8_rel": asdict(effect(lambda a, b: _relative(a, b, "mean8"))),
         "mean8_easy_delta": easy.mean,
         "easy": asdict(easy),
@@ -122,13 +126,38 @@ def _compared(pairs_by_bed: Mapping[str, list[Pair]]) -> dict[str, Any]:
         summary["tail_pass8_rel"] = _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8"))
         summary["worst_slice"] = _worst(pairs)
     summary["worst_slice_mean8"] = _worst_slice(list(by_seed.values()))
-    return summary | _level([arm for _, arm in pairs])
+    return summary | _worst_source(pairs) | _level([arm for _, arm in pairs])
+
+
+def _of_updates(pairs: list[Pair], effect: Callable[..., Effect]) -> dict[str, Any]:
+    """The change at equal optimiser steps, which records of older studies do not have."""
+    if not all("updates" in record for pair in pairs for record in pair):
+        return {}
+    return {"equal_updates": asdict(effect(lambda a, b: _equal(a, b, ("updates",))))}
+
+
+def _worst_source(pairs: list[Pair]) -> dict[str, Any]:
+    """The source with the lowest change of mean@8 in points, where runs have sources."""
+    pairs = [(a, b) for a, b in pairs if a.get("sources") and b.get("sources")]
+    changes = {
+        name: _mean(
+            [(a["sources"][name], b["sources"][name]) for a, b in pairs],
+            lambda a, b: _difference(a, b, "mean8"),
+        )
+        for name in (pairs[0][0]["sources"] if pairs else ())
+    }
+    if not changes:
+        return {}
+    name = min(changes, key=lambda key: changes[key])
+    return {"worst_source": {"source": name, "points": changes[name]}}
 
 
 def _level(records: list[Record]) -> dict[str, float]:
     """Means over runs."""
     names = ("pass8", "mean8", "rollouts", "tokens", "trained", "discarded", "recalled", "tail_share")
-    return {name: float(np.mean([r[name] for r in records])) for name in names} | _luck(records)
+    means = {name: float(np.mean([r[name] for r in records])) for name in names}
+    spoilt = [r["spoilt_share"] for r in records if r.get("spoilt_share") is not None]
+    return means | ({"spoilt_share": float(np.mean(spoilt))} if spoilt else {}) | _luck(records)
 
 
 def _luck(records: list[Record]) -> dict[str, float]:
@@ -216,7 +245,7 @@ def table(summary: dict[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
     for bed, level in summary["control_by_testbed"].items():
         first = [summary["control"], bed, f"{level['pass8']:.3f}", "", f"{level['mean8']:.3f}"]
         last = [_luck_cell(level), f"{level['tokens']:,.0f}", f"{level['trained']:,.0f}"]
-        rows.append([*first, *[""] * 8, *last])
+        rows.append([*first, *[""] * 8, _spoilt_cell(level), "", "", *last])
     for arm, by_bed in summary["arms"].items():
         rows += [[arm, bed, *_effect_cells(row)] for bed, row in by_bed.items()]
     return _HEADS, rows
@@ -232,14 +261,22 @@ def _effect_cells(row: dict[str, Any]) -> list[str]:
         f"{row['p_holm']:.3f}",
         _interval(row["equal_tokens"]),
         _interval(row["equal_all_tokens"]),
+        _interval(row["equal_updates"]) if "equal_updates" in row else "",
         f"{easy['mean']:+.1f} ({easy['low']:+.1f} to {easy['high']:+.1f})",
         f"{worst['slice']} {worst['points']:+.1f}",
+        f"{source['source']} {source['points']:+.1f}" if (source := row.get("worst_source")) else "",
+        _spoilt_cell(row),
         f"{row['tail_pass8_rel']:+.1%}" if "tail_pass8_rel" in row else "",
         f"{row['wins']}/{len(row['seeds'])}",
         _luck_cell(row),
         f"{row['tokens']:,.0f}",
         f"{row['trained']:,.0f}",
     ]
+
+
+def _spoilt_cell(row: dict[str, Any]) -> str:
+    """Rollouts of spoilt prompts over their share of the pool: 1 is a fair share."""
+    return f"{row['spoilt_share']:.2f}x" if "spoilt_share" in row else ""
 
 
 def _luck_cell(row: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ from gdro.study.config import Study, parse_seeds, strategy_of, training_of, warm
 from gdro.study.decoder import load
 from gdro.study.engine import run
 from gdro.study.testbed import load_testbed
-from gdro.study.worlds import PoolSizes, StudyTask, Variant, World, make_world
+from gdro.study.variant import Variant
+from gdro.study.worlds import PoolSizes, StudyTask, World, make_world
 
 RUNS_FILE = "runs.jsonl"
 
@@ -47,7 +48,7 @@ class Job:
         study, arm = self.study, self.study.arms[self.arm]
         bed, strategy = study.testbeds[self.testbed], strategy_of(study, arm)
         start = hashlib.sha256(warm_start_path(bed.warm_start).read_bytes()).hexdigest()
-        pool = (bed.task, asdict(bed.variant), start)
+        pool = (bed.task, bed.variant.identity(), start)
         options = asdict(training_of(study, arm)), asdict(study.sizes), study.difficulty | arm.difficulty
         parts = (*pool, *options, strategy.name, strategy.config(), self.seed)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

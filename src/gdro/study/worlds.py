@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from gdro.problem import Problem
 from gdro.study.decoder import Decoder
 from gdro.study.grading import Grader
 from gdro.study.testbed import Item, Testbed
+from gdro.study.variant import Variant, grader_of
 
 K = 8  # the k of pass@k
 _BASE_SAMPLES = 32
@@ -22,50 +23,8 @@ TAIL = 0.02
 """Base pass rate below which a prompt belongs to the tail."""
 POOL_COLUMNS = ("difficulty", "level")
 """Columns of every pool: the static level of its problems, under two names."""
-GRADES = ("work", "final")
-_CHOICES = re.compile(r"final/([2-9])")
 CLEAR = 0.06
 """Base pass rate above which a prompt is not in the tail; in between, 32 samples cannot tell."""
-
-
-@dataclass
-class Variant:
-    """How answers are graded, and what is wrong with a pool.
-
-    Args:
-        grade: What is graded, in training and evaluation: the whole `work`, or like most verifiers the
-            `final` answer alone, which can be right by luck. `final/4` grades it like multiple choice
-            with four options: answers with the same remainder by 4 are one option.
-        unsolvable: Share of training problems whose answer no rollout can give.
-        wrong_labels: Share of training problems graded against a wrong answer.
-        verifier_noise: Probability that a training reward is flipped.
-        tail: Share of problems with a base pass rate below .02, in the pool and held out; None: as
-            drawn.
-        once: Whether every training problem is offered only once.
-    """
-
-    grade: str = "work"
-    unsolvable: float = 0.0
-    wrong_labels: float = 0.0
-    verifier_noise: float = 0.0
-    tail: float | None = None
-    once: bool = False
-
-    def __post_init__(self) -> None:
-        if self.grade not in GRADES and not _CHOICES.fullmatch(self.grade):
-            raise StudyError(
-                f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}, or final/K with "
-                "K from 2 to 9, like multiple choice with K options"
-            )
-        for name in ("unsolvable", "wrong_labels", "verifier_noise", "tail"):
-            value = getattr(self, name) or 0.0
-            if not 0.0 <= value < 1.0:
-                raise StudyError(f"variant.{name} is {value}; allowed: 0 up to 1")
-        if self.unsolvable + self.wrong_labels > 1.0:
-            raise StudyError(
-                f"variant.unsolvable is {self.unsolvable} and wrong_labels {self.wrong_labels}; a "
-                "problem can be only one of the two, so their sum must be at most 1"
-            )
 
 
 @dataclass
@@ -107,8 +66,9 @@ class World:
         answer_NG: Answers that the verifier accepts, shape (N + H, G).
         work_NG: The right work, whatever the verifier accepts, shape (N + H, G).
         grader: Compares answers the way the verifier does.
-        spoilt_N: Training problems that are unsolvable or wrongly labelled, shape (N,).
+        spoilt_N: Training problems that are unsolvable, wrongly labelled or refused, shape (N,).
         base_H: Pass rate of the warm start on each held-out problem, shape (H,).
+        level_H: Static level of each held-out problem, shape (H,).
     """
 
     task: StudyTask
@@ -119,30 +79,12 @@ class World:
     grader: Grader
     spoilt_N: BoolArray
     base_H: FloatArray
+    level_H: FloatArray
 
     @property
     def num_train(self) -> int:
         """Number of training problems."""
         return self.problem.num_prompts
-
-
-def grader_of(grade: str, final_tokens: int) -> Grader:
-    """The grader of a testbed whose final answers have so many tokens.
-
-    Raises:
-        StudyError: Options are graded, and final answers have more than one token.
-    """
-    if grade == "work":
-        return Grader()
-    options = _CHOICES.fullmatch(grade)
-    if options is None:
-        return Grader(final_tokens)
-    if final_tokens != 1:
-        raise StudyError(
-            f"variant.grade is {grade!r}, but final answers of this task have {final_tokens} tokens; "
-            "options need one token (chains, arithmetic), so write grade: final"
-        )
-    return Grader(final_tokens, int(options[1]))
 
 
 def make_world(task: StudyTask, model: Decoder, seed: int, num_train: int) -> World:
@@ -156,8 +98,9 @@ def make_world(task: StudyTask, model: Decoder, seed: int, num_train: int) -> Wo
     grader = grader_of(variant.grade, testbed.final_tokens)
     wanted = num_train + num_heldout
     share = variant.tail
-    drawn = wanted if share is None else 3 * wanted
-    items = testbed.problems(rng, drawn)
+    items = testbed.problems(rng, wanted if share is None else 3 * wanted)
+    if variant.sources is not None:
+        items = _by_level(testbed, items, variant.sources, (num_train, num_heldout), rng)
     prompt = torch.from_numpy(testbed.encode([i.prompt for i in items], model.shape.prompt, left=True))
     answer = testbed.encode([i.answer for i in items], model.shape.answer, left=False)
     chosen = np.arange(wanted)
@@ -169,8 +112,8 @@ def make_world(task: StudyTask, model: Decoder, seed: int, num_train: int) -> Wo
     work = torch.from_numpy(accepted.copy())
     base = pass_rates(model, prompt[num_train:], work[num_train:], _BASE_SAMPLES, seed, grader)
     spoilt = _spoil(accepted[:num_train], variant, rng)
-    problem = _problem(items[:num_train])
-    return World(task, problem, prompt, torch.from_numpy(accepted), work, grader, spoilt, base)
+    problem, level = _problem(items[:num_train]), np.array([i.level for i in items[num_train:]])
+    return World(task, problem, prompt, torch.from_numpy(accepted), work, grader, spoilt, base, level)
 
 
 def pass_rates(
@@ -222,11 +165,60 @@ def with_tail(
     return rng.permutation(np.concatenate(chosen))
 
 
+def _by_level(
+    testbed: Testbed,
+    items: list[Item],
+    shares: list[float],
+    sizes: tuple[int, int],
+    rng: np.random.Generator,
+) -> list[Item]:
+    """Training problems with the given shares of the task's levels, then held-out ones in equal shares.
+
+    Raises:
+        StudyError: The task has another number of levels, or too few problems of one.
+    """
+    levels = sorted({item.level for item in items})
+    if len(levels) != len(shares):
+        raise StudyError(
+            f"variant.sources has {len(shares)} shares, but this task has {len(levels)} levels; give "
+            "one share for each level, the easiest first"
+        )
+    need = [_split(shares, sizes[0]), _split([1.0 / len(levels)] * len(levels), sizes[1])]
+    total = {level: int(train + held) for level, train, held in zip(levels, *need, strict=True)}
+    found: dict[float, dict[str, Item]] = {level: {} for level in levels}
+    missing = sum(total.values())
+    further = (testbed.draw(rng) for _ in range(50 * missing))
+    for item in chain(items, further):
+        if not missing:
+            break
+        own = found[item.level]
+        if len(own) < total[item.level] and item.prompt not in own:
+            own[item.prompt] = item
+            missing -= 1
+    pools = {level: list(of.values()) for level, of in found.items()}
+    for level, pool in pools.items():
+        if len(pool) < total[level]:
+            raise StudyError(
+                f"variant.sources needs {total[level]} problems of level {level:g}, but the task has "
+                f"hardly more than {len(pool)}; lower that share or sizes.train"
+            )
+    train = [item for level, n in zip(levels, need[0], strict=True) for item in pools[level][:n]]
+    held = [item for level, n in zip(levels, need[0], strict=True) for item in pools[level][n:]]
+    return [part[i] for part in (train, held) for i in rng.permutation(len(part))]
+
+
+def _split(shares: list[float], num: int) -> npt.NDArray[np.int64]:
+    """Whole numbers near `shares * num` that add up to `num`."""
+    edges = np.round(np.cumsum([0.0, *shares]) * num).astype(np.int64)
+    return np.diff(edges)
+
+
 def _spoil(answer_NG: npt.NDArray[np.int64], variant: Variant, rng: np.random.Generator) -> BoolArray:
     """Corrupt answers in place and return which, shape (N,); no rollout can give a negative token."""
     draw = rng.random(len(answer_NG))
-    junk = draw < variant.unsolvable
-    wrong = ~junk & (draw < variant.unsolvable + variant.wrong_labels)
+    never = variant.unsolvable + variant.refused
+    junk = draw < never
+    wrong = ~junk & (draw < never + variant.wrong_labels)
     answer_NG[junk] = -1
     # Another problem's answer: plausible, and mostly wrong.
     answer_NG[wrong] = answer_NG[rng.permutation(len(answer_NG))[wrong]]
