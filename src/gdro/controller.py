@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -82,7 +81,7 @@ class Controller:
         self.belief = Belief(self._tracker)
         self._state = strategy.init(problem.num_prompts, self.belief.num_bins)
         self._identity = archive.identity(
-            strategy.name, strategy.config(), asdict(self.difficulty), self.seed
+            strategy.name, strategy.config(), self.difficulty.identity(), self.seed
         )
         self._plans = InFlight(max_pending)
         self._metrics: dict[str, float] = {}
@@ -224,7 +223,7 @@ class Controller:
         state = self.strategy.update(self._state, self.belief, groups)
         scored_P = groups.scored_P
         # The expected pass rates, before this visit updates them.
-        predicted_P = None if self.log is None else self.belief.pass_rate(pending.plan.prompt_P)
+        predicted_P = None if self.log is None else self.belief.chance(pending.plan.prompt_P)
         self._tracker.record(
             pending.plan.prompt_P[scored_P], groups.successes_P[scored_P], groups.trials_P[scored_P]
         )

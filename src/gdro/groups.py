@@ -53,6 +53,12 @@ class Groups:
         return self._count(self.outcome.judged_mask_R & self.outcome.correct_R)
 
     @cached_property
+    def lasting_R(self) -> BoolArray:
+        """Rows worth remembering: right, and no check of the work found a mistake, shape (R,)."""
+        right_R = self.outcome.judged_mask_R & self.outcome.correct_R
+        return right_R if self.outcome.sound_R is None else right_R & self.outcome.sound_R
+
+    @cached_property
     def scored_P(self) -> BoolArray:
         """Groups with at least one judged rollout, from which beliefs learn, shape (P,)."""
         return self.trials_P > 0

@@ -158,6 +158,8 @@ class Outcome:
         judged_R: False where it is not known whether the row is right, shape (R,). Such rows train like
             any other but do not update beliefs. Rows without a reward are never judged. Default: as
             `valid_R`.
+        sound_R: False where a check of the work found a mistake, shape (R,): such a success may be luck
+            and is not remembered. Default: None, nothing was checked.
 
     Raises:
         OutcomeError: Lengths differ, a valid reward is NaN, infinite or above 1e18 in size, correctness
@@ -171,12 +173,14 @@ class Outcome:
     tokens_R: IntArray | None = None
     valid_R: BoolArray | None = None
     judged_R: BoolArray | None = None
+    sound_R: BoolArray | None = None
 
     def __post_init__(self) -> None:
         prompt_R = integers(self.prompt_R, "prompt_R", OutcomeError)
         valid = np.ones(len(prompt_R), bool) if self.valid_R is None else self.valid_R
         judged = valid if self.judged_R is None else self.judged_R
         tokens = None if self.tokens_R is None else integers(self.tokens_R, "tokens_R", OutcomeError)
+        sound = None if self.sound_R is None else _booleans(self.sound_R, "sound_R")
         fields = {
             "prompt_R": prompt_R,
             "reward_R": frozen(self.reward_R, np.float64),
@@ -184,6 +188,7 @@ class Outcome:
             "tokens_R": tokens,
             "valid_R": _booleans(valid, "valid_R"),
             "judged_R": _booleans(judged, "judged_R"),
+            "sound_R": sound,
         }
         for name, array in fields.items():
             if array is not None and array.shape != prompt_R.shape:
@@ -224,14 +229,14 @@ class Outcome:
         """These rows and those of an extension of the same ticket.
 
         Raises:
-            OutcomeError: The tickets differ, or only one of the two counts tokens.
+            OutcomeError: The tickets differ, or only one of the two counts tokens or checks the work.
         """
-        if further.ticket != self.ticket or (self.tokens_R is None) != (further.tokens_R is None):
+        pairs = {name: (getattr(self, name), getattr(further, name)) for name in _ROWS}
+        if further.ticket != self.ticket or any((a is None) != (b is None) for a, b in pairs.values()):
             raise OutcomeError(
                 f"outcomes of tickets {self.ticket} and {further.ticket} cannot be joined; join rows of "
-                "one ticket, with tokens_R in both or neither"
+                "one ticket, with tokens_R in both or neither, and sound_R likewise"
             )
-        pairs = {name: (getattr(self, name), getattr(further, name)) for name in _ROWS}
         rows = {k: None if a is None else np.concatenate([a, b]) for k, (a, b) in pairs.items()}
         return Outcome(self.ticket, **rows)  # pyright: ignore[reportArgumentType]  # arrays by field
 
@@ -246,7 +251,7 @@ class Outcome:
         return bool(self.judged_mask_R.all())
 
 
-_ROWS = ("prompt_R", "reward_R", "correct_R", "tokens_R", "valid_R", "judged_R")
+_ROWS = ("prompt_R", "reward_R", "correct_R", "tokens_R", "valid_R", "judged_R", "sound_R")
 
 
 def _booleans(values: Any, name: str) -> BoolArray:

@@ -11,7 +11,10 @@ from gdro.numerics.arrays import FloatArray, IntArray
 
 
 class Belief:
-    """Read-only view of the difficulty tracker, passed to strategies."""
+    """Read-only view of the difficulty tracker, passed to strategies.
+
+    Pass rates and what follows from them are corrected for guessing where `Difficulty.guess` is set.
+    """
 
     def __init__(self, tracker: DifficultyTracker) -> None:
         self._tracker = tracker
@@ -57,12 +60,25 @@ class Belief:
 
     def counts(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Successes and failures of the given prompts, without the prior, each shape (P,)."""
-        return self._tracker.counts.totals(prompt_P)
+        return self._tracker.totals(prompt_P)
 
     def pass_rate(self, prompt_P: IntArray) -> FloatArray:
         """Posterior mean pass rates of the given prompts, shape (P,)."""
         alpha_P, beta_P = self._tracker.posterior(prompt_P)
         return alpha_P / (alpha_P + beta_P)
+
+    def skill(self, prompt_P: IntArray, rate_P: FloatArray) -> FloatArray:
+        """Pass rates of the given prompts corrected for guessing, each shape (P,)."""
+        guessing = self._tracker.guessing
+        return rate_P if guessing is None else guessing.skill(prompt_P, rate_P)
+
+    def chance(self, prompt_P: IntArray) -> FloatArray:
+        """Probability that a rollout is accepted, by skill or by luck, shape (P,)."""
+        rate_P, guessing = self.pass_rate(prompt_P), self._tracker.guessing
+        if guessing is None:
+            return rate_P
+        guess_P = guessing.rate(prompt_P)
+        return guess_P + (1.0 - guess_P) * rate_P
 
     def passk(self, prompt_P: IntArray) -> FloatArray:
         """Estimated pass@k of the given prompts, shape (P,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any, Literal, cast, get_args
 
@@ -16,6 +16,7 @@ from gdro.common.options import check_kinds
 from gdro.difficulty.bins import Bins, binning
 from gdro.difficulty.categories import Categories
 from gdro.difficulty.counts import Counts, DecayedCounts, WindowedCounts
+from gdro.difficulty.guessing import check_guess, guessing
 from gdro.difficulty.prior import Prior
 from gdro.errors import CheckpointError, StrategyError
 from gdro.numerics.arrays import FloatArray, IntArray
@@ -48,6 +49,9 @@ class Difficulty:
         prior_strength: Weight of the prior, in rollouts.
         prior_decay: Factor in [0, 1) per visit on the dataset's running mean pass rate, which is the
             prior mean.
+        guess: Probability g that a guess is right, or the name of a dataset column with such
+            probabilities or with numbers of choices (2 or more). Pass rates, pass@k and bins then
+            measure skill, (p - g) / (1 - g).
 
     Raises:
         StrategyError: An option is out of range.
@@ -64,9 +68,11 @@ class Difficulty:
     window: int = 50
     prior_strength: float = 1.0
     prior_decay: float = 0.995
+    guess: float | str = 0.0
 
     def __post_init__(self) -> None:
         check_kinds("difficulty", vars(self), type(self))
+        check_guess(self.guess)
         edges = _numbers(self.edges)
         object.__setattr__(self, "edges", edges)
         if not edges or any(b <= a for a, b in zip((0.0, *edges), (*edges, 1.0), strict=True)):
@@ -83,6 +89,7 @@ class Difficulty:
             "window": 1 <= self.window <= 65535,
             "prior_strength": self.prior_strength > 0.0,
             "prior_decay": 0.0 <= self.prior_decay < 1.0,
+            "guess": not self.guess or self.estimator != "any",
         }
         bad = [name for name, fine in ranges.items() if not fine]
         if bad:
@@ -91,8 +98,18 @@ class Difficulty:
                 "windowed; estimator bayes, unbiased or any; k >= 1; bins difficulty, column or "
                 f"product; column only and always with the last two; 0 <= hysteresis < {room:.3g} (the "
                 "distance of the outer edges from 0 and 1); 0 <= decay <= 1; 1 <= window <= 65535; "
-                "prior_strength > 0; 0 <= prior_decay < 1"
+                "prior_strength > 0; 0 <= prior_decay < 1; guess with estimator bayes or unbiased"
             )
+
+    def identity(self) -> dict[str, Any]:
+        """The options as plain data; without `guess` where it is off, as in files of before it."""
+        options = asdict(self)
+        return options if self.guess else {k: v for k, v in options.items() if k != "guess"}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Dataset columns that are read."""
+        return tuple(name for name in (self.column, self.guess) if name and isinstance(name, str))
 
     @property
     def num_bins(self) -> int:
@@ -133,6 +150,7 @@ class DifficultyTracker:
         num = problem.num_prompts
         self.binning = binning(config.bins, config.column, config.edges, config.hysteresis, problem)
         self._prior_N = problem.prior_N
+        self.guessing = guessing(config.guess, problem)
         self.counts: Counts = (
             DecayedCounts(num, config.decay)
             if config.tracker == "decayed"
@@ -151,7 +169,18 @@ class DifficultyTracker:
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta posterior of the pass rate: (alpha, beta), each shape (P,)."""
-        return self._posterior(prompt_P, *self.counts.totals(prompt_P))
+        return self._posterior(prompt_P, *self.totals(prompt_P))
+
+    def totals(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Successes and failures, corrected for guessing, each shape (P,)."""
+        return self._skilled(prompt_P, *self.counts.totals(prompt_P))
+
+    def _skilled(
+        self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        if self.guessing is None:
+            return success_P, failure_P
+        return self.guessing.skilled(prompt_P, success_P, failure_P)
 
     def _posterior(
         self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray
@@ -161,11 +190,13 @@ class DifficultyTracker:
         if self._prior_N is not None:
             own_P = self._prior_N[prompt_P]
             mean_P = np.where(np.isnan(own_P), mean_P, np.clip(own_P, 0.05, 0.95))
+        if self.guessing is not None:
+            mean_P = np.clip(self.guessing.skill(prompt_P, mean_P), 0.05, 0.95)
         return success_P + strength * mean_P, failure_P + strength * (1.0 - mean_P)
 
     def passk(self, prompt_P: IntArray) -> FloatArray:
         """Estimated pass@k by the configured estimator, shape (P,)."""
-        return self._passk(prompt_P, *self.counts.totals(prompt_P))
+        return self._passk(prompt_P, *self.totals(prompt_P))
 
     def _passk(self, prompt_P: IntArray, success_P: FloatArray, failure_P: FloatArray) -> FloatArray:
         k = self.config.k
@@ -186,7 +217,8 @@ class DifficultyTracker:
         if not len(prompt_P):
             return
         visit_P = self.visits_N[prompt_P].astype(np.int64)
-        totals = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
+        raw = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
+        totals = self._skilled(prompt_P, *raw)
         self.visits_N[prompt_P] = visit_P + 1
         self.prior.observe(prompt_P, successes_P / trials_P)
         old_P = self.bin_N[prompt_P].astype(np.int64)

@@ -36,8 +36,8 @@ def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tu
         StrategyError: `strategy` is no strategy, or `difficulty` no `Difficulty`.
     """
     check_parts(strategy, difficulty)
-    bins = (difficulty.column,) if difficulty is not None and difficulty.column else ()
-    return tuple(dict.fromkeys((*strategy.columns, *bins)))
+    own = () if difficulty is None else difficulty.columns
+    return tuple(dict.fromkeys((*strategy.columns, *own)))
 
 
 @dataclass(frozen=True)

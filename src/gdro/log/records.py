@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
@@ -92,7 +91,7 @@ def header(
     return {
         "strategy": strategy.name,
         "options": strategy.config(),
-        "difficulty": asdict(difficulty),
+        "difficulty": difficulty.identity(),
         "seed": seed,
         "num_prompts": num_prompts,
         "num_bins": num_bins,

@@ -205,7 +205,7 @@ def _check_columns(recipe: Recipe, task: Any) -> None:
     needed = [
         (f"adapter.{name}", getattr(recipe.adapter, name)) for name in ("id_column", "prior_column")
     ]
-    needed.append(("difficulty.column", recipe.difficulty.get("column")))
+    needed += [("difficulty", column) for column in difficulty_of(recipe.difficulty).columns]
     for name, arm in recipe.arms.items():
         needed += [(f"arms.{name}", column) for column in _strategy(recipe, arm).columns]
     for where, column in needed:

@@ -127,11 +127,12 @@ class Memory(Strategy[Stored]):
         anchors = self._anchors(most, usable_N, belief, groups, rng)
         recall = (*self._replays(usable_N, groups), *anchors)
         pick = self.anchor_pick
-        return Weights(weight_R, plain.keep_R, "kept", right_R, recall, most, pick)
+        return Weights(weight_R, plain.keep_R, "kept", groups.lasting_R, recall, most, pick)
 
     def update(self, state: Stored, belief: Belief, groups: Groups) -> Stored:
         at_N, misses_N = state.at_N.copy(), state.misses_N.copy()
-        solved, failed = groups.successes_P > 0, groups.scored_P & (groups.successes_P == 0)
+        stored_P = np.bincount(groups.position_R[groups.lasting_R], minlength=len(groups.received_P))
+        solved, failed = stored_P > 0, groups.scored_P & (groups.successes_P == 0)
         at_N[groups.plan.prompt_P[solved]] = state.steps
         misses_N[groups.plan.prompt_P[solved]] = 0
         misses_N[groups.plan.prompt_P[failed]] += 1

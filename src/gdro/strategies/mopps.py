@@ -91,7 +91,7 @@ class Mopps(Strategy[Posterior]):
     ) -> IntArray:
         num = belief.num_prompts
         pool_C = rng.choice(num, min(num, self.candidates * request.num_prompts), replace=False)
-        rate_C = rng.beta(state.alpha_N[pool_C], state.beta_N[pool_C])
+        rate_C = belief.skill(pool_C, rng.beta(state.alpha_N[pool_C], state.beta_N[pool_C]))
         if self.rule == "topk":
             distance_C = np.abs(rate_C - self.target)
         else:

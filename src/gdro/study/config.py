@@ -178,8 +178,8 @@ def _check_bed(study: Study, name: str, bed: Bed) -> None:
                 f"training.batch is {batch} for {arm_name!r}, sizes.train is {study.sizes.train}; raise "
                 "sizes.train or lower the batch"
             )
-        column = difficulty_of({**study.difficulty, **arm.difficulty}).column
-        for wanted in (*strategy.columns, *[column] * bool(column)):
+        difficulty = difficulty_of({**study.difficulty, **arm.difficulty})
+        for wanted in (*strategy.columns, *difficulty.columns):
             if wanted not in POOL_COLUMNS:
                 raise StudyError(
                     f"arms.{arm_name} needs the column {wanted!r}; the pool of a study has "

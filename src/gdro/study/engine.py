@@ -14,7 +14,7 @@ from gdro.controller import Controller
 from gdro.errors import StudyError
 from gdro.memory.advantages import WeightedRows
 from gdro.memory.placing import Placed, place
-from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
 from gdro.study.decoder import Decoder, Rollouts
 from gdro.study.grading import credit
@@ -178,7 +178,18 @@ class Run:
         reward_R = right_R.astype(np.float64)
         if self.world.task.variant.credit:
             reward_R = credit(given, answer).numpy().astype(np.float64)
-        return Outcome(plan.ticket, plan.prompt_R, reward_R, right_R, tokens_R=tokens_R)
+        sound_R = self._checked(plan, given, number)
+        return Outcome(plan.ticket, plan.prompt_R, reward_R, right_R, tokens_R=tokens_R, sound_R=sound_R)
+
+    def _checked(self, plan: Plan | Extension, given: torch.Tensor, number: int) -> BoolArray | None:
+        """What a check of the work of some accuracy says of each row, shape (R,); None without one."""
+        accuracy = self.world.task.variant.checker
+        if accuracy is None:
+            return None
+        extra = plan.round if isinstance(plan, Extension) else 0
+        rng = np.random.default_rng([self.seed, 23, number, extra])
+        work = self.world.work_NG[torch.from_numpy(plan.prompt_R.copy())]
+        return (given == work).all(1).numpy() ^ (rng.random(len(given)) >= accuracy)
 
     def _offers(self) -> Iterator[IntArray]:
         """Shuffled batches, epoch by epoch; the last partial batch is dropped.

@@ -13,7 +13,12 @@ from gdro.study.grading import Grader
 GRADES = ("work", "final")
 _CHOICES = re.compile(r"final/([2-9])")
 _SHARES = ("unsolvable", "wrong_labels", "refused", "verifier_noise", "tail")
-_LATER = ("refused", "credit", "sources")  # not part of the identity of runs that do not use them
+_LATER = (
+    "refused",
+    "credit",
+    "sources",
+    "checker",
+)  # not part of the identity of runs that do not use them
 
 
 @dataclass
@@ -35,6 +40,8 @@ class Variant:
             drawn.
         sources: Shares of the training pool of each level of the task, the easiest first, which add up
             to 1; the held-out problems have equal shares. None: as drawn.
+        checker: Accuracy of a check of the work of right answers, .5 up to 1, whose objections keep
+            successes out of memory; None: there is no check.
         once: Whether every training problem is offered only once.
     """
 
@@ -46,6 +53,7 @@ class Variant:
     credit: bool = False
     tail: float | None = None
     sources: list[float] | None = None
+    checker: float | None = None
     once: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +76,8 @@ class Variant:
                 f"variant.credit needs grade: work and no verifier_noise, but grade is {self.grade!r} "
                 f"and verifier_noise {self.verifier_noise}; remove one of them"
             )
+        if self.checker is not None and not 0.5 <= self.checker <= 1.0:
+            raise StudyError(f"variant.checker is {self.checker}; allowed: .5 up to 1")
         self._check_sources()
 
     def _check_sources(self) -> None:
