@@ -71,15 +71,14 @@ def guessing(guess: float | str, problem: Problem) -> Guessing | None:
     if not isinstance(guess, str):
         return Guessing(float(guess), None) if guess else None
     value_N = problem.column(guess, f"guess={guess!r}")
-    numbers = value_N.dtype.kind in "iuf"
-    bad = (
-        ~(((value_N >= 0) & (value_N < 1)) | (value_N >= 2)) if numbers else np.ones(len(value_N), bool)
-    )
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+    fits_N = np.zeros(len(value_N), bool)
+    if value_N.dtype.kind in "iuf":
+        fits_N = ((value_N >= 0) & (value_N < 1)) | (value_N >= 2)
+    if not fits_N.all():
+        first = int(np.flatnonzero(~fits_N)[0])
         raise ProblemError(
-            f"column {guess!r} is {value_N[first]!r} for prompt {problem.prompt_keys[first]!r}; allowed "
-            "for guess: probabilities of 0 up to 1, or numbers of choices of 2 or more"
+            f"column {guess!r} is {value_N[first].item()!r} for prompt {problem.prompt_keys[first]!r}; "
+            "allowed for guess: probabilities of 0 up to 1, or numbers of choices of 2 or more"
         )
     choices_N = np.maximum(value_N, 2)
     return Guessing(0.0, np.where(value_N >= 2, 1.0 / choices_N, value_N).astype(np.float64))

@@ -42,6 +42,7 @@ class Adapter:
     id_column: str | None = None
     prior_column: str | None = None
     correct: Any = None  # a list in YAML is a tuple of GDROTrainer
+    process: Any = None
     prompt_equal: bool = False
     generation: str = "trl"
 

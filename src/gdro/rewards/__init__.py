@@ -1,5 +1,6 @@
 """Verifiable rewards for TRL and verl; no text of a model is ever executed."""
 
+from gdro.rewards.equations import equations_hold
 from gdro.rewards.extract import answer_of
 from gdro.rewards.functions import (
     combined,
@@ -18,6 +19,7 @@ __all__ = [
     "RewardError",
     "answer_of",
     "combined",
+    "equations_hold",
     "exact_match",
     "first_line",
     "format_reward",

@@ -185,17 +185,17 @@ def _by_level(
         )
     need = [_split(shares, sizes[0]), _split([1.0 / len(levels)] * len(levels), sizes[1])]
     total = {level: int(train + held) for level, train, held in zip(levels, *need, strict=True)}
-    found: dict[float, dict[str, Item]] = {level: {} for level in levels}
+    problems: dict[float, dict[str, Item]] = {level: {} for level in levels}
     missing = sum(total.values())
     further = (testbed.draw(rng) for _ in range(50 * missing))
     for item in chain(items, further):
         if not missing:
             break
-        own = found[item.level]
+        own = problems[item.level]
         if len(own) < total[item.level] and item.prompt not in own:
             own[item.prompt] = item
             missing -= 1
-    pools = {level: list(of.values()) for level, of in found.items()}
+    pools = {level: list(of.values()) for level, of in problems.items()}
     for level, pool in pools.items():
         if len(pool) < total[level]:
             raise StudyError(

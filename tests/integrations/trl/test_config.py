@@ -106,6 +106,7 @@ def test_a_config_without_our_fields_is_grpos(tmp_path: Path) -> None:
         "id_column": None,
         "prior_column": None,
         "correct": None,
+        "process": None,
         "prompt_equal": False,
         "memory_bytes": 2**28,
         "gdro_log": "brief",

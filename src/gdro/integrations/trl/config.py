@@ -40,6 +40,7 @@ class GDROConfig(GRPOConfig):
         prior_column: Dataset column of known pass rates.
         correct: Name of the reward function that says whether a rollout is right, with or without a
             threshold, or several of either, as the trainer's argument.
+        process: Name of the reward function that checks the work, with or without a threshold.
         prompt_equal: Multiply advantages by n_bar/n, the mean group size over the prompt's own.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
         gdro_log: `brief` (six numbers) or `full` lines on the console.
@@ -75,6 +76,11 @@ class GDROConfig(GRPOConfig):
         "Reward function that says whether a rollout is right, and optionally the threshold that its "
         "reward must exceed: --correct accuracy 0.5.",
     )
+    process: list[str] | None = _option(
+        None,
+        "Reward function that checks the work instead of the answer, and optionally a threshold; a "
+        "memory stores no success that it objects to: --process equations_hold 0.5.",
+    )
     prompt_equal: bool = _option(
         False, "Multiply advantages by n_bar/n, for losses that average over rows."
     )
@@ -105,13 +111,13 @@ class GDROConfig(GRPOConfig):
         _difficulty(self.difficulty)
         check_console(self.gdro_log)
         check_resume_keys(self.resume_keys)
-        if callable(self.correct):
-            name = getattr(self.correct, "__name__", self.correct)
-            raise UnsupportedError(
-                f"GDROConfig.correct is the function {name!r}, and a config holds names; pass it to the "
-                "trainer: GDROTrainer(..., correct=...)"
-            )
-        self.correct = _correct(self.correct)
+        for option in ("correct", "process"):
+            if callable(value := getattr(self, option)):
+                raise UnsupportedError(
+                    f"GDROConfig.{option} is the function {getattr(value, '__name__', value)!r}, and a "
+                    f"config holds names; pass it to the trainer: GDROTrainer(..., {option}=...)"
+                )
+        self.correct, self.process = _correct(self.correct), _correct(self.process)
 
 
 OWN = tuple(f.name for f in fields(GDROConfig) if f.name not in {g.name for g in fields(GRPOConfig)})
@@ -131,6 +137,7 @@ class Settings:
     id_column: str | None
     prior_column: str | None
     correct: Correct | None
+    process: Correct | None
     prompt_equal: bool
     memory_bytes: int
     gdro_log: Console
@@ -161,13 +168,14 @@ def settled(config: Any, **given: Any) -> Settings:
         changed = preset != default
         if name == "difficulty":
             preset = _difficulty(preset)
-        same = _correct(value) == preset if name == "correct" else value == preset
+        rule = name in ("correct", "process")
+        same = _correct(value) == preset if rule else value == preset
         if value is not None and changed and not same:
             raise UnsupportedError(
                 f"{name} was given twice: {value!r} to the trainer and {preset!r} in its GDROConfig; "
                 "give it once"
             )
-        filled = _pairs(preset) if name == "correct" else preset
+        filled = _pairs(preset) if rule else preset
         values[name] = filled if value is None else value
     return Settings(**values)
 

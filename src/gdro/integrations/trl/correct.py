@@ -238,8 +238,10 @@ def check_correct(correct: Any) -> None:
         raise UnsupportedError(f"correct is {correct!r}; {_ALLOWED}")
 
 
-def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -> Judge | None:
-    """The judge that `correct=` (see `check_correct`) asks for; None if `correct` is None.
+def read_correct(
+    correct: Any, names: Sequence[str], functions: Sequence[Any], option: str = "correct"
+) -> Judge | None:
+    """The judge that `correct=` (see `check_correct`), or another option, asks for; None if it is None.
 
     Raises:
         UnsupportedError: A name is unknown, or two functions have it.
@@ -256,10 +258,28 @@ def read_correct(correct: Any, names: Sequence[str], functions: Sequence[Any]) -
                 "total reward is right"
             )
         return Total(pairs[0][1])
-    columns = [_column(item, names, functions) for item, _ in pairs]
+    columns = [_column(item, names, functions, option) for item, _ in pairs]
     return Named(
         tuple(names[c] for c in columns), tuple(columns), tuple(threshold for _, threshold in pairs)
     )
+
+
+def read_process(process: Any, names: Sequence[str], functions: Sequence[Any]) -> Named | None:
+    """The check of the work that `process=` names; None if it is None.
+
+    Raises:
+        UnsupportedError: It is not a reward function of the trainer, or (function, threshold).
+    """
+    if process is None:
+        return None
+    judge = read_correct(process, names, functions, "process") if _is_item(_items(process)[0]) else None
+    if not isinstance(judge, Named) or len(judge.names) > 1:
+        raise UnsupportedError(
+            f"process is {process!r}; allowed: a reward function of the trainer ({', '.join(names)}) by "
+            "name, or (name, threshold). It says how much of the work is sound; with a weight of 0 in "
+            "reward_weights it is a check alone"
+        )
+    return judge
 
 
 def _items(correct: Any) -> list[Any]:
@@ -289,25 +309,25 @@ def _places(item: Any, functions: Sequence[Any]) -> list[int]:
     return [k for k, function in enumerate(functions) if function is item]
 
 
-def _column(item: Any, names: Sequence[str], functions: Sequence[Any]) -> int:
+def _column(item: Any, names: Sequence[str], functions: Sequence[Any], option: str) -> int:
     known = ", ".join(names)
     if not isinstance(item, str):
         places = _places(item, functions)
         if not places:
             raise UnsupportedError(
-                f"correct holds the function {getattr(item, '__name__', item)!r}, which is no reward "
-                f"function of the trainer ({known}); pass a judge of your own alone: correct=function"
+                f"{option} holds the function {getattr(item, '__name__', item)!r}, which is no reward "
+                f"function of the trainer ({known}); pass a judge of your own alone: {option}=function"
             )
         return places[0]
     places = [k for k, name in enumerate(names) if name == item]
     if not places:
         guess = did_you_mean(item, list(names)) or ";"
         raise UnsupportedError(
-            f"correct names the reward function {item!r}{guess} the trainer has {known}"
+            f"{option} names the reward function {item!r}{guess} the trainer has {known}"
         )
     if len(places) > 1:
         raise UnsupportedError(
-            f"correct names the reward function {item!r}, and {len(places)} of the trainer's have that "
+            f"{option} names the reward function {item!r}, and {len(places)} of the trainer's have that "
             "name; pass the function itself, or give them names of their own (__name__)"
         )
     return places[0]

@@ -11,10 +11,17 @@ import torch
 from gdro.errors import OutcomeError
 from gdro.integrations.dataset import prompt_text
 from gdro.integrations.trl.advantages import total_rewards
-from gdro.integrations.trl.correct import Called, Judge, Scores, Verdicts, read_correct
+from gdro.integrations.trl.correct import (
+    Called,
+    Judge,
+    Scores,
+    Verdicts,
+    read_correct,
+    read_process,
+)
 from gdro.integrations.trl.rule import rule
 from gdro.integrations.trl.start import SAY_OTHERWISE, say
-from gdro.numerics.arrays import IntArray
+from gdro.numerics.arrays import BoolArray, IntArray
 from gdro.types import LARGEST
 
 Seen = tuple[torch.Tensor, torch.Tensor | None]
@@ -32,10 +39,12 @@ class Judging:
         UnsupportedError: `correct` names no reward function.
     """
 
-    def __init__(self, trainer: Any, correct: Any, columns: list[str]) -> None:
+    def __init__(self, trainer: Any, correct: Any, process: Any, columns: list[str]) -> None:
         names, functions = trainer.reward_func_names, trainer.reward_funcs
+        self.process = read_process(process, names, functions)
+        checks = () if self.process is None else self.process.columns
         self.judge = read_correct(correct, names, functions) or rule(
-            names, functions, trainer.reward_weights.tolist(), columns
+            names, functions, trainer.reward_weights.tolist(), columns, checks
         )
         if isinstance(self.judge, Called):
             self.judge.check(columns)
@@ -67,6 +76,13 @@ class Judging:
         verdicts = self.judge.judge(scores)
         self._watch.see(ticket, prompt_R, verdicts)
         return verdicts
+
+    def sound(self, seen: Seen) -> BoolArray | None:
+        """Whether the work of each row passed the check, or was not checked; None without a check."""
+        if self.process is None:
+            return None
+        verdicts = self.process.judge(self._scores(seen))
+        return verdicts.correct_R | ~verdicts.judged_R
 
     def held_out(self, seen: Seen) -> torch.Tensor:
         """Whether rows of an evaluation are right (1 or 0), of those that have a verdict."""

@@ -161,15 +161,24 @@ def _state(path: Path) -> tuple[list[str], list[list[float] | None], list[int], 
 
 
 def rule(
-    names: Sequence[str], functions: Sequence[Any], weights: Sequence[float], columns: Sequence[str]
+    names: Sequence[str],
+    functions: Sequence[Any],
+    weights: Sequence[float],
+    columns: Sequence[str],
+    checks: Sequence[int] = (),
 ) -> Judge:
     """The judge of a trainer without `correct=`.
 
     A single function is right above .5; several are `Largest` if each has an attribute `largest`, the
-    largest reward that it can give, and `Upper` otherwise.
+    largest reward that it can give, and `Upper` otherwise. Functions among `checks`, by index, are
+    checks of the work and judge no answer, unless there is nothing else.
     """
-    if len(names) == 1:
-        return Named((names[0],), (0,), (0.5,))
+    judges = [k for k in range(len(names)) if k not in checks] or list(range(len(names)))
+    if len(judges) == 1:
+        return Named((names[judges[0]],), (judges[0],), (0.5,))
+    if len(judges) < len(names):
+        weights = [weight if k in judges else 0.0 for k, weight in enumerate(weights)]
+        return Upper(names, weights, [columns_read(function, columns) for function in functions])
     largest = [getattr(function, "largest", None) for function in functions]
     if all(isinstance(most, int | float) for most in largest) and min(weights) >= 0:
         product_K = np.array(largest, np.float32) * np.array(weights, np.float32)

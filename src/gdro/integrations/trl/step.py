@@ -57,6 +57,7 @@ def outcome_of(
     rewards_RK: torch.Tensor,
     reward_weights: torch.Tensor,
     verdicts: Verdicts,
+    sound_R: BoolArray | None,
 ) -> Outcome:
     """The outcome of one round: rows with a total reward are trained on, rows with a verdict judged."""
     total_R = total_rewards(rewards_RK, reward_weights)
@@ -68,6 +69,7 @@ def outcome_of(
         tokens_R=tokens_R.cpu().numpy().astype(np.int64),
         valid_R=(~torch.isnan(total_R)).cpu().numpy(),
         judged_R=verdicts.judged_R,
+        sound_R=sound_R,
     )
 
 

@@ -33,6 +33,7 @@ from gdro.integrations.trl.config import OWN, GDROConfig, settled
 from gdro.integrations.trl.console import Console, shorten
 from gdro.integrations.trl.correct import Correct
 from gdro.integrations.trl.data import check_copies, check_names, check_options, check_size
+from gdro.integrations.trl.guard import LuckWatch
 from gdro.integrations.trl.judging import Judging, Seen
 from gdro.integrations.trl.losses import ROW, LossCollector
 from gdro.integrations.trl.memory import TrlMemory
@@ -80,6 +81,10 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
             `trainer_state` and the dataset's columns by name), that returns True, False or None (not
             known) for each row. Default: the only reward function above .5; of several see
             docs/trl.md, and the line that is printed at the start.
+        process: Reward function that checks the work instead of the answer: its name, or (name,
+            threshold), .5 if left out. A strategy with a memory stores no success whose reward from it
+            is not above the threshold; None from it is no objection. Give it a weight of 0 in
+            `reward_weights` to use it as a check alone.
         prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
             weigh more in a loss that averages over rows.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps (256 MiB).
@@ -123,6 +128,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         id_column: str | None = None,
         prior_column: str | None = None,
         correct: Correct | None = None,
+        process: Correct | None = None,
         prompt_equal: bool | None = None,
         memory_bytes: int | None = None,
         gdro_log: Console | None = None,
@@ -156,7 +162,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         if own.gdro_log == "brief":
             shorten(self.callback_handler)
         self.decoder = checks.resolve_generation(own.generation, self)
-        self._gdro_judging = Judging(self, own.correct, dataset.column_names)
+        self._gdro_judging = Judging(self, own.correct, own.process, dataset.column_names)
         self.controller = controller or Controller(
             part, problem, seed=self.args.seed, difficulty=own.difficulty, apply=own.apply
         )
@@ -176,6 +182,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
             warn_of_idle(controller, self.args, visits)
         prompts = self.args.generation_batch_size // self.num_generations
         condition = condition_of(controller.strategy, self.num_generations)
+        self._gdro_luck = LuckWatch(condition if self.accelerator.is_main_process else "")
         text = self._gdro_judging.judge.text
         say(start_line(controller, text, prompts, visits, condition), self)
 
@@ -204,6 +211,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         self.last_plan = plan
         rewards_RK = torch.cat([rewards for _, (rewards, _) in rounds])
         weights = self.controller.weigh(outcome)
+        self._gdro_luck.see(plan, weights)
         batches = [batch for batch, _ in rounds]
         return self._gdro_batch(TrlStep(plan, outcome, rewards_RK, batches, weights, self))
 
@@ -368,7 +376,8 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
     ) -> Outcome:
         tokens_R: Any = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
         verdicts = self._gdro_judging.verdicts(ticket, prompt_R, seen)
-        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts)
+        sound_R = self._gdro_judging.sound(seen)
+        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts, sound_R)
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
