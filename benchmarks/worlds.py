@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro import Controller, Difficulty, Outcome, Plan, Problem, Request, make_strategy
+from gdro import Controller, Difficulty, Outcome, Plan, Problem, Request, Strategy, make_strategy
 
 N_BAR = 4
 PAPER = 14_100
@@ -16,7 +16,8 @@ PAPER = 14_100
 @cache
 def problem(num_prompts: int) -> Problem:
     """A pool; made once, for making a million keys takes longer than what is measured."""
-    return Problem(prompt_keys=[f"prompt-{i}" for i in range(num_prompts)])
+    keys = [f"prompt-{i}" for i in range(num_prompts)]
+    return Problem(keys, columns={"difficulty": 100.0 * (1.0 - rates(num_prompts))})
 
 
 def rates(num_prompts: int) -> np.ndarray:
@@ -25,11 +26,14 @@ def rates(num_prompts: int) -> np.ndarray:
 
 
 def controller(
-    strategy: str, num_prompts: int = PAPER, difficulty: Difficulty | None = None, **options: Any
+    strategy: str | Strategy[Any],
+    num_prompts: int = PAPER,
+    difficulty: Difficulty | None = None,
+    **options: Any,
 ) -> Controller:
     """A controller that has seen every prompt twice."""
     made = Controller(
-        make_strategy(strategy, **options),
+        make_strategy(strategy, **options) if isinstance(strategy, str) else strategy,
         problem(num_prompts),
         difficulty=difficulty,
         max_pending=1_000_000,

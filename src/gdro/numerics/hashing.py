@@ -1,13 +1,15 @@
-"""Hashes of prompt keys: 64 bits, vectorised, stable across processes and versions."""
+"""Hashes of prompt keys and of arrays by row: 64 bits, vectorised, stable across processes and versions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_CHUNK = 1 << 15  # keys hashed at once: bounds the memory that long keys take
+_CHUNK = 1 << 15  # keys or rows hashed at once: bounds the memory that long ones take
+_MODULUS = 1 << 64
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -45,3 +47,77 @@ def _hash_chunk(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
     hash_N = np.empty(len(keys), np.uint64)
     hash_N[order_N] = _mix(state_N)
     return hash_N
+
+
+def hash_rows(array: npt.NDArray[Any], rows: npt.NDArray[np.int64] | None = None) -> int:
+    """Sum modulo 2^64 of a hash of each row with its number, of an array with N rows.
+
+    The sum does not depend on the order of the rows, so that it can follow changes of single rows. Two
+    arrays that differ have the same sum by a chance of 2^-64.
+
+    Args:
+        array: The rows, shape (P, ...).
+        rows: Their numbers, shape (P,); None: 0 to N - 1.
+
+    >>> a = np.array([1.5, 2.5])
+    >>> hash_rows(a) == (hash_rows(a[:1], np.array([0])) + hash_rows(a[1:], np.array([1]))) % 2**64
+    True
+    """
+    if rows is not None:
+        return int(_hashes(array, rows).sum(dtype=np.uint64))
+    starts = range(0, len(array), _CHUNK)
+    chunks = ((array[i : i + _CHUNK], np.arange(i, min(i + _CHUNK, len(array)))) for i in starts)
+    return sum(hash_rows(chunk, rows) for chunk, rows in chunks) % _MODULUS
+
+
+def _hashes(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Hash of each row with its number, shape (P,)."""
+    state = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for word in _words(array):
+        state *= np.uint64(0xD6E8FEB86659FD93)
+        state ^= state >> np.uint64(32)
+        state ^= word
+    return _mix(state * np.uint64(0xD6E8FEB86659FD93))
+
+
+def _words(array: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """The bytes of each row as words of 8 bytes, filled up with zeros, shape (words, P)."""
+    byte = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
+    num = byte.shape[1]
+    if num % 8:
+        whole = np.zeros((len(byte), -(-num // 8) * 8), np.uint8)
+        whole[:, :num] = byte
+        byte = whole
+    return byte.view(np.uint64).T
+
+
+class RunningHash:
+    """The `hash_rows` of an array, which follows changes once it was asked for."""
+
+    def __init__(self) -> None:
+        self._sum: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the hash was asked for, so that changes are followed."""
+        return self._sum is not None
+
+    def value(self, array: npt.NDArray[Any]) -> int:
+        """The hash of the array; takes O(N) the first time."""
+        if self._sum is None:
+            self._sum = hash_rows(array)
+        return self._sum
+
+    def change(
+        self, rows: npt.NDArray[np.int64], before: npt.NDArray[Any], after: npt.NDArray[Any]
+    ) -> None:
+        """Follow a change of distinct rows, from `before` to `after`, shape (P, ...) each."""
+        if self._sum is not None:
+            # Both at once: on few rows the number of calls is what takes time.
+            hashes = _hashes(np.concatenate([before, after]), np.concatenate([rows, rows]))
+            old, new = hashes.reshape(2, -1).sum(axis=1, dtype=np.uint64).tolist()
+            self._sum = (self._sum + new - old) % _MODULUS
+
+    def fits(self, array: npt.NDArray[Any]) -> bool:
+        """Whether the hash that followed all changes is that of the array, computed anew."""
+        return self._sum is None or self._sum == hash_rows(array)
