@@ -1,10 +1,11 @@
-"""Milliseconds of a step of every strategy by the number of prompts, with the digest that ranks compare.
+"""Milliseconds of a step of every strategy by the size of the dataset, with the digest of its state.
 
-Controllers of one strategy over datasets of several sizes take turns, a step each, so that the machine's
-slow phases hit all of them; ratios are of medians over the smallest dataset. Every prompt was visited
-twice before, so that all have a bin and most a stored success.
+Milliseconds are of the processor, on one thread, so that other programs hardly count. Controllers of
+one strategy over datasets of several sizes take turns, a step each, so that slow phases of the machine
+hit all of them; ratios are of medians over the smallest dataset. Every prompt was visited twice before,
+so that all have a bin and most a stored success.
 
-    python benchmarks/dataset_size.py                                # every strategy, 14,100 and 1e6 prompts
+    python benchmarks/dataset_size.py  # every strategy, 14,100 and 1e6 prompts
     python benchmarks/dataset_size.py --strategies gdro --sizes 14100 1000000 10000000
 """
 
@@ -30,17 +31,17 @@ DEFAULT_MS = 1.5
 def step(controller: Controller, rate_N: FloatArray, rng: np.random.Generator) -> list[float]:
     """Seconds of each phase of one step. What `extend` asks for is not generated."""
     offered = None if controller.selects else rng.choice(len(rate_N), P, replace=False)
-    marks = [time.perf_counter()]
+    marks = [time.process_time()]
     plan = controller.plan(Request(P, P * MEAN, offered))
-    marks.append(time.perf_counter())
+    marks.append(time.process_time())
     outcome = worlds.outcome(plan, rate_N, rng)
-    start = time.perf_counter()
+    start = time.process_time()
     controller.weigh(outcome)
-    weighed = time.perf_counter()
+    weighed = time.process_time()
     controller.observe(outcome)
-    observed = time.perf_counter()
+    observed = time.process_time()
     controller.digest()
-    done = time.perf_counter()
+    done = time.process_time()
     return [marks[1] - marks[0], weighed - start, observed - weighed, done - observed]
 
 
@@ -82,7 +83,10 @@ def main() -> bool:
             met = met and fine
             phases = " | ".join(f"{value:.2f}" for value in row)
             verdict = "met" if fine else "NOT MET"
-            print(f"| {strategy} | {size:,} | {phases} | {total:.2f} | {ratio:.2f} | {verdict} |", flush=True)
+            print(
+                f"| {strategy} | {size:,} | {phases} | {total:.2f} | {ratio:.2f} | {verdict} |",
+                flush=True,
+            )
     return met
 
 

@@ -11,14 +11,27 @@ from typing import ClassVar
 
 import numpy as np
 
-from gdro import Controller, Groups, Outcome, Problem, Request, Strategy, Weights, make_strategy
+from gdro import (
+    Controller,
+    Groups,
+    Outcome,
+    PersistentArray,
+    Problem,
+    Request,
+    Strategy,
+    Weights,
+    make_strategy,
+)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """State. Arrays with one row per prompt end in `_N`, so that checkpoints match rows to prompts."""
+    """State. Arrays with one row per prompt end in `_N`, so that checkpoints match rows to prompts.
 
-    streak_N: np.ndarray
+    A persistent array changes a few rows without a copy of all; a numpy array is allowed too.
+    """
+
+    streak_N: PersistentArray
 
 
 @dataclass(frozen=True)
@@ -42,19 +55,17 @@ class Streaks(Strategy[Seen]):
         return ("weigh",)
 
     def init(self, num_prompts, num_bins):
-        return Seen(np.zeros(num_prompts))
+        return Seen(PersistentArray(np.zeros(num_prompts)))
 
     def weigh(self, state, belief, groups: Groups, rng) -> Weights:
         weight_P = np.minimum(1.0 + self.gain * state.streak_N[groups.plan.prompt_P], self.most)
         return groups.expand(weight_P / weight_P.mean())
 
     def update(self, state, belief, groups: Groups) -> Seen:
-        streak_N = state.streak_N.copy()
-        prompt_P, scored_P = groups.plan.prompt_P, groups.scored_P
-        failed_P = groups.successes_P == 0
-        streak_N[prompt_P[scored_P & failed_P]] += 1
-        streak_N[prompt_P[scored_P & ~failed_P]] = 0
-        return Seen(streak_N)
+        scored = groups.plan.prompt_P[groups.scored_P]
+        failed = groups.successes_P[groups.scored_P] == 0
+        streak = np.where(failed, state.streak_N[scored] + 1, 0)
+        return Seen(state.streak_N.put(scored, streak))
 
 
 def main() -> None:

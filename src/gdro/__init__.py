@@ -17,6 +17,7 @@ from gdro.errors import (
 )
 from gdro.groups import Groups
 from gdro.log.run_log import RunLog
+from gdro.numerics.persistent import PersistentArray
 from gdro.problem import Problem
 from gdro.strategies.default import default_strategy
 from gdro.strategies.registry import list_strategies, make_strategy
@@ -41,6 +42,7 @@ __all__ = [
     "More",
     "Outcome",
     "OutcomeError",
+    "PersistentArray",
     "Plan",
     "Problem",
     "ProblemError",

@@ -22,6 +22,7 @@ from gdro.numerics.arrays import FloatArray, IntArray, frozen
 from gdro.numerics.budget import even_split
 from gdro.problem import Problem
 from gdro.step import checks
+from gdro.step.digest import check_hashes, digest
 from gdro.step.in_flight import InFlight, Pending
 from gdro.step.ledger import Ledger
 from gdro.strategy import Draft, More, Strategy
@@ -86,7 +87,8 @@ class Controller:
         self._plans = InFlight(max_pending)
         self._metrics: dict[str, float] = {}
         self._by_bin: dict[str, list[float | None]] = {}
-        self._last: tuple[Groups, Pending] | None = None
+        self._last: tuple[Groups, Pending] | None = None  # closed, without metrics yet
+        self._unbinned: tuple[Groups, Pending] | None = None  # and without values by bin yet
 
     @property
     def selects(self) -> bool:
@@ -249,8 +251,12 @@ class Controller:
         self.ledger.missing += int(plan.rollouts_P.sum())
 
     def digest(self) -> str:
-        """A hash of the whole state, equal on ranks that agree."""
-        return archive.digest(*self._snapshot())
+        """A hash of the whole state, equal on ranks that agree.
+
+        The first one reads every prompt; later ones cost as much as the prompts that changed, except
+        where a strategy keeps plain arrays by prompt in its state.
+        """
+        return digest(self._header(), self._state, self._tracker, self._plans.arrays())
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
@@ -264,7 +270,9 @@ class Controller:
         Raises:
             CheckpointError: The disk is full, or the folder cannot be written; an earlier file stays
                 intact.
+            StrategyError: The digests of earlier steps were not of this state.
         """
+        check_hashes(self.strategy.name, self._state, self._tracker)
         header, arrays = self._snapshot()
         if self.log is not None:
             self.log.sync()
@@ -311,8 +319,8 @@ class Controller:
 
     def curriculum(self) -> dict[str, float]:
         """Prompts, rollouts and weight by bin of the last closed plan, all named `gdro/...`."""
-        self._closed_metrics()
-        return {f"gdro/{k}": v for k, v in records.tracked(self._by_bin).items()} if self._by_bin else {}
+        by_bin = self._closed_bins()
+        return {f"gdro/{k}": v for k, v in records.tracked(by_bin).items()} if by_bin else {}
 
     def _restore(
         self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
@@ -325,6 +333,7 @@ class Controller:
         tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap, bins)
         initial = self.strategy.init(self.problem.num_prompts, self.belief.num_bins)
         strategy_state = decode(initial, arrays, "strategy", match.remap, bins.rows)
+        strategy_state = self.strategy.restored(strategy_state)
         plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), bins.num_bins)
         ledger = Ledger.of(header.get("ledger"))
         if self.log is not None:
@@ -332,24 +341,27 @@ class Controller:
         # Nothing below can fail: a refused checkpoint leaves the controller as it was.
         self._tracker, self._state, self._plans = tracker, strategy_state, plans
         self.belief, self.ledger = Belief(tracker), ledger
-        self._metrics, self._by_bin, self._last = dict(header["metrics"]), {}, None
+        self._metrics, self._by_bin = dict(header["metrics"]), {}
+        self._last = self._unbinned = None
         if bins.changed or not match.same:  # plans in flight are of other bins or prompts
             for ticket in self._plans.tickets:
                 self.abandon(ticket)
         return match
 
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
+        arrays = encode(self._state, "strategy")
+        arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
+        return self._header(), arrays | self._plans.arrays()
+
+    def _header(self) -> dict[str, Any]:
         names = self._tracker.binning.categories
-        header = {
+        return {
             **self._identity,
             **({"categories": list(names)} if names else {}),
             **self._plans.header(),
             "ledger": self.ledger.as_dict(),
             "metrics": dict(self._closed_metrics()),
         }
-        arrays = encode(self._state, "strategy")
-        arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
-        return header, arrays | self._plans.arrays()
 
     def _write(
         self, groups: Groups, pending: Pending, predicted_P: FloatArray, extra: Mapping[str, float]
@@ -365,7 +377,7 @@ class Controller:
             **extra,
             # Every step of the log has every name, with null where nothing was judged or scored.
             "metrics": dict.fromkeys(records.OF_VERDICTS + records.OF_REWARDS) | self._closed_metrics(),
-            "bins": self._by_bin,
+            "bins": self._closed_bins(),
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
             "ledger": self.ledger.as_dict(),
             "applied": self.apply,
@@ -380,9 +392,17 @@ class Controller:
             groups, pending = self._last
             weight_P = records.weight(pending)
             self._metrics = records.summary(groups, weight_P) | self.strategy.metrics(self._state)
-            self._by_bin = records.bins(groups, weight_P, self.belief.num_bins)
-            self._last = None
+            self._last, self._unbinned = None, self._last
         return self._metrics
+
+    def _closed_bins(self) -> dict[str, list[float | None]]:
+        """Values by bin of the last closed plan, computed when they are first asked for."""
+        self._closed_metrics()
+        if self._unbinned is not None:
+            groups, pending = self._unbinned
+            self._by_bin = records.bins(groups, records.weight(pending), self.belief.num_bins)
+            self._unbinned = None
+        return self._by_bin
 
     def _select(self, request: Request, rng: np.random.Generator) -> IntArray:
         if request.offered_P is not None:

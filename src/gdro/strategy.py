@@ -75,7 +75,8 @@ class Strategy(Generic[S]):
     A strategy is a frozen dataclass whose fields are its options. Its methods are pure: state goes
     in and comes out, nothing is mutated, randomness comes from `rng` alone. The state is a frozen
     dataclass of arrays and numbers (arrays with one row a prompt have names that end in `_N`), so
-    that one codec saves every strategy.
+    that one codec saves every strategy. Take `PersistentArray` for those with one row a prompt: its
+    `put` costs as much as the prompts of a plan, a copy of a numpy array as much as the dataset.
 
     Declare `roles`, and override only what they change: `select`, `allocate`, `extend`, `weigh`,
     `update`.
@@ -191,6 +192,10 @@ class Strategy(Generic[S]):
 
     def update(self, state: S, belief: Belief, groups: Groups) -> S:
         """The next state, with beliefs from before the visit."""
+        return state
+
+    def restored(self, state: S) -> S:
+        """A state of a checkpoint, with what follows from its other fields (`codec.derived`)."""
         return state
 
     def metrics(self, state: S) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -264,8 +264,7 @@ def _booleans(values: Any, name: str) -> BoolArray:
     return frozen(array, np.bool_)
 
 
-@dataclass(frozen=True)
-class Recall:
+class Recall(NamedTuple):
     """A remembered rollout that should join the loss.
 
     Attributes:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import helpers as h
-from gdro.numerics.sampling import draw_by_bin
+from gdro.numerics.sampling import draw_by_bin, shuffled
 
 BIN_N = np.repeat([-1, 0, 1, 2], [100, 200, 300, 400])
 MASS = np.array([0.1, 0.5, 0.3, 0.1])
@@ -151,3 +151,18 @@ def test_known_sizes_change_nothing():
     sizes = np.bincount(BIN_N + 1)
     plain = draw_by_bin(BIN_N, MASS, 50, np.random.default_rng(1))
     assert np.array_equal(plain, draw_by_bin(BIN_N, MASS, 50, np.random.default_rng(1), sizes))
+
+
+@pytest.mark.parametrize(("num", "part"), [(0, 3), (1, 3), (7, 2), (100, 10), (100, 200)])
+def test_shuffled_numbers_come_once_each_and_in_every_order(num, part):
+    parts = list(shuffled(num, part, np.random.default_rng(0)))
+    assert sorted(np.concatenate([np.zeros(0, np.int64), *parts]).tolist()) == list(range(num))
+    assert all(len(p) >= part for p in parts[:-1])
+
+
+def test_every_place_of_a_shuffle_is_uniform():
+    rows = np.array(
+        [np.concatenate(list(shuffled(6, 1, rng))) for rng in map(np.random.default_rng, range(6000))]
+    )
+    for place in range(6):
+        assert np.bincount(rows[:, place]) / 6000 == pytest.approx(np.full(6, 1 / 6), abs=0.02)

@@ -7,6 +7,7 @@ import pytest
 
 from by_hand import made, outcome, step
 from gdro import Request, StrategyError, make_strategy
+from gdro.groups import group
 from gdro.types import Recall
 
 
@@ -141,3 +142,51 @@ def test_memory_leaves_selection_and_allocation_alone():
 def test_bad_options(options):
     with pytest.raises(StrategyError, match="memory"):
         make_strategy("memory", **options)
+
+
+def plainly_usable(strategy, state):
+    """Which successes may be recalled, from when they were stored and missed alone."""
+    at_N, misses_N = np.asarray(state.at_N), np.asarray(state.misses_N)
+    fresh_N = state.steps - at_N <= (strategy.max_age or np.inf)
+    return (at_N >= 0) & fresh_N & (misses_N < (strategy.max_misses or np.inf))
+
+
+@pytest.mark.parametrize("max_misses", [0, 2])
+@pytest.mark.parametrize("max_age", [0, 1, 3])
+def test_what_is_usable_follows_every_step_and_every_resume(max_age, max_misses):
+    c = made("memory", num=40, max_age=max_age, max_misses=max_misses)
+    rng, again = np.random.default_rng(0), made("memory", num=40, max_age=max_age, max_misses=max_misses)
+    for _ in range(12):
+        offered = rng.choice(40, 6, replace=False).tolist()
+        weighed(c, {p: int(rng.integers(0, 2)) for p in offered}, offered)
+        state, usable_N = c._state, plainly_usable(c.strategy, c._state)
+        assert np.array_equal(state.usable_N, usable_N)
+        again.load_state_dict(c.state_dict())
+        assert np.array_equal(again._state.usable_N, usable_N)
+        assert again.metrics() == c.metrics()
+        stored = np.asarray(state.at_N)[np.asarray(state.at_N) >= 0]
+        ages = state.steps - stored
+        assert c.strategy.metrics(state) == pytest.approx(
+            {"memory_share": len(stored) / 40, "memory_age": ages.mean() if len(ages) else 0.0}
+        )
+
+
+def test_anchors_are_drawn_as_if_all_usable_ones_were_shuffled():
+    """Each known success comes first, second and third equally often; hard ones never come."""
+    c = made("memory", num=40, anchors=3, candidates=3, replay=False)
+    for _ in range(3):
+        step(c, {p: 4 if p < 12 else 1 for p in range(24)}, num=24)
+    known = set(range(12)) | {p for p in range(24) if c.belief.pass_rate(np.array([p]))[0] > 0.3}
+    assert 12 <= len(known) < 24
+    plan = c.plan(Request(1, 4, np.array([30])))
+    groups, times = group(plan, outcome(plan, {30: 1})), 6000
+    drawn = np.array(
+        [
+            [r.prompt for r in c.strategy.weigh(c._state, c.belief, groups, rng).recall]
+            for rng in map(np.random.default_rng, range(times))
+        ]
+    )
+    assert set(drawn.ravel().tolist()) == known
+    for place in range(3):
+        share = np.bincount(drawn[:, place], minlength=40)[sorted(known)] / times
+        assert share == pytest.approx(np.full(len(known), 1 / len(known)), abs=0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import struct
@@ -184,13 +183,3 @@ def _are_tickets(value: Any, following: Any) -> bool:
 
 def _is_metric(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and abs(value) <= LARGEST)
-
-
-def digest(header: dict[str, Any], arrays: Arrays) -> str:
-    """A hash of a state, 32 hexadecimal digits, equal on two ranks exactly if their states are equal."""
-    hasher = hashlib.blake2b(json.dumps(header, sort_keys=True).encode(), digest_size=16)
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        hasher.update(f"{name}{array.dtype.str}{array.shape}".encode())
-        hasher.update(array.view(np.uint8).data if array.size and array.ndim else array.tobytes())
-    return hasher.hexdigest()

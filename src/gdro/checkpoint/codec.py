@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.errors import CheckpointError
+from gdro.numerics.persistent import PersistentArray
 
 Arrays = dict[str, npt.NDArray[Any]]
 Remap = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
@@ -23,16 +24,27 @@ def within(low: float, high: float = np.inf) -> dict[str, tuple[float, float]]:
     return {"range": (low, high)}
 
 
-def encode(state: Any, prefix: str) -> Arrays:
-    """Copies of the arrays and numbers of a (nested) dataclass by name, `prefix/field[/field]`."""
-    arrays: Arrays = {}
+def derived() -> dict[str, bool]:
+    """Metadata for a `field` of a state that follows from the others: checkpoints do not hold it.
+
+    `Strategy.restored` computes it anew.
+    """
+    return {"derived": True}
+
+
+def leaves(state: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Arrays and numbers of a (nested) dataclass, not derived, by name: `prefix/field[/field]`."""
     for part in fields(state):
         value, name = getattr(state, part.name), f"{prefix}/{part.name}"
         if is_dataclass(value):
-            arrays.update(encode(value, name))
-        else:
-            arrays[name] = np.array(value)
-    return arrays
+            yield from leaves(value, name)
+        elif not part.metadata.get("derived"):
+            yield name, value
+
+
+def encode(state: Any, prefix: str) -> Arrays:
+    """Copies of the arrays and numbers of a state by name."""
+    return {name: np.array(value) for name, value in leaves(state, prefix)}
 
 
 def decode(
@@ -60,6 +72,8 @@ def decode(
         own, name = getattr(template, part.name), f"{prefix}/{part.name}"
         if is_dataclass(own):
             values[part.name] = decode(own, arrays, name, remap, rows)
+        elif part.metadata.get("derived"):
+            values[part.name] = own
         else:
             follow = remap if name.endswith("_N") else rows if _BY_BIN.search(name) else None
             values[part.name] = _value(own, required(arrays, name), name, follow)
@@ -75,6 +89,14 @@ def required(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[A
 
 
 def _value(own: Any, saved: npt.NDArray[Any], name: str, follow: Remap | None) -> Any:
+    if isinstance(own, PersistentArray):
+        value = _value(own.array, saved, name, follow)
+        if own.labels and value.size and not 0 <= int(value.min()) <= int(value.max()) < own.labels:
+            raise CheckpointError(
+                f"{name!r} spans {value.min()}..{value.max()} in the checkpoint, allowed are 0.."
+                f"{own.labels - 1}; it is damaged, go back to an earlier one"
+            )
+        return own.replaced(value)
     if not isinstance(own, np.ndarray):
         return type(own)(_number(saved, np.asarray(own), name))
     fresh = cast("npt.NDArray[Any]", own)
@@ -122,6 +144,7 @@ def _check_finite(saved: npt.NDArray[Any], fresh: npt.NDArray[Any], name: str) -
 
 def _check_range(value: Any, part: Field[Any], name: str) -> None:
     low, high = part.metadata.get("range", (-np.inf, np.inf))
+    value = value.array if isinstance(value, PersistentArray) else value
     if np.any(np.asarray(value) < low) or np.any(np.asarray(value) > high):
         raise CheckpointError(
             f"{name!r} holds values outside of {low:g} to {high:g}, which no run produces; the "

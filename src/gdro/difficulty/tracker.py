@@ -20,7 +20,9 @@ from gdro.difficulty.guessing import check_guess, guessing
 from gdro.difficulty.prior import Prior
 from gdro.errors import CheckpointError, StrategyError
 from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.hashing import RunningHash
 from gdro.numerics.passk import passk_posterior, passk_unbiased
+from gdro.numerics.ranks import RankIndex, blocked
 from gdro.problem import Problem
 from gdro.types import UNSEEN
 
@@ -158,14 +160,15 @@ class DifficultyTracker:
         )
         num_bins = self.binning.num_bins
         self.visits_N = np.zeros(num, np.int32)
-        self.bin_N = self.binning.start(num).astype(np.int8 if num_bins < 127 else np.int16)
+        start_N = self.binning.start(num).astype(np.int8 if num_bins < 127 else np.int16)
+        self._block, self.bin_N = blocked(start_N)
         self.size_C = np.zeros(1 + num_bins, np.int64)
         self.prior = Prior(self.binning, config.prior_decay)
         if self._prior_N is not None:
             known_P = np.flatnonzero(~np.isnan(self._prior_N))
             old_P = self.bin_N[known_P].astype(np.int64)
             self.bin_N[known_P] = self.binning.bins(known_P, self.passk(known_P), old_P)
-        self._count_sizes()
+        self._start_over()
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta posterior of the pass rate: (alpha, beta), each shape (P,)."""
@@ -216,6 +219,7 @@ class DifficultyTracker:
         """Add one visit to distinct prompts with at least one trial each, and update their bins."""
         if not len(prompt_P):
             return
+        before = self._rows(prompt_P) if self._hashes else {}
         visit_P = self.visits_N[prompt_P].astype(np.int64)
         raw = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
         totals = self._skilled(prompt_P, *raw)
@@ -227,8 +231,41 @@ class DifficultyTracker:
         # Updated, not recounted: a count over the dataset at each step would cost O(N).
         self.size_C += np.bincount(new_P + 1, minlength=len(self.size_C))
         self.size_C -= np.bincount(old_P + 1, minlength=len(self.size_C))
+        if self._index is not None:
+            self._index.change(prompt_P, old_P, new_P)
+        after = self._rows(prompt_P) if before else {}
+        for name, rows in before.items():
+            self._hashes[name].change(prompt_P, rows, after[name])
 
-    def _count_sizes(self) -> None:
+    @property
+    def index(self) -> RankIndex:
+        """The prompts by bin, the unseen ones first; built when it is first used."""
+        if self._index is None:
+            num, classes = self.problem.num_prompts, 1 + self.binning.num_bins
+            self._index = RankIndex(self._block, num, classes, UNSEEN)
+        return self._index
+
+    def hashes(self) -> dict[str, int]:
+        """`hash_rows` of the arrays with one row per prompt, by name; they follow every visit."""
+        arrays = self._by_prompt()
+        self._hashes = self._hashes or {name: RunningHash() for name in arrays}
+        return {name: running.value(arrays[name]) for name, running in self._hashes.items()}
+
+    def hashes_fit(self) -> bool:
+        """Whether the hashes that followed every visit are those of the arrays."""
+        arrays = self._by_prompt()
+        return all(running.fits(arrays[name]) for name, running in self._hashes.items())
+
+    def _by_prompt(self) -> dict[str, npt.NDArray[Any]]:
+        return {name: array for name, array in self.arrays().items() if "_N" in name}
+
+    def _rows(self, prompt_P: IntArray) -> dict[str, npt.NDArray[Any]]:
+        return {name: array.take(prompt_P, axis=0) for name, array in self._by_prompt().items()}
+
+    def _start_over(self) -> None:
+        """Forget what follows from the arrays, and count the bins."""
+        self._index: RankIndex | None = None
+        self._hashes: dict[str, RunningHash] = {}
         self.size_C = np.bincount(self.bin_N.astype(np.int64) + 1, minlength=1 + self.binning.num_bins)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -241,11 +278,12 @@ class DifficultyTracker:
         }
 
     def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Replace the state by arrays as `arrays()` returns them, without copying."""
+        """Replace the state by arrays as `arrays()` returns them, most without copying."""
         self.prior.load(arrays["prior"])
-        self.visits_N, self.bin_N = arrays["visits_N"], arrays["bin_N"]
+        self.visits_N = arrays["visits_N"]
+        self._block, self.bin_N = blocked(arrays["bin_N"])
         self.counts.adopt(arrays)
-        self._count_sizes()
+        self._start_over()
 
 
 def restored_tracker(

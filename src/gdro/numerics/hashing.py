@@ -1,8 +1,9 @@
-"""Hashes of prompt keys and of arrays by row: 64 bits, vectorised, stable across processes and versions."""
+"""Hashes of prompt keys and of rows: 64 bits, vectorised, stable across processes and versions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,8 @@ def _hashes(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray
 
 def _words(array: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """The bytes of each row as words of 8 bytes, filled up with zeros, shape (words, P)."""
-    byte = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
-    num = byte.shape[1]
+    num = array.itemsize * prod(array.shape[1:])
+    byte = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), num)
     if num % 8:
         whole = np.zeros((len(byte), -(-num // 8) * 8), np.uint8)
         whole[:, :num] = byte

@@ -1,4 +1,4 @@
-"""Persistent arrays: a new version costs as much as the rows that it changes, and old ones stay valid."""
+"""Persistent arrays: a new version costs as much as the rows that it changes; old ones stay valid."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Store:
 
 
 class PersistentArray:
-    """An array with one row per prompt that is never changed, and whose `put` costs O(P) instead of O(N).
+    """An array with one row per prompt that never changes, and whose `put` costs O(P), not O(N).
 
     `put` returns a new version. The newest version that was used owns the memory; older ones know which
     rows differ, and take the memory over when they are read (rerooting). So a state made of these arrays
@@ -130,7 +130,7 @@ class PersistentArray:
     def _current(self) -> _Store:
         """The memory, after it was made to hold this version."""
         if self._newer is not None:
-            versions = [self]
+            versions: list[PersistentArray] = [self]
             while (newer := versions[-1]._newer) is not None:
                 versions.append(newer)
             for older, newer in zip(versions[-2::-1], versions[:0:-1], strict=True):

@@ -14,7 +14,7 @@ _TOP = 4096  # most blocks of the level that is searched whole
 
 
 def blocked(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """A copy of an array, shape (N,), as blocks of rows, shape (ceil(N / 16), 16), and its view as rows."""
+    """A copy of an array as blocks of 16 rows, shape (blocks, 16), and its view as rows, shape (N,)."""
     num = len(values)
     block = np.zeros((-(-num // BLOCK), BLOCK), values.dtype)
     rows = block.reshape(-1)[:num]
@@ -50,7 +50,12 @@ class RankIndex:
         count = np.bincount(label_N * size + np.arange(num) // BLOCK, minlength=num_labels * size)
         count_LK: npt.NDArray[Any] = count.reshape(num_labels, size)
         self._levels: list[npt.NDArray[Any]] = []
-        for dtype in (np.uint8, np.uint16, np.uint16, *[np.int64] * 9):  # the largest count of a level fits
+        for dtype in (
+            np.uint8,
+            np.uint16,
+            np.uint16,
+            *[np.int64] * 9,
+        ):  # the largest count of a level fits
             whole = np.zeros((num_labels, -(-size // BLOCK) * BLOCK), dtype)
             whole[:, :size] = count_LK
             self._levels.append(whole)
@@ -61,11 +66,11 @@ class RankIndex:
 
     def change(self, rows: IntArray, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> None:
         """Follow a change of the labels of distinct rows, shape (P,) each."""
-        moved = np.flatnonzero(before != after)
-        if not len(moved):
+        other = np.flatnonzero(before != after)
+        if not len(other):
             return
-        place = rows[moved]
-        old, new = (a[moved].astype(np.int64) - self._least for a in (before, after))
+        place = rows[other]
+        old, new = (a[other].astype(np.int64) - self._least for a in (before, after))
         np.subtract.at(self.size_L, old, 1)
         np.add.at(self.size_L, new, 1)
         for count_LK in self._levels:
@@ -90,9 +95,7 @@ class RankIndex:
         return row_K
 
 
-def _descended(
-    count_KJ: npt.NDArray[Any], place: IntArray, rank: IntArray
-) -> tuple[IntArray, IntArray]:
+def _descended(count_KJ: npt.NDArray[Any], place: IntArray, rank: IntArray) -> tuple[IntArray, IntArray]:
     """Places one level below, and the ranks inside of them, from the counts of each place's 16 parts."""
     narrow = np.uint8 if count_KJ.dtype == np.bool_ else np.int64
     count_JK = np.ascontiguousarray(count_KJ.T).astype(narrow)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from gdro.numerics.arrays import FloatArray, IntArray
@@ -75,3 +77,17 @@ def draw_weighted(weight_N: FloatArray, num_prompts: int, rng: np.random.Generat
     key_N = np.where(np.isneginf(key_N), -1e300 * (1.0 + rng.random(len(key_N))), key_N)
     top = np.argpartition(-key_N, num_prompts - 1)[:num_prompts]
     return top[np.argsort(-key_N[top])]
+
+
+def shuffled(num: int, part: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """The numbers 0 to `num` - 1 in random order, in parts that grow from `part` numbers; lazy.
+
+    What was taken costs as much as it holds, up to a factor.
+    """
+    taken = np.zeros(0, np.int64)
+    while len(taken) < num:
+        drawn = rng.choice(num, min(num, len(taken) + part), replace=False)
+        if len(taken):
+            drawn = drawn[~np.isin(drawn, taken)]
+        yield drawn
+        taken, part = np.concatenate([taken, drawn]), 4 * part

@@ -192,6 +192,9 @@ class Joint(Strategy[JointState]):
     def update(self, state: JointState, belief: Belief, groups: Groups) -> JointState:
         return JointState(*(self._part(r).update(getattr(state, r), belief, groups) for r in _FIELDS))
 
+    def restored(self, state: JointState) -> JointState:
+        return JointState(*(self._part(role).restored(getattr(state, role)) for role in _FIELDS))
+
     def metrics(self, state: JointState) -> dict[str, float]:
         return {k: v for r in _FIELDS for k, v in self._part(r).metrics(getattr(state, r)).items()}
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import ceil
 from numbers import Integral
 from typing import ClassVar, Literal
 
 import numpy as np
 
+from gdro.checkpoint.codec import derived, within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.numerics.persistent import PersistentArray
+from gdro.numerics.sampling import shuffled
 from gdro.strategy import Role, Strategy, one_of, require
 from gdro.types import Recall, Weights
 
@@ -25,12 +28,20 @@ class Stored:
     Attributes:
         at_N: Number of the closed plan with each prompt's latest success (-1: none), shape (N,).
         misses_N: Visits without a success since then, shape (N,).
+        usable_N: 1 where the success may be recalled, shape (N,); follows from the others.
+        solved: Prompts with a success in each of the last `max_age` + 1 plans; follows from the others.
         steps: Plans closed so far.
+        number: Prompts with a success; follows from `at_N`.
+        total: Sum of `at_N` over them; follows from `at_N`.
     """
 
-    at_N: IntArray
-    misses_N: IntArray
-    steps: int = 0
+    at_N: PersistentArray = field(metadata=within(-1))
+    misses_N: PersistentArray = field(metadata=within(0))
+    usable_N: PersistentArray = field(metadata=derived())
+    solved: tuple[IntArray, ...] = field(metadata=derived())
+    steps: int = field(default=0, metadata=within(0))
+    number: int = field(default=0, metadata=derived())
+    total: int = field(default=0, metadata=derived())
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,9 @@ class Memory(Strategy[Stored]):
         return ("remember",)
 
     def init(self, num_prompts: int, num_bins: int) -> Stored:
-        return Stored(np.full(num_prompts, -1), np.zeros(num_prompts, np.int64))
+        zeros_N, none_N = np.zeros(num_prompts, np.int32), np.zeros(num_prompts, np.int8)
+        at_N = PersistentArray(zeros_N - np.int32(1))
+        return Stored(at_N, PersistentArray(zeros_N), PersistentArray(none_N, labels=2), ())
 
     def weigh(self, state: Stored, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """What to remember and recall; weights are ones unless `amplify` is set."""
@@ -122,54 +135,86 @@ class Memory(Strategy[Stored]):
             miss_P = 1.0 - belief.pass_rate(groups.plan.prompt_P)
             bonus_P: FloatArray = 1.0 + self.amplify * miss_P**2
             weight_R = np.where(right_R, bonus_P[groups.position_R], weight_R)
-        usable_N = self._usable(state)
         most = _count(self.anchors, groups)
-        anchors = self._anchors(most, usable_N, belief, groups, rng)
-        recall = (*self._replays(usable_N, groups), *anchors)
+        anchors = self._anchors(most, state, belief, groups, rng) if most else []
+        recall = (*self._replays(state, groups), *anchors)
         pick = self.anchor_pick
         return Weights(weight_R, plain.keep_R, "kept", groups.lasting_R, recall, most, pick)
 
     def update(self, state: Stored, belief: Belief, groups: Groups) -> Stored:
-        at_N, misses_N = state.at_N.copy(), state.misses_N.copy()
         stored_P = np.bincount(groups.position_R[groups.lasting_R], minlength=len(groups.received_P))
-        solved, failed = stored_P > 0, groups.scored_P & (groups.successes_P == 0)
-        at_N[groups.plan.prompt_P[solved]] = state.steps
-        misses_N[groups.plan.prompt_P[solved]] = 0
-        misses_N[groups.plan.prompt_P[failed]] += 1
-        return Stored(at_N, misses_N, state.steps + 1)
+        solved_P, failed_P = stored_P > 0, groups.scored_P & (groups.successes_P == 0)
+        solved, failed = groups.plan.prompt_P[solved_P], groups.plan.prompt_P[failed_P]
+        before = state.at_N[solved]
+        at_N = state.at_N.put(solved, state.steps)
+        visited = np.concatenate([solved, failed])
+        misses = np.where(np.arange(len(visited)) < len(solved), 0, state.misses_N[visited] + 1)
+        latest, expired = (*state.solved, np.sort(solved)), np.zeros(0, np.int64)
+        if len(latest) > self.max_age:
+            expired, latest = latest[0], latest[1:]
+        after = replace(
+            state,
+            at_N=at_N,
+            misses_N=state.misses_N.put(visited, misses),
+            solved=latest if self.max_age else (),
+            steps=state.steps + 1,
+            number=state.number + int(np.count_nonzero(before < 0)),
+            total=state.total + len(solved) * state.steps - int(before[before >= 0].sum()),
+        )
+        changed = np.union1d(visited, expired)
+        return replace(after, usable_N=state.usable_N.put(changed, self._usable(after, changed)))
+
+    def restored(self, state: Stored) -> Stored:
+        at_N = state.at_N.array
+        first = state.steps - self.max_age
+        order = np.flatnonzero(at_N >= first) if self.max_age else np.zeros(0, np.int64)
+        order = order[np.argsort(at_N[order], kind="stable")]
+        ends = np.searchsorted(at_N[order], np.arange(max(first, 0), state.steps), side="right")
+        stored = at_N >= 0
+        usable_N = self._usable(state, np.arange(len(at_N))).astype(np.int8)
+        return replace(
+            state,
+            usable_N=state.usable_N.replaced(usable_N),
+            solved=tuple(np.split(order, ends)[:-1]) if self.max_age else (),
+            number=int(np.count_nonzero(stored)),
+            total=int(at_N[stored].sum(dtype=np.int64)),
+        )
 
     def metrics(self, state: Stored) -> dict[str, float]:
         """Share of the prompts with a stored success, and the mean age of these in plans."""
-        stored_N = state.at_N >= 0
-        ages = state.steps - state.at_N[stored_N]
         return {
-            "memory_share": float(stored_N.mean()),
-            "memory_age": float(ages.mean()) if len(ages) else 0.0,
+            "memory_share": state.number / len(state.at_N),
+            "memory_age": state.steps - state.total / state.number if state.number else 0.0,
         }
 
-    def _usable(self, state: Stored) -> BoolArray:
-        fresh_N = state.steps - state.at_N <= (self.max_age or np.inf)
-        tried_N = state.misses_N >= (self.max_misses or np.inf)
-        return (state.at_N >= 0) & fresh_N & ~tried_N
+    def _usable(self, state: Stored, prompt_P: IntArray) -> BoolArray:
+        at_P = state.at_N[prompt_P]
+        fresh_P = state.steps - at_P <= (self.max_age or np.inf)
+        tried_P = state.misses_N[prompt_P] >= (self.max_misses or np.inf)
+        return (at_P >= 0) & fresh_P & ~tried_P
 
-    def _replays(self, usable_N: BoolArray, groups: Groups) -> list[Recall]:
+    def _replays(self, state: Stored, groups: Groups) -> list[Recall]:
         if not self.replay:
             return []
-        failed_P = groups.scored_P & (groups.successes_P == 0) & usable_N[groups.plan.prompt_P]
-        failed = groups.plan.prompt_P[failed_P]
-        return [Recall(int(prompt), "replay", weight=self.replay_weight) for prompt in failed]
+        failed = groups.plan.prompt_P[groups.scored_P & (groups.successes_P == 0)]
+        failed = failed[state.usable_N[failed] > 0]
+        return [Recall(prompt, "replay", weight=self.replay_weight) for prompt in failed.tolist()]
 
     def _anchors(
-        self, most: int, usable_N: BoolArray, belief: Belief, groups: Groups, rng: np.random.Generator
+        self, most: int, state: Stored, belief: Belief, groups: Groups, rng: np.random.Generator
     ) -> list[Recall]:
-        stored = np.flatnonzero(usable_N) if most else np.zeros(0, np.int64)
-        if not len(stored):
-            return []
-        known = stored[belief.pass_rate(stored) > self.anchor_rate]
-        known = known[~np.isin(known, groups.plan.prompt_P[groups.successes_P == 0])]
-        candidates = max(most, _count(self.candidates, groups))
-        chosen = rng.permutation(known)[:candidates]
-        return [Recall(int(prompt), "anchor", self.anchor_advantage) for prompt in chosen]
+        """Usable successes in random order, without prompts that are hard or fail now."""
+        wanted = max(most, _count(self.candidates, groups))
+        failed = groups.plan.prompt_P[groups.successes_P == 0]
+        chosen: list[int] = []
+        for rank_K in shuffled(int(state.usable_N.sizes[1]), 2 * wanted, rng):
+            drawn = state.usable_N.index.select(1, rank_K)
+            known = drawn[belief.pass_rate(drawn) > self.anchor_rate]
+            chosen += known[~np.isin(known, failed)].tolist()
+            if len(chosen) >= wanted:
+                break
+        # By `_make`, for calls with names take three times as long, and there are hundreds.
+        return [Recall._make((p, "anchor", self.anchor_advantage, 1.0)) for p in chosen[:wanted]]
 
 
 AMOUNT = "a whole number of 0 or more, or a share below 1 of the step's rollouts"
