@@ -41,8 +41,8 @@ def default_strategy(mean_rollouts: int = 4) -> Strategy[Any]:
 def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
     """Condition of the preset that a strategy is or extends, however it was written; else "".
 
-    Memory, selector and weigher make the condition: other bounds on rollouts, other options of the
-    selector, or an extender do not change it.
+    Selector, weigher and how the memory treats replays and anchors make the condition: other bounds on
+    rollouts, other numbers of anchors, other options of the selector, or an extender do not change it.
 
     >>> condition_of(default_strategy(4), 4)
     ''
@@ -58,8 +58,9 @@ def condition_of(strategy: Strategy[Any], mean_rollouts: int) -> str:
 
 
 def _like(strategy: Any, preset: Any) -> bool:
-    """Whether the selector and weigher have the names of a preset's, and the memory is the same."""
-    same = all(
-        getattr(strategy, part).name == getattr(preset, part).name for part in ("selector", "weigher")
-    )
-    return same and strategy.rememberer == preset.rememberer
+    """Whether the parts have the names of a preset's, and the memory replays and picks as it does."""
+    parts = ("selector", "weigher", "rememberer")
+    if any(getattr(strategy, part).name != getattr(preset, part).name for part in parts):
+        return False
+    own, other = strategy.rememberer, preset.rememberer
+    return all(getattr(own, o) == getattr(other, o) for o in ("replay_weight", "anchor_pick"))

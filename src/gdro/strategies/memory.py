@@ -92,11 +92,11 @@ class Memory(Strategy[Stored]):
 
     replay: bool = True
     replay_weight: float = 0.25
-    anchors: int | float = 0.125
+    anchors: int | float = 0.25
     anchor_pick: AnchorPick = "random"
     candidates: int | float = 0.5
     anchor_rate: float = 0.3
-    anchor_advantage: float = 0.5
+    anchor_advantage: float = 1.0
     max_age: int = 200
     max_misses: int = 4
     amplify: float = 0.0

@@ -40,7 +40,7 @@ PRESETS = {
     ),
     "gdro-tail": NamedComposition(
         "mopps(target=0.1) + rollout-gdro(n_max={n_max}) + passk-advantages + "
-        "memory(replay_weight=1, anchor_pick=least)",
+        "memory(replay_weight=1, anchor_pick=least, anchors=0.125, anchor_advantage=0.5)",
         "the strongest on a hard tail: draws prompts near a pass rate of .1 and weighs pass@2",
         "only where the whole work is checked, as in proofs, full tests of programs and exact outputs; "
         "where a lucky final answer counts as right, mean accuracy falls",
