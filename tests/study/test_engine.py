@@ -258,3 +258,39 @@ def test_options_are_guessed_about_once_in_their_number() -> None:
 def test_an_unknown_grade_names_the_known_ones() -> None:
     with pytest.raises(StudyError, match="allowed: work, final"):
         Variant(grade="last")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sources": [1.0]}, "sources is .* two or more shares"),
+        ({"sources": [0.5, 0.6]}, "add up to 1"),
+        ({"sources": [0.5, 0.5], "tail": 0.1}, "sources and variant.tail"),
+        ({"credit": True, "grade": "final"}, "credit needs grade: work"),
+        ({"credit": True, "verifier_noise": 0.1}, "credit needs .* no verifier_noise"),
+        ({"checker": 0.4}, "checker is 0.4"),
+        ({"refused": 0.7, "unsolvable": 0.7}, "refused 0.7.* at most 1"),
+        ({"once": 3}, "once is 3"),
+        ({"credit": "yes"}, "credit is 'yes'"),
+    ],
+)
+def test_variants_that_contradict_themselves_are_refused(options, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        Variant(**options)
+
+
+def test_new_options_do_not_change_the_identity_of_runs_without_them() -> None:
+    """Published runs are found again by the hash of this data."""
+    old = ["grade", "unsolvable", "wrong_labels", "verifier_noise", "tail", "once"]
+    assert list(Variant().identity()) == old
+    assert Variant(refused=0.1).identity() == Variant().identity() | {"refused": 0.1}
+
+
+def test_a_perfect_check_keeps_every_wrong_work_out_of_memory() -> None:
+    strategy = "uniform + memory"
+    plain = trained(strategy, num_steps=12, variant=Variant(grade="final"))["luck"]
+    checked = trained(strategy, num_steps=12, variant=Variant(grade="final", checker=1.0))["luck"]
+    coin = trained(strategy, num_steps=12, variant=Variant(grade="final", checker=0.5))["luck"]
+    assert checked["replays"] > 0 and checked["replays_wrong"] == checked["anchors_wrong"] == 0
+    assert plain["replays_wrong"] > 0 and coin["replays_wrong"] + coin["anchors_wrong"] > 0
+    assert checked["fresh_wrong"] > 0

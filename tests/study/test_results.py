@@ -67,3 +67,48 @@ def test_luck_is_counted_over_runs(tmp_path: Path) -> None:
     assert row["fresh_luck"] == pytest.approx(2 / 40) and row["anchors_luck"] == pytest.approx(0.5)
     assert "replays_luck" not in row
     assert "5% / - / 50%" in markdown(summarise(study, records))
+
+
+def with_updates(record, updates, **more):
+    """A record whose optimiser steps grow with its rollouts."""
+    last = record["curve"][-1]["rollouts"]
+    curve = [point | {"updates": updates * point["rollouts"] / last} for point in record["curve"]]
+    return record | {"curve": curve, "updates": updates} | more
+
+
+def test_equal_optimiser_steps_by_hand(tmp_path: Path) -> None:
+    """An arm with twice the steps and a tenth better is read at half of its curve: 45% worse."""
+    study = load_study(config(tmp_path, TWO_BEDS))
+    records = [
+        with_updates(record(arm, seed, value, bed), updates)
+        for bed in ("chains", "other")
+        for seed in (100, 101)
+        for arm, value, updates in (("grpo", 0.4, 100), ("random", 0.44, 200), ("placebo", 0.4, 100))
+    ]
+    summary = summarise(study, records)
+    assert summary["arms"]["random"]["chains"]["equal_updates"]["mean"] == pytest.approx(-0.45)
+    assert summary["arms"]["placebo"]["all testbeds"]["equal_updates"]["mean"] == pytest.approx(0.0)
+    assert "-45.0% (-45.0% to -45.0%)" in markdown(summary)
+    older = [record(arm, seed, 0.4) for arm in ("grpo", "random") for seed in (100, 101)]
+    assert "equal_updates" not in summarise(study, older)["arms"]["random"]["chains"]
+
+
+def test_the_worst_source_and_the_rollouts_of_spoilt_prompts(tmp_path: Path) -> None:
+    """The source that lost most, and a starved one: rollouts over the share of the pool."""
+    study = load_study(config(tmp_path))
+    sources = {"grpo": {"0": 0.8, "50": 0.4}, "random": {"0": 0.82, "50": 0.3}}
+    records = [
+        record(arm, seed, 0.4)
+        | {"sources": {name: {"mean8": value, "pass8": value} for name, value in of.items()}}
+        | {"spoilt_share": 0.4 if arm == "random" else 1.0}
+        for arm, of in sources.items()
+        for seed in (100, 101)
+    ]
+    summary = summarise(study, records)
+    row = summary["arms"]["random"]["chains"]
+    assert row["worst_source"] == {"source": "50", "points": pytest.approx(-10.0)}
+    assert row["spoilt_share"] == pytest.approx(0.4)
+    text = markdown(summary)
+    assert "| 50 -10.0 | 0.40x |" in text and "| 1.00x |" in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1, "every row has a cell for every head"

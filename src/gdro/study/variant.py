@@ -62,6 +62,9 @@ class Variant:
                 f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}, or final/K with "
                 "K from 2 to 9, like multiple choice with K options"
             )
+        for name in ("credit", "once"):
+            if not isinstance(getattr(self, name), bool):
+                raise StudyError(f"variant.{name} is {getattr(self, name)!r}; allowed: true or false")
         for name in _SHARES:
             value = getattr(self, name) or 0.0
             if not 0.0 <= value < 1.0:
