@@ -201,6 +201,10 @@ def test_an_empty_path_is_not_the_folder_that_we_are_in(
         (["task_options.train_size=5"], ["has 5 training prompts", "a step needs 64"]),
         (["adapter.id_column=nope"], ["adapter.id_column", "'nope'", "prompt_id"]),
         (["arms.x.strategy=adarft"], ["arms.x", "'difficulty'"]),
+        (["adapter.correct=nope"], ["adapter.correct names", "'nope'", "the trainer has"]),
+        (["adapter.correct=3"], ["adapter.correct is 3", "allowed"]),
+        (["adapter.process=nope"], ["adapter.process names", "'nope'"]),
+        (["trl.beta=0.1"], ["arms.gdro: memory", "beta=0.1", "set beta=0.0"]),
     ],
 )
 def test_a_recipe_that_cannot_train_is_refused_before_the_base_is_evaluated(

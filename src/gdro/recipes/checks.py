@@ -95,7 +95,7 @@ def check_arms(recipe: Recipe) -> None:
             )
         check_name(name, "the name of an arm", RecipeError, OF_RUNS)
         try:
-            strategy = _strategy(recipe, arm)
+            strategy = strategy_of(recipe, arm)
             if type(mean) is int:  # other types are reported by `check_trl`
                 check_bounds(strategy, mean, "trl.num_generations", warn=False)
         except (GdroError, TypeError) as problem:
@@ -106,7 +106,8 @@ def check_arms(recipe: Recipe) -> None:
         raise RecipeError(str(problem)) from problem
 
 
-def _strategy(recipe: Recipe, arm: Arm) -> Strategy[Any]:
+def strategy_of(recipe: Recipe, arm: Arm) -> Strategy[Any]:
+    """The strategy of an arm, for the recipe's mean number of rollouts."""
     mean = recipe.trl.get("num_generations")
     return named(arm.strategy, arm.options, mean if type(mean) is int else MEAN_ROLLOUTS)
 
@@ -207,7 +208,7 @@ def _check_columns(recipe: Recipe, task: Any) -> None:
     ]
     needed += [("difficulty", column) for column in difficulty_of(recipe.difficulty).columns]
     for name, arm in recipe.arms.items():
-        needed += [(f"arms.{name}", column) for column in _strategy(recipe, arm).columns]
+        needed += [(f"arms.{name}", column) for column in strategy_of(recipe, arm).columns]
     for where, column in needed:
         if column and column not in columns:
             raise RecipeError(

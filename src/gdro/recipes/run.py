@@ -41,6 +41,7 @@ from gdro.recipes.evaluations import Heldout, begun, curves_of
 from gdro.recipes.heldout import by_slice, by_source, draw, metrics
 from gdro.recipes.run_folder import KEPT, differing, keep
 from gdro.recipes.schema import Arm, Recipe, RecipeError
+from gdro.recipes.trainer_checks import check_trainer
 
 # Options of the trainer that would write or resume in another folder.
 _OURS = {
@@ -106,9 +107,10 @@ def run(
 
 
 def _checked(load: Callable[[Recipe], Any], recipe: Recipe) -> Any:
-    """A recipe's task, with data for at least one training step."""
-    task = load(recipe)
-    check_task(recipe, task, trl_config(recipe, Path("unused")))
+    """A recipe's task, with what at least one training step of every arm needs."""
+    task, config = load(recipe), trl_config(recipe, Path("unused"))
+    check_task(recipe, task, config)
+    check_trainer(recipe, task, config)
     return task
 
 

@@ -25,19 +25,22 @@ from gdro.problem import Problem
 _ROUNDING = 0.01  # advantages that come from rounding of equal rewards are below
 
 
-def check_memory(trainer: Any) -> None:
-    """Refuse trainer options under which no row can be replaced.
+def check_memory(args: Any, router_coef: float = 0.0) -> None:
+    """Refuse options under which no row can be replaced.
+
+    Args:
+        args: The trainer's GRPOConfig.
+        router_coef: Coefficient of a mixture of experts' balancing loss; 0: it is off.
 
     Raises:
         UnsupportedError: One of them is set.
     """
-    args = trainer.args
-    router = f"router_aux_loss_coef={trainer.router_aux_loss_coef}"
+    router = f"router_aux_loss_coef={router_coef}"
     for used, what, fix in (
         (args.beta != 0.0, f"beta={args.beta}: its KL term", "beta=0.0"),
         (args.entropy_coef != 0.0, f"entropy_coef={args.entropy_coef}: its bonus", "entropy_coef=0.0"),
         (args.use_adaptive_entropy, "adaptive entropy: its bonus", "use_adaptive_entropy=False"),
-        (trainer.aux_loss_enabled, f"a mixture of experts: {router}", "router_aux_loss_coef=0.0"),
+        (router_coef != 0.0, f"a mixture of experts: {router}", "router_aux_loss_coef=0.0"),
     ):
         if used:
             raise UnsupportedError(
@@ -86,7 +89,8 @@ class TrlMemory:
     """
 
     def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
-        check_memory(trainer)
+        coef = trainer.router_aux_loss_coef if trainer.aux_loss_enabled else 0.0
+        check_memory(trainer.args, coef)
         vocabulary = trainer.model.config.get_text_config().vocab_size
         self.store = RolloutStore(problem, max_bytes, vocabulary, trainer.reward_func_names)
         self._trainer = trainer
