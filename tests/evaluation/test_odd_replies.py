@@ -136,7 +136,7 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
     "401": (http({"error": {"message": f"bad key {KEY}"}}, "401 X"), r"status 401: bad key \*\*\*;"),
     "401 header": (
         http({"detail": {"headers": {"authorization": f"Bearer {KEY}"}}}, "401 X"),
-        r"Bearer \*\*\*",
+        r'"authorization": "\*\*\*"',
     ),
     "403 html": (http(b"<html>" + b"x" * 9000, "403 X"), "status 403: <html>x+…;"),
     "404 escapes": (

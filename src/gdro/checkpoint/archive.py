@@ -16,7 +16,7 @@ import numpy as np
 
 from gdro.checkpoint.codec import Arrays
 from gdro.common.files import parsed, replacing, sync
-from gdro.common.schema import LARGEST, is_count
+from gdro.common.schema import LARGEST, MOST_COUNT, is_count
 from gdro.errors import CheckpointError, SettingsError
 
 SCHEMA = 1
@@ -163,7 +163,7 @@ def check_values(header: dict[str, Any]) -> None:
     """Raise CheckpointError unless tickets and metrics have the types that `Controller.save` writes."""
     following, tickets, metrics = (header.get(name) for name in ("next_ticket", "pending", "metrics"))
     fine = {
-        "next_ticket": is_count(following),
+        "next_ticket": is_count(following, MOST_COUNT),
         "pending": is_count(following) and _are_tickets(tickets, following),
         "metrics": isinstance(metrics, dict)
         and all(map(_is_metric, cast("dict[str, Any]", metrics).values())),

@@ -10,11 +10,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from gdro.common.schema import MOST_COUNT
 from gdro.errors import CheckpointError
 from gdro.numerics.persistent import PersistentArray
 
 Arrays = dict[str, npt.NDArray[Any]]
 Remap = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
+_LARGEST_FLOAT = 1e150  # products of two are finite
 _BY_BIN = re.compile(r"_B[A-Z]*$")
 T = TypeVar("T")
 
@@ -39,12 +41,18 @@ def leaves(state: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         if is_dataclass(value):
             yield from leaves(value, name)
         elif not part.metadata.get("derived"):
-            yield name, value
+            yield name, _bounded(value)
 
 
 def encode(state: Any, prefix: str) -> Arrays:
     """Copies of the arrays and numbers of a state by name."""
     return {name: np.array(value) for name, value in leaves(state, prefix)}
+
+
+def _bounded(value: Any) -> Any:
+    """A number no larger than `decode` takes; only made-up checkpoints lead to larger ones."""
+    most = {int: MOST_COUNT, float: _LARGEST_FLOAT}.get(type(value))
+    return value if most is None or not np.isfinite(value) else max(-most, min(value, most))
 
 
 def decode(
@@ -124,12 +132,17 @@ def _number(saved: npt.NDArray[Any], own: npt.NDArray[Any], name: str) -> Any:
     # A whole number may have been saved where a float is meant.
     kinds = "biuf" if own.dtype.kind == "f" else "biu"
     scalar = saved.shape == () and saved.dtype.kind in kinds
-    if not scalar or (kinds == "biu" and abs(int(saved)) >= 2**53):
+    if not scalar or (kinds == "biu" and abs(int(saved)) > MOST_COUNT):
         raise CheckpointError(
             f"{name!r} is {saved!r:.60} in the checkpoint, this controller needs a number"
         )
     number = float(saved) if own.dtype.kind == "f" else saved.item()
     _check_finite(np.asarray(number), own, name)
+    if np.isfinite(number) and abs(number) > _LARGEST_FLOAT:
+        raise CheckpointError(
+            f"{name!r} is {number!r:.30}, at most {_LARGEST_FLOAT:g} is possible; the checkpoint is "
+            "damaged, go back to an earlier one"
+        )
     return number
 
 

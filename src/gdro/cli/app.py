@@ -19,7 +19,8 @@ from gdro.cli.parser import Command, Parser
 from gdro.cli.train import EPILOG, arms_of
 from gdro.common.files import check_folder
 from gdro.common.hints import did_you_mean
-from gdro.common.untrusted import hidden, printable
+from gdro.common.redaction import hidden
+from gdro.common.untrusted import printable
 from gdro.errors import GdroError
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gdro.common.hints import did_you_mean
-from gdro.common.untrusted import hidden, printable
+from gdro.common.redaction import hidden
+from gdro.common.untrusted import printable
 
 
 class _Help(argparse.HelpFormatter):

@@ -11,6 +11,11 @@ LARGEST = 1e18
 """Largest absolute value of a number in a record, so that sums and products of a few stay finite."""
 
 
+MOST_COUNT = (1 << 53) - 1
+"""Largest count in a checkpoint, exact as a float; no run reaches it. What is written never exceeds it,
+so that whatever was loaded can be saved and loaded again."""
+
+
 class Fault(ValueError):
     """What is wrong with a record; its reader knows the file and the line."""
 

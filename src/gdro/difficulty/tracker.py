@@ -26,6 +26,7 @@ from gdro.numerics.ranks import RankIndex, blocked
 from gdro.problem import Problem
 from gdro.types import UNSEEN
 
+_MOST_VISITS = np.iinfo(np.int32).max
 PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -223,7 +224,7 @@ class DifficultyTracker:
         visit_P = self.visits_N[prompt_P].astype(np.int64)
         raw = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
         totals = self._skilled(prompt_P, *raw)
-        self.visits_N[prompt_P] = visit_P + 1
+        self.visits_N[prompt_P] = np.minimum(visit_P + 1, _MOST_VISITS)
         self.prior.observe(prompt_P, successes_P / trials_P)
         old_P = self.bin_N[prompt_P].astype(np.int64)
         new_P = self.binning.bins(prompt_P, self._passk(prompt_P, *totals), old_P)
@@ -333,7 +334,7 @@ def _recoded(
 
 def _check_values(values: Mapping[str, npt.NDArray[Any]], num_bins: int) -> None:
     """Raise for values that no run produces, such as indices out of range."""
-    ranges = {"visits_N": (0, 2**31), "bin_N": (UNSEEN, num_bins - 1)}
+    ranges = {"visits_N": (0, _MOST_VISITS), "bin_N": (UNSEEN, num_bins - 1)}
     for name, value in values.items():
         low, high = ranges.get(name, (0, np.finfo(np.float32).max))
         # A NaN is neither above nor below.

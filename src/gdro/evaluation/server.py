@@ -15,7 +15,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
-from gdro.common.untrusted import SHORT, masked, shown
+from gdro.common.secret_forms import masked
+from gdro.common.secret_names import SHORT
+from gdro.common.untrusted import shown
 from gdro.evaluation.records import EvaluationError
 from gdro.evaluation.reply import BODY, OddReply, Refused, completion, read_body
 from gdro.evaluation.run import Options

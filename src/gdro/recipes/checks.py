@@ -13,7 +13,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from gdro.common.files import OF_RUNS, check_name
 from gdro.common.hints import did_you_mean
 from gdro.common.installed import is_absent
-from gdro.common.untrusted import HIDDEN, is_secret
+from gdro.common.secret_forms import HIDDEN
+from gdro.common.secret_names import is_secret
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
 from gdro.recipes.schema import Arm, Recipe, RecipeError

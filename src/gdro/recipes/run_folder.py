@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from gdro.common.files import read_json, write_json
-from gdro.common.untrusted import hidden, is_secret, names_secret, without_secrets
+from gdro.common.redaction import hidden, without_secrets
+from gdro.common.secret_names import is_secret, names_secret
 from gdro.recipes.schema import Recipe, RecipeError
 
 KEPT = "recipe.json"

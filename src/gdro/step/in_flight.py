@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.checkpoint.codec import Arrays, required
+from gdro.common.schema import MOST_COUNT
 from gdro.errors import CheckpointError, TicketError
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray, frozen
@@ -68,7 +69,7 @@ def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
     order = np.argsort(prompt_P, kind="stable")
     place_P = order[np.searchsorted(prompt_P[order], more.prompt_P)]
     rollouts_P = np.concatenate([plan.rollouts_P, np.zeros(len(fresh_P), np.int64)])
-    rollouts_P[place_P] += more.rollouts_P
+    rollouts_P[place_P] = np.minimum(rollouts_P[place_P] + more.rollouts_P, _MOST_ROLLOUTS)
     return Plan(
         plan.ticket,
         frozen(prompt_P, np.int64),
@@ -84,13 +85,14 @@ def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
 
 _MOST = float(np.finfo(np.float64).max)
 _OPTIONAL = ("shadow_P", "weight_P", "mass_B")
-# Type and least value of a plan's arrays with one entry per prompt.
+_MOST_ROLLOUTS = (1 << 31) - 1
+# Type, least and largest value of a plan's arrays with one entry per prompt.
 _COLUMNS = {
-    "prompt_P": (np.int64, 0),
-    "rollouts_P": (np.int64, 1),
-    "bin_P": (np.int64, UNSEEN),
-    "importance_P": (np.float64, 0),
-    "first_P": (np.int64, 1),
+    "prompt_P": (np.int64, 0, _MOST_ROLLOUTS),
+    "rollouts_P": (np.int64, 1, _MOST_ROLLOUTS),
+    "bin_P": (np.int64, UNSEEN, _MOST_ROLLOUTS),
+    "importance_P": (np.float64, 0, _MOST),
+    "first_P": (np.int64, 1, _MOST_ROLLOUTS),
 }
 
 
@@ -108,11 +110,16 @@ class InFlight:
         return sorted(self._open)
 
     def check_room(self) -> None:
-        """Raise TicketError if the limit of open plans is reached."""
+        """Raise TicketError if the limit of open plans is reached, or that of tickets."""
         if len(self._open) >= self.limit:
             raise TicketError(
                 f"{len(self._open)} plans are in flight, max_pending is {self.limit}; close them with "
                 "observe, or abandon those that will never return"
+            )
+        if self.next_ticket >= MOST_COUNT:  # only a made-up checkpoint comes here
+            raise TicketError(
+                f"the next ticket would be {self.next_ticket}, and there are no more; start again, or "
+                "from an earlier checkpoint"
             )
 
     def add(self, pending: Pending) -> None:
@@ -191,7 +198,7 @@ def _decode(ticket: int, arrays: Arrays, num_bins: int) -> Pending:
     get = {name: required(arrays, prefix + name) for name in (*_COLUMNS, *_OPTIONAL, "counts")}
     _check(ticket, get, num_bins)
     num_prompts, num_rollouts, discarded, extensions = (int(count) for count in get["counts"])
-    columns = {name: frozen(get[name], dtype) for name, (dtype, _) in _COLUMNS.items()}
+    columns = {name: frozen(get[name], dtype) for name, (dtype, *_) in _COLUMNS.items()}
     columns["mass_B"] = frozen(get["mass_B"], np.float64)
     plan = Plan(ticket, **columns, num_prompts=num_prompts, num_rollouts=num_rollouts)
     shadow_P = get["shadow_P"].astype(np.int64) if len(get["shadow_P"]) else None
@@ -204,13 +211,13 @@ def _check(ticket: int, get: Arrays, num_bins: int) -> None:
     prompt_P, shape = get["prompt_P"], get["prompt_P"].shape
     # Shapes, type, least and largest value.
     allowed: dict[str, tuple[tuple[Any, ...], Any, float, float]] = {
-        name: ((shape,), dtype, least, np.inf) for name, (dtype, least) in _COLUMNS.items()
+        name: ((shape,), dtype, least, most) for name, (dtype, least, most) in _COLUMNS.items()
     }
     allowed |= {
-        "shadow_P": (((0,), shape), np.int64 if get["shadow_P"].size else np.float64, -np.inf, np.inf),
+        "shadow_P": (((0,), shape), np.int64 if get["shadow_P"].size else np.float64, 0, _MOST_ROLLOUTS),
         "weight_P": (((0,), shape), np.float64, -_MOST, _MOST),
         "mass_B": (((num_bins,),), np.float64, 0, 1 + 1e-9),
-        "counts": (((4,),), np.int64, 0, np.inf),
+        "counts": (((4,),), np.int64, 0, _MOST_ROLLOUTS),
     }
     fine: dict[str, bool] = {}
     for name, (shapes, dtype, low, high) in allowed.items():

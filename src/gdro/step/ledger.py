@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from gdro.common.schema import MOST_COUNT
 from gdro.errors import CheckpointError
 from gdro.groups import Groups
 
@@ -49,12 +50,13 @@ class Ledger:
             CheckpointError: The names are not those of `as_dict`, or a value is not a count.
         """
         given = cast("dict[str, Any]", counts) if isinstance(counts, dict) else {}
-        if set(given) != {field.name for field in fields(cls)} or not all(
-            map(_is_count, given.values())
-        ):
+        known = {field.name for field in fields(cls)}
+        if set(given) != known or not all(map(_is_count, given.values())):
+            bad = next((f"{k} {v!r:.30}" for k, v in given.items() if not _is_count(v)), "")
+            what = f"has {bad}, at most {MOST_COUNT} is a count" if bad else f"is {counts!r:.300}"
             raise CheckpointError(
-                f"the checkpoint's ledger is {counts!r:.300}; it is damaged, or of another release: go "
-                "back to an earlier checkpoint"
+                f"the checkpoint's ledger {what}; it is damaged, or of another release: go back to an "
+                "earlier checkpoint"
             )
         return cls(**given)
 
@@ -78,10 +80,10 @@ class Ledger:
         self.tokens += 0 if tokens_R is None else int(tokens_R.sum())
 
     def as_dict(self) -> dict[str, int]:
-        """The counts by name."""
-        return dict(vars(self))
+        """The counts by name, each at most `MOST_COUNT` in size."""
+        return {name: max(-MOST_COUNT, min(count, MOST_COUNT)) for name, count in vars(self).items()}
 
 
 def _is_count(value: Any) -> bool:
     # `missing` is negative where more rollouts came back than were planned.
-    return type(value) is int and -(2**62) < value < 2**62
+    return type(value) is int and abs(value) <= MOST_COUNT

@@ -14,7 +14,7 @@ from gdro.common.config import merge_written
 from gdro.common.files import check_name
 from gdro.common.hints import hint
 from gdro.common.options import check_kinds
-from gdro.common.untrusted import hidden
+from gdro.common.redaction import hidden
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import StudyError
 from gdro.step.bounds import check_bounds
