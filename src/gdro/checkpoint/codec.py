@@ -51,8 +51,10 @@ def encode(state: Any, prefix: str) -> Arrays:
 
 def _bounded(value: Any) -> Any:
     """A number no larger than `decode` takes; only made-up checkpoints lead to larger ones."""
-    most = {int: MOST_COUNT, float: _LARGEST_FLOAT}.get(type(value))
-    return value if most is None or not np.isfinite(value) else max(-most, min(value, most))
+    if isinstance(value, bool | np.ndarray) or not isinstance(value, int | float):
+        return value
+    most = MOST_COUNT if isinstance(value, int) else _LARGEST_FLOAT
+    return max(-most, min(value, most)) if np.isfinite(value) else value
 
 
 def decode(
