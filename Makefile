@@ -67,7 +67,7 @@ bench: $(READY) browser  ## speed of the controllers and of a trainer step, agai
 chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a hundred thousand steps (docs/reliability.md)
 	$(BIN)/python tests/chaos/run_kills.py --simulated 150 --trained 54
 	$(BIN)/pytest tests/trust/test_interleavings.py tests/trust/test_fuzzed_checkpoints.py \
-		tests/trust/test_fuzzed_logs.py tests/trust/test_hostile_files.py \
+		tests/trust/test_fuzzed_logs.py tests/trust/test_fuzzed_tables.py tests/trust/test_hostile_files.py \
 		tests/rewards/test_differential.py \
 		--hypothesis-profile=chaos -n 2 --dist loadfile -p no:cacheprovider
 	$(BIN)/python tests/chaos/long_run.py

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from gdro.cli import main
-from gdro.errors import GdroError, LogError
+from gdro.data import DataError
+from gdro.errors import GdroError
 from gdro.report.diagnose.figures import CLASSES, class_of
 from gdro.report.diagnose.page import waste
+from gdro.report.diagnose.read import read_rewards
 from gdro.report.diagnose.replay import DEFAULT_ARMS, measured, posterior_rates, replay
-from gdro.report.diagnose.rewards import read_rewards
 from gdro.report.load import ReportError
 
 
@@ -50,18 +51,18 @@ def test_both_forms_are_read(rewards: Path, folder: Path, tmp_path: Path) -> Non
     ("text", "said"),
     [
         ("", "no scored rollout"),
-        ('{"prompt_id": 1, "rewards": ["a"]}\n', "line 1: needs prompt_id"),
-        ('{"rewards": [1]}\n', "line 1: needs prompt_id"),
-        ('{"prompt_id": 1, "reward": 1}\n', r"line 1: .*\(it has prompt_id, reward\)"),
+        ('{"prompt_id": 1, "rewards": ["a"]}\n', "row 1: needs prompt_id"),
+        ('{"rewards": [1]}\n', "row 1: needs prompt_id"),
+        ('{"prompt_id": 1, "result": "1"}\n', r"row 1: .*\(it has prompt_id, result\)"),
         ('{"key": "a", "n": 2, "successes": 3}\n', "3 successes of 2"),
-        ("{broken}\n", "line 1 of .* is damaged"),
+        ("{broken}\n", r"is not JSON .*line 1"),
     ],
     ids=["empty", "words", "no-id", "no-rewards", "too-many", "broken"],
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(text)
-    with pytest.raises((ReportError, LogError), match=said):
+    with pytest.raises((ReportError, DataError), match=said):
         read_rewards(path)
     with pytest.raises(ReportError, match="is not a file"):
         read_rewards(tmp_path / "absent")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.common.files import check_file, check_folder
+from gdro.common.untrusted import printable
 from gdro.errors import GdroError
 from gdro.step.checks import check_seed
 
@@ -20,6 +21,9 @@ examples:
 _DIAGNOSE = """\
 examples:
   gdro diagnose rewards.jsonl                            lines of {"prompt_id": ..., "rewards": [...]}
+  gdro diagnose outputs/mine/completions                 what TRL writes with log_completions=True
+  gdro diagnose rollout_data --right-above 0             verl's trainer.rollout_data_dir
+  gdro diagnose mine.csv --id question --reward score    your own columns
   gdro diagnose runs/mine/gdro/groups.jsonl              the rollout groups of a gdro run log
   gdro diagnose rewards.jsonl --right-above 0 --strategy "mopps + rollout-gdro\""""
 
@@ -47,7 +51,15 @@ def add(commands: Any) -> None:
         "strategy would have spent the same number of rollouts. No model is needed.",
         epilog=_DIAGNOSE,
     )
-    diagnose.add_argument("data", type=Path, help="JSONL of prompt_id and rewards, or a groups.jsonl")
+    data = (
+        "a file (JSON, JSONL, CSV, parquet; gzip too), folder or pattern with one rollout or one group "
+        "a row: logs of TRL, verl, OpenRLHF, prime-rl, lm-eval, wandb, your own, or a groups.jsonl"
+    )
+    diagnose.add_argument("data", type=Path, help=data)
+    key = "column that names the prompt, a.b inside of another (default: found by usual names)"
+    diagnose.add_argument("--id", metavar="COLUMN", help=key)
+    reward = "column of the reward, repeatable: their sum (default: found by usual names)"
+    diagnose.add_argument("--reward", metavar="COLUMN", action="append", default=[], help=reward)
     right = "a rollout is right if its reward is above R (%(default)s)"
     diagnose.add_argument("--right-above", type=float, default=0.5, metavar="R", help=right)
     strategy = "a strategy to try (repeatable)"
@@ -99,20 +111,35 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
-    from gdro.report.diagnose import write_diagnosis
+    from gdro.report.diagnose import diagnose
     from gdro.report.diagnose.replay import DEFAULT_ARMS
 
     check_seed(arguments.seed, "--seed")
     if not math.isfinite(arguments.right_above):
         raise GdroError(f"--right-above is {arguments.right_above}; it must be a number")
-    if not arguments.data.is_file():
-        raise GdroError(f"{arguments.data} is not a file; pass a JSONL file of prompt_id and rewards")
-    output = arguments.output or arguments.data.with_suffix(".html")
+    output = arguments.output or _beside(arguments.data)
     check_file(output, "--output")
     _check_png(arguments)
-    options = {"threshold": arguments.right_above, "seed": arguments.seed, "png_dir": arguments.png}
-    arms = arguments.strategy or DEFAULT_ARMS
-    return _finish(write_diagnosis(arguments.data, output, arms=arms, **options), arguments.open)
+    result = diagnose(
+        arguments.data,
+        threshold=arguments.right_above,
+        arms=arguments.strategy or DEFAULT_ARMS,
+        seed=arguments.seed,
+        id_column=arguments.id,
+        reward_columns=arguments.reward,
+    )
+    status = _finish(result.write(output, arguments.png), arguments.open)
+    print(printable("\n".join(["", *result.log.notes, result.conclusion.text])))
+    return status
+
+
+def _beside(data: Path) -> Path:
+    """The page's file beside a log; in the current folder for a pattern."""
+    if data.is_dir():
+        return data / "diagnosis.html"
+    if not data.exists():
+        return Path("diagnosis.html")
+    return data.with_name(data.name.removesuffix(".gz")).with_suffix(".html")
 
 
 def _check_png(arguments: argparse.Namespace) -> None:

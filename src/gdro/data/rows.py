@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -66,15 +66,20 @@ def file_rows(place: Path) -> list[Row]:
             different splits.
     """
     files = files_of(place)
+    check_splits(files, place)
+    if len(files) == 1:
+        return list(rows_of(files[0]))
+    return [_placed(row, file, i) for file in files for i, row in enumerate(rows_of(file), 1)]
+
+
+def check_splits(files: Sequence[Path], place: Path) -> None:
+    """Raise a DataError if the names of files are those of several splits, such as train and test."""
     splits = {name for file in files for name in _SPLITS if file.name.lower().startswith(name)}
     if len(files) > 1 and len(splits) > 1:
         raise DataError(
             f"{place} holds files of several splits ({', '.join(sorted(splits))}); give one of them, "
             f"e.g. '{place if place.is_dir() else place.parent}/{min(splits)}*'"
         )
-    if len(files) == 1:
-        return list(rows_of(files[0]))
-    return [_placed(row, file, i) for file in files for i, row in enumerate(rows_of(file), 1)]
 
 
 _SPLITS = ("train", "test", "valid", "dev", "eval")

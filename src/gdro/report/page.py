@@ -15,7 +15,7 @@ from gdro.report.figures import all_figures
 from gdro.report.figures.history import history_spec
 from gdro.report.figures.learning import metric_of
 from gdro.report.html import asset, contents, document, figure_html, html_table
-from gdro.report.load import LoggedRun, load_runs
+from gdro.report.load import LoggedRun, ReportError, load_runs
 from gdro.report.pack import packed, packed_text
 from gdro.report.panels import Figure
 from gdro.report.render import compiled, vega_runtime, write_png
@@ -60,10 +60,15 @@ def report_html(
 
 
 def write_page(
-    title: str, intro: str, figures: Sequence[Figure], output: Path, png_dir: Path | None = None
+    title: str,
+    intro: str,
+    figures: Sequence[Figure],
+    output: Path,
+    png_dir: Path | None = None,
+    closing: str = "",
 ) -> Path:
-    """Write one page, with HTML that comes before the figures, and each figure as PNG if asked."""
-    return _written(page_html(title, intro, figures), figures, output, png_dir)
+    """Write one page, with HTML before and after the figures, and each figure as PNG if asked."""
+    return _written(page_html(title, intro, figures, closing=closing), figures, output, png_dir)
 
 
 def page_html(
@@ -72,6 +77,7 @@ def page_html(
     figures: Sequence[Figure],
     blobs: dict[str, str] | None = None,
     scripts: Sequence[str] = (),
+    closing: str = "",
 ) -> str:
     """A page as text; `blobs` may hold the explorer's data, `scripts` further assets."""
     blobs = dict(blobs or {})
@@ -86,7 +92,7 @@ def page_html(
     if "explorer" in blobs:
         entries.append(("prompts", "Prompt explorer"))
         sections.append(asset("explorer.html"))
-    main = f"<h1>{escape(title)}</h1>{intro}{contents(entries)}{''.join(sections)}"
+    main = f"<h1>{escape(title)}</h1>{intro}{contents(entries)}{''.join(sections)}{closing}"
     blobs["figures"] = packed({"panels": panels})
     blobs["vega"] = packed_text(vega_runtime())
     code = [asset(name) for name in ("pack.js", "figures.js", "explorer.js", *scripts)]
@@ -95,11 +101,18 @@ def page_html(
 
 
 def _written(page: str, figures: Sequence[Figure], output: Path, png_dir: Path | None) -> Path:
-    write_text(output, page)
-    if png_dir is not None:
-        png_dir.mkdir(parents=True, exist_ok=True)
-        for figure in figures:
-            write_png(figure, png_dir / f"{figure.name}.png")
+    try:
+        write_text(output, page)
+        if png_dir is not None:
+            png_dir.mkdir(parents=True, exist_ok=True)
+            for figure in figures:
+                write_png(figure, png_dir / f"{figure.name}.png")
+    except OSError as problem:
+        why = problem.strerror or problem
+        pictures = "" if png_dir is None else f" or the pictures in {png_dir}"
+        raise ReportError(
+            f"cannot write {output}{pictures} ({why}); name another place with -o"
+        ) from problem
     return output
 
 

@@ -21,6 +21,7 @@ from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROTrainer, checks
 from gdro.integrations.trl.advantages import Ragged, advantages
 from gdro.log.run_log import read_jsonl
+from gdro.report.diagnose import read_rewards
 
 ROOT = Path(__file__).parents[3]
 
@@ -187,6 +188,9 @@ def test_lora_eval_and_log_completions(capsys: pytest.CaptureFixture[str]) -> No
     assert len(prompts) == 24 and "07+a=" in prompts.values()
     visited = {r["key"] for r in read_jsonl(log / "groups.jsonl")}
     assert {r["key"] for r in read_jsonl(log / "completions.jsonl")} == visited
+    theirs = read_rewards(log.parent / "completions")  # what TRL itself writes
+    assert theirs.program == "TRL" and theirs.n_V.tolist() == [4] * 16
+    assert set(theirs.keys) <= set(prompts.values())
 
 
 def test_a_tracker_gets_the_series_of_the_report() -> None:
