@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.errors import ProblemError
-from gdro.numerics.arrays import FloatArray, frozen
+from gdro.numerics.arrays import FloatArray, IntArray, frozen
 from gdro.numerics.hashing import hash_keys
 
 LONGEST_KEY = 1 << 14
@@ -86,6 +86,20 @@ class Problem:
                 f"the dataset, or pass Problem(..., columns={{{name!r}: values}})"
             )
         return self.columns[name]
+
+    def sorted_column(self, name: str) -> tuple[IntArray, npt.NDArray[Any]]:
+        """The order of the prompts by a column, and the values in that order, shape (N,) each.
+
+        Sorted when it is first asked for, and kept.
+        """
+        if name not in self._sorted:
+            order_N = np.argsort(self.columns[name], kind="stable")
+            self._sorted[name] = order_N, self.columns[name][order_N]
+        return self._sorted[name]
+
+    @cached_property
+    def _sorted(self) -> dict[str, tuple[IntArray, npt.NDArray[Any]]]:
+        return {}
 
     @property
     def num_prompts(self) -> int:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import helpers as h
-from gdro.numerics.sampling import draw_by_bin, shuffled
+from gdro.numerics.ranks import RankIndex, blocked
+from gdro.numerics.sampling import (
+    draw_by_bin,
+    draw_lowest,
+    draw_nearest,
+    draw_weighted,
+    shuffled,
+)
 
 BIN_N = np.repeat([-1, 0, 1, 2], [100, 200, 300, 400])
 MASS = np.array([0.1, 0.5, 0.3, 0.1])
 
 
+def by_bin(bin_N, classes=4):
+    """The rows by bin, the unseen ones first."""
+    block, rows = blocked(np.asarray(bin_N, np.int8))
+    return RankIndex(block, len(rows), classes, least=-1)
+
+
 def draws(times, num, mass=MASS, seed=0):
     rng = np.random.default_rng(seed)
-    return np.array([draw_by_bin(BIN_N, mass, num, rng) for _ in range(times)])
+    return np.array([draw_by_bin(by_bin(BIN_N), mass, num, rng) for _ in range(times)])
 
 
 def test_bins_are_drawn_with_their_mass():
@@ -50,11 +65,11 @@ def test_always_distinct_and_complete(bins, mass, data):
     bin_N = np.array(bins, np.int8)
     num = data.draw(st.integers(1, len(bins)))
     seed = data.draw(st.integers(0, 99))
-    drawn = draw_by_bin(bin_N, np.array(mass), num, np.random.default_rng(seed))
+    drawn = draw_by_bin(by_bin(bin_N, 6), np.array(mass), num, np.random.default_rng(seed))
     assert len(drawn) == num == len(set(drawn.tolist()))
     assert drawn.min() >= 0
     assert drawn.max() < len(bins)
-    again = draw_by_bin(bin_N, np.array(mass), num, np.random.default_rng(seed))
+    again = draw_by_bin(by_bin(bin_N, 6), np.array(mass), num, np.random.default_rng(seed))
     assert np.array_equal(drawn, again)
     # A bin of no mass serves only when every bin with mass has run out.
     usable = np.array(mass)[bin_N + 1] > 0
@@ -67,14 +82,14 @@ def test_exhausted_bin_passes_its_draws_on():
     rng = np.random.default_rng(0)
     share = np.zeros(3)
     for _ in range(400):
-        taken = np.bincount(bin_N[draw_by_bin(bin_N, mass, 20, rng)], minlength=3)
+        taken = np.bincount(bin_N[draw_by_bin(by_bin(bin_N), mass, 20, rng)], minlength=3)
         assert taken[0] == 2
         share += taken
     assert share[1] / share[1:].sum() == pytest.approx(0.75, abs=0.02)
 
 
 def test_whole_pool():
-    drawn = draw_by_bin(BIN_N, MASS, 1000, np.random.default_rng(0))
+    drawn = draw_by_bin(by_bin(BIN_N), MASS, 1000, np.random.default_rng(0))
     assert np.array_equal(np.sort(drawn), np.arange(1000))
 
 
@@ -137,20 +152,89 @@ def test_offered_prompts_need_no_importance_weight():
 
 
 def test_few_draws_from_a_large_bin_are_uniform_and_distinct():
-    """The way that guesses: the same law as the way that scans."""
-    bin_N = np.tile([0, 1], 2000)
-    rng = np.random.default_rng(5)
-    drawn = np.array([draw_by_bin(bin_N, np.array([0.0, 0.5, 0.5]), 6, rng) for _ in range(4000)])
+    index, rng = by_bin(np.tile([0, 1], 2000), 3), np.random.default_rng(5)
+    drawn = np.array([draw_by_bin(index, np.array([0.0, 0.5, 0.5]), 6, rng) for _ in range(4000)])
     assert (np.sort(drawn, axis=1)[:, 1:] > np.sort(drawn, axis=1)[:, :-1]).all()
     count = np.bincount(drawn.ravel(), minlength=4000)
     chi2 = ((count - 6.0) ** 2 / 6.0).sum()
     assert abs(chi2 - 4000) < 5 * np.sqrt(2 * 4000)
 
 
-def test_known_sizes_change_nothing():
-    sizes = np.bincount(BIN_N + 1)
-    plain = draw_by_bin(BIN_N, MASS, 50, np.random.default_rng(1))
-    assert np.array_equal(plain, draw_by_bin(BIN_N, MASS, 50, np.random.default_rng(1), sizes))
+def plain_law(weight_N, num):
+    """Probability that each row is among the first `num` drawn one after the other, by all orders."""
+    chance_N = np.zeros(len(weight_N))
+    for order in permutations(range(len(weight_N)), num):
+        left, probability = weight_N.sum(), 1.0
+        for row in order:
+            probability *= weight_N[row] / left
+            left -= weight_N[row]
+        chance_N[list(order)] += probability
+    return chance_N
+
+
+@pytest.mark.parametrize(("num", "floor"), [(1, 0.0), (3, 0.2), (5, 0.2), (3, 1.0)])
+def test_weighted_draws_have_the_law_of_draws_one_by_one(num, floor):
+    """By guesses, and where these do not suffice (5 of 6) by keys."""
+    weight_N = np.array([0.01, 0.1, 0.2, 0.4, 0.8, 1.0])
+    share_N = (1 - floor) * weight_N / weight_N.sum() + floor / 6
+    want = plain_law(share_N, num)
+    rows = np.concatenate(
+        [
+            draw_weighted(6, num, weight_N.__getitem__, 1.0, floor, np.random.default_rng(seed))
+            for seed in range(3000)
+        ]
+    )
+    share = np.bincount(rows, minlength=6) / 3000
+    assert share == pytest.approx(want, abs=0.035)
+
+
+@pytest.mark.parametrize("num", [1, 300, 1000])
+def test_weighted_draws_are_distinct_and_spare_the_dataset(num):
+    asked = []
+
+    def weight(rows):
+        asked.append(len(rows))
+        return np.where(rows % 2, 1.0, 0.25)
+
+    drawn = draw_weighted(1000, num, weight, 1.0, 0.1, np.random.default_rng(0))
+    assert len(set(drawn.tolist())) == num == len(drawn)
+    asked.clear()
+    draw_weighted(10**9, 100, weight, 1.0, 0.1, np.random.default_rng(0))
+    assert sum(asked) < 1000
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_weights_may_all_be_the_same(weight):
+    drawn = draw_weighted(
+        9, 9, lambda rows: np.full(len(rows), weight), 1.0, 0.0, np.random.default_rng(0)
+    )
+    assert sorted(drawn.tolist()) == list(range(9))
+
+
+@pytest.mark.parametrize("target", [-1.0, 0.0, 2.5, 3.0, 99.0])
+def test_the_nearest_values_are_those_of_a_sort_with_ties_at_random(target):
+    value_N = np.sort(np.random.default_rng(0).integers(0, 7, 40))
+    distance_N = np.abs(value_N - target)
+    for num in (1, 7, 40):
+        rows = [draw_nearest(value_N, target, num, np.random.default_rng(seed)) for seed in range(300)]
+        assert all(len(set(row.tolist())) == num for row in rows)
+        assert all(np.array_equal(distance_N[row], np.sort(distance_N)[:num]) for row in rows)
+        share_N = np.bincount(np.concatenate(rows), minlength=40) / 300
+        last = np.sort(distance_N)[num - 1]
+        ties = distance_N == last
+        want = (num - (distance_N < last).sum()) / ties.sum()
+        assert share_N[ties] == pytest.approx(np.full(ties.sum(), want), abs=0.15)
+
+
+def test_the_lowest_values_are_uniform_with_ties_at_random():
+    value_N, rng = np.array([0, 1, 1, 1, 2, 2]), np.random.default_rng(0)
+    rows = np.array([draw_lowest(value_N, 3, 2, rng) for _ in range(6000)])
+    assert (rows[:, 0] != rows[:, 1]).all()
+    # Row 0 is always in the room of three, each of the next three in two of three rooms.
+    want = np.array([2 / 3, *[4 / 9] * 3, 0, 0])
+    assert np.bincount(rows.ravel(), minlength=6) / 6000 == pytest.approx(want, abs=0.025)
+    whole = draw_lowest(value_N, 6, 6, rng)
+    assert sorted(whole.tolist()) == list(range(6))
 
 
 @pytest.mark.parametrize(("num", "part"), [(0, 3), (1, 3), (7, 2), (100, 10), (100, 200)])

@@ -129,7 +129,7 @@ def test_greso_draws_fewer_groups_without_gradient_than_uniform():
     assert dead(run("greso")) < dead(run("uniform")) - 0.03
     state = run("greso").controller._state
     assert state.explore_easy != 0.5
-    assert (state.run_N > 0).any()
+    assert (state.run_N[:] > 0).any()
 
 
 def test_failure_sampling_draws_harder_prompts():

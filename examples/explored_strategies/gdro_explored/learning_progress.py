@@ -82,8 +82,9 @@ class LearningProgress(Strategy[Progress]):
         most = np.max(change_N, where=~unseen_N, initial=0.0)
         # Where nothing changes every prompt is as good as any other.
         weight_N = np.where(unseen_N, most, change_N) if most > 0 else np.ones(len(change_N))
-        share_N = (1.0 - self.floor) * weight_N / weight_N.sum() + self.floor / len(weight_N)
-        return draw_weighted(share_N, request.num_prompts, rng)
+        largest = float(weight_N.max())
+        num, wanted = belief.num_prompts, request.num_prompts
+        return draw_weighted(num, wanted, weight_N.__getitem__, largest, self.floor, rng)
 
     def update(self, state: Progress, belief: Belief, groups: Groups) -> Progress:
         """Move both means towards the visit's pass rate; the first visit sets them."""

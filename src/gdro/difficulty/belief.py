@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from gdro.difficulty.tracker import DifficultyTracker
 from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.sampling import draw_by_bin
 
 
 class Belief:
@@ -53,6 +55,21 @@ class Belief:
     def column(self, name: str) -> npt.NDArray[Any]:
         """The dataset column of that name, shape (N,), read-only."""
         return self._tracker.problem.columns[name]
+
+    def sorted_column(self, name: str) -> tuple[IntArray, npt.NDArray[Any]]:
+        """The dataset's order by a column, and its values in that order, shape (N,) each; kept."""
+        return self._tracker.problem.sorted_column(name)
+
+    def draw(self, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator) -> IntArray:
+        """Distinct prompts in random order, each from a bin that is drawn first, shape (P,).
+
+        Args:
+            mass_C: Probability of the unseen prompts, then of each bin, shape (1 + B,). A bin that runs
+                out passes its draws to the others.
+            num_prompts: Number of prompts, P.
+            rng: Source of the draws.
+        """
+        return draw_by_bin(self._tracker.index, mass_C, num_prompts, rng)
 
     def posterior(self, prompt_P: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta posterior of the pass rates of the given prompts: (alpha, beta), each shape (P,)."""

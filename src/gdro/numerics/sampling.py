@@ -1,31 +1,31 @@
-"""Drawing prompts by bin, without replacement."""
+"""Drawing prompts without replacement: by bin, in proportion to weights, in random order.
+
+Draws cost as much as the prompts that they give, not as much as the dataset, unless noted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from gdro.numerics.arrays import FloatArray, IntArray
-
-_SCAN = 100  # a guess costs as much as looking at this many prompts
+from gdro.numerics.ranks import RankIndex
 
 
 def draw_by_bin(
-    bin_N: IntArray,
-    mass_C: FloatArray,
-    num_prompts: int,
-    rng: np.random.Generator,
-    size_C: IntArray | None = None,
+    bins: RankIndex, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator
 ) -> IntArray:
-    """Draw distinct prompts in random order: a bin by inverse CDF, then uniformly inside it, shape (P,).
+    """Distinct prompts in random order: a bin by inverse CDF, then uniformly inside it, shape (P,).
 
-    `mass_C` has the probability of unseen prompts (bin -1) first, then of each bin; `size_C` the number
-    of prompts likewise, and is counted if absent. A bin that runs out passes the rest of its draws to
-    the others in proportion to their mass.
+    Args:
+        bins: The prompts by bin.
+        mass_C: Probability of each bin of the index. A bin that runs out passes the rest of its draws to
+            the others in proportion to their mass.
+        num_prompts: Number of prompts, P.
+        rng: Source of the draws.
     """
-    if size_C is None:
-        size_C = np.bincount(bin_N.astype(np.int64) + 1, minlength=len(mass_C))
+    size_C = bins.size_L
     take_C = np.zeros(len(mass_C), np.int64)
     while (left := num_prompts - int(take_C.sum())) > 0:
         room_C = size_C - take_C
@@ -36,24 +36,10 @@ def draw_by_bin(
         drawn = np.minimum(np.searchsorted(cdf, rng.random(left), side="right"), len(cdf) - 1)
         take_C += np.minimum(np.bincount(drawn, minlength=len(cdf)), room_C)
     parts = [
-        _inside(bin_N, c - 1, int(size_C[c]), int(take_C[c]), rng)
+        bins.select(c, rng.choice(int(size_C[c]), int(take_C[c]), replace=False))
         for c in np.flatnonzero(take_C).tolist()
     ]
     return rng.permutation(np.concatenate(parts))
-
-
-def _inside(bin_N: IntArray, b: int, size: int, take: int, rng: np.random.Generator) -> IntArray:
-    """Distinct prompts of one bin, uniformly."""
-    if size <= _SCAN * take:
-        return rng.choice(np.flatnonzero(bin_N == b), take, replace=False)
-    # Few out of many: guess and keep those inside, which avoids a scan of all prompts.
-    drawn = np.zeros(0, np.int64)
-    while len(drawn) < take:
-        guess = rng.integers(0, len(bin_N), 64 + int(1.2 * take * len(bin_N) / size))
-        drawn = np.concatenate([drawn, guess[bin_N[guess] == b]])
-        _, first = np.unique(drawn, return_index=True)
-        drawn = drawn[np.sort(first)]
-    return drawn[:take]
 
 
 def draw_outside(num_prompts: int, taken_P: IntArray, count: int, rng: np.random.Generator) -> IntArray:
@@ -64,12 +50,57 @@ def draw_outside(num_prompts: int, taken_P: IntArray, count: int, rng: np.random
     return drawn[~np.isin(drawn, taken_P)][:count]
 
 
-def draw_weighted(weight_N: FloatArray, num_prompts: int, rng: np.random.Generator) -> IntArray:
-    """Distinct prompts, each next one with probability in proportion to its weight.
+def draw_weighted(
+    num: int,
+    wanted: int,
+    weight: Callable[[IntArray], FloatArray],
+    most: float,
+    floor: float,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Distinct prompts, each next one with Pr(u) = floor/N + (1 - floor) w_u / sum w of those left.
+
+    A share `floor` of the draws is uniform; for the others prompts are guessed, and accepted with
+    probability w / most. Repeats are dropped, which is as good as drawing without replacement. It takes
+    about most / mean w guesses a prompt; after as many guesses as there are prompts, the rest is drawn
+    by a key for each prompt.
+
+    Args:
+        num: Number of prompts, N.
+        wanted: Number of prompts to draw, P.
+        weight: Weights w of given prompts, from 0 to `most`, shape (P,).
+        most: Bound on the weights, above 0.
+        floor: Share of the draws that is uniform, 0 to 1.
+        rng: Source of the draws.
+
+    Returns:
+        Dataset indices in the order of the draws, shape (P,).
+    """
+    drawn, guesses = np.zeros(0, np.int64), 0
+    while len(drawn) < wanted and guesses < num:
+        guess = rng.integers(0, num, 32 + 2 * wanted)
+        accepted = guess[rng.random(len(guess)) * most < weight(guess)]
+        # As many draws as all weighted ones allow, whether they are used or not.
+        uniform = rng.random(len(accepted)) < floor
+        chosen = np.where(uniform, rng.integers(0, num, len(accepted)), accepted)
+        drawn = np.concatenate([drawn, chosen])
+        drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+        guesses += len(guess)
+    if len(drawn) < wanted:
+        weight_N = weight(np.arange(num))
+        share_N = np.full(num, 1.0 / num)
+        if weight_N.sum() > 0:
+            share_N = (1.0 - floor) * weight_N / weight_N.sum() + floor / num
+        rest = np.delete(np.arange(num), drawn)
+        drawn = np.concatenate([drawn, rest[_by_keys(share_N[rest], wanted - len(drawn), rng)]])
+    return drawn[:wanted]
+
+
+def _by_keys(weight_N: FloatArray, num_prompts: int, rng: np.random.Generator) -> IntArray:
+    """Distinct rows, each next one with probability in proportion to its weight; O(N).
 
     Adding Gumbel noise to log-weights and taking the largest is the same as drawing one after the
-    other without replacement (Efraimidis and Spirakis 2006). Prompts of weight zero come last. Returns
-    dataset indices in the order of the draws, shape (P,).
+    other without replacement (Efraimidis and Spirakis 2006). Rows of weight zero come last.
     """
     with np.errstate(divide="ignore"):
         key_N = np.log(weight_N) + rng.gumbel(size=len(weight_N))
@@ -91,3 +122,42 @@ def shuffled(num: int, part: int, rng: np.random.Generator) -> Iterator[IntArray
             drawn = drawn[~np.isin(drawn, taken)]
         yield drawn
         taken, part = np.concatenate([taken, drawn]), 4 * part
+
+
+def draw_nearest(
+    value_N: FloatArray, target: float, num_prompts: int, rng: np.random.Generator
+) -> IntArray:
+    """Places of the values nearest to the target, the nearest first, ties at random, shape (P,).
+
+    `value_N` is sorted, shape (N,). Takes O(P + log N).
+    """
+    middle = int(np.searchsorted(value_N, target))
+    low = max(0, middle - num_prompts)
+    window = value_N[low : middle + num_prompts]
+    distance = np.abs(window - target)
+    last = np.partition(distance, num_prompts - 1)[num_prompts - 1]
+    nearer = low + rng.permutation(np.flatnonzero(distance < last))
+    nearer = nearer[np.argsort(np.abs(value_N[nearer] - target), kind="stable")]
+    # Values at the last distance may reach far beyond the window.
+    ends = [
+        (np.searchsorted(value_N, v, side="left"), np.searchsorted(value_N, v, side="right"))
+        for v in np.unique(window[distance == last])
+    ]
+    start, size = np.array([a for a, _ in ends]), np.array([b - a for a, b in ends])
+    slot = rng.choice(int(size.sum()), num_prompts - len(nearer), replace=False)
+    part = np.searchsorted(np.cumsum(size), slot, side="right")
+    return np.concatenate([nearer, start[part] + slot - (np.cumsum(size) - size)[part]])
+
+
+def draw_lowest(value_N: FloatArray, room: int, num_prompts: int, rng: np.random.Generator) -> IntArray:
+    """Distinct places among the `room` lowest values, uniformly, shape (P,); equal values take turns.
+
+    `value_N` is sorted, shape (N,): where the last of the room are some of several equal values, each of
+    these is in it with the same probability.
+    """
+    start = int(np.searchsorted(value_N, value_N[room - 1], side="left"))
+    end = int(np.searchsorted(value_N, value_N[room - 1], side="right"))
+    place = rng.choice(room, num_prompts, replace=False)
+    equal = np.flatnonzero(place >= start)
+    place[equal] = start + rng.choice(end - start, len(equal), replace=False)
+    return place

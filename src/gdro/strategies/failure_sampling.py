@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from gdro.difficulty.belief import Belief
-from gdro.numerics.arrays import IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.sampling import draw_weighted
 from gdro.strategy import NoState, Role, Strategy, require
 from gdro.types import Request
@@ -58,6 +58,9 @@ class FailureSampling(Strategy[NoState]):
     def select(
         self, state: NoState, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        weight_N = 1.0 + self.offset - belief.pass_rate(np.arange(belief.num_prompts))
-        share_N = (1.0 - self.floor) * weight_N / weight_N.sum() + self.floor / len(weight_N)
-        return draw_weighted(share_N, request.num_prompts, rng)
+        most = 1.0 + self.offset
+
+        def weight(prompt_P: IntArray) -> FloatArray:
+            return most - belief.pass_rate(prompt_P)
+
+        return draw_weighted(belief.num_prompts, request.num_prompts, weight, most, self.floor, rng)

@@ -11,7 +11,8 @@ import numpy as np
 from gdro.checkpoint.codec import within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.arrays import IntArray
+from gdro.numerics.persistent import PersistentArray
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
 
@@ -20,8 +21,8 @@ from gdro.types import Request
 class Posterior:
     """Beta posterior of each prompt's pass rate, shape (N,) each."""
 
-    alpha_N: FloatArray = field(metadata=within(sys.float_info.min))
-    beta_N: FloatArray = field(metadata=within(sys.float_info.min))
+    alpha_N: PersistentArray = field(metadata=within(sys.float_info.min))
+    beta_N: PersistentArray = field(metadata=within(sys.float_info.min))
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Mopps(Strategy[Posterior]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Posterior:
-        return Posterior(np.full(num_prompts, self.prior), np.full(num_prompts, self.prior))
+        prior_N = np.full(num_prompts, float(self.prior))
+        return Posterior(PersistentArray(prior_N), PersistentArray(prior_N))
 
     def select(
         self, state: Posterior, belief: Belief, request: Request, rng: np.random.Generator
@@ -105,8 +107,7 @@ class Mopps(Strategy[Posterior]):
         prompt_P = groups.plan.prompt_P[scored_P]
         success_P = groups.successes_P[scored_P]
         failure_P = groups.trials_P[scored_P] - success_P
-        alpha_N, beta_N = state.alpha_N.copy(), state.beta_N.copy()
         base = (1.0 - self.decay) * self.prior
-        alpha_N[prompt_P] = self.decay * alpha_N[prompt_P] + base + success_P
-        beta_N[prompt_P] = self.decay * beta_N[prompt_P] + base + failure_P
-        return Posterior(alpha_N, beta_N)
+        alpha_P = self.decay * state.alpha_N[prompt_P] + base + success_P
+        beta_P = self.decay * state.beta_N[prompt_P] + base + failure_P
+        return Posterior(state.alpha_N.put(prompt_P, alpha_P), state.beta_N.put(prompt_P, beta_P))

@@ -13,7 +13,6 @@ from gdro.difficulty.belief import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import mean_one
 from gdro.strategies.adversary import Adversary, AdversaryState, Ambiguity, Score, Seen
 from gdro.strategy import Role, Strategy, one_of, require
@@ -178,7 +177,7 @@ class PromptGDRO(Strategy[AdversaryState]):
         if self.mode == "reweight":
             return super().select(state, belief, request, rng)
         mass_C = self._bin_mass(state, belief)
-        return draw_by_bin(belief.bin_N, mass_C, request.num_prompts, rng, belief.size_C)
+        return belief.draw(mass_C, request.num_prompts, rng)
 
     def importance(self, state: AdversaryState, belief: Belief, bin_P: IntArray) -> FloatArray:
         """Share of the bin in the pool over its probability, at most `cap`, shape (P,)."""

@@ -10,6 +10,7 @@ import numpy as np
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import IntArray
+from gdro.numerics.sampling import draw_nearest
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
 
@@ -84,9 +85,8 @@ class AdaRFT(Strategy[Target]):
     def select(
         self, state: Target, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        shuffled_N = rng.permutation(belief.num_prompts)
-        distance_N = np.abs(belief.column(self.column)[shuffled_N] - state.target)
-        return shuffled_N[np.argsort(distance_N, kind="stable")[: request.num_prompts]]
+        order_N, difficulty_N = belief.sorted_column(self.column)
+        return order_N[draw_nearest(difficulty_N, state.target, request.num_prompts, rng)]
 
     def update(self, state: Target, belief: Belief, groups: Groups) -> Target:
         """Raise the target after success, lower it after failure."""

@@ -10,6 +10,7 @@ import numpy as np
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import IntArray
+from gdro.numerics.sampling import draw_lowest
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
 
@@ -85,9 +86,8 @@ class Curriculum(Strategy[StepCount]):
         """Uniformly from the easiest prompts; equal difficulties are ordered at random."""
         num = belief.num_prompts
         room = max(request.num_prompts, round(self.open_share(state.steps) * num))
-        shuffled_N = rng.permutation(num)
-        order_N = shuffled_N[np.argsort(belief.column(self.column)[shuffled_N], kind="stable")]
-        return rng.choice(order_N[:room], request.num_prompts, replace=False)
+        order_N, difficulty_N = belief.sorted_column(self.column)
+        return order_N[draw_lowest(difficulty_N, room, request.num_prompts, rng)]
 
     def update(self, state: StepCount, belief: Belief, groups: Groups) -> StepCount:
         return StepCount(state.steps + 1)

@@ -11,6 +11,7 @@ from gdro.checkpoint.codec import within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import IntArray
+from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.sampling import draw_by_bin
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
@@ -22,7 +23,7 @@ _HARD, _NORMAL, _EASY = 0, 1, 2
 class Pools:
     """The pool that each prompt is in (0 hard, 1 normal, 2 easy), shape (N,)."""
 
-    pool_N: IntArray = field(metadata=within(_HARD, _EASY))
+    pool_N: PersistentArray = field(metadata=within(_HARD, _EASY))
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class DifficultyPool(Strategy[Pools]):
     References:
         prime-rl (software, github.com/PrimeIntellect-ai/prime-rl), its difficulty pools.
 
-    >>> DifficultyPool().init(num_prompts=3, num_bins=10).pool_N.tolist()
+    >>> DifficultyPool().init(num_prompts=3, num_bins=10).pool_N[:].tolist()
     [1, 1, 1]
     """
 
@@ -76,22 +77,21 @@ class DifficultyPool(Strategy[Pools]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Pools:
-        return Pools(np.full(num_prompts, _NORMAL))
+        return Pools(PersistentArray(np.full(num_prompts, _NORMAL, np.int8), labels=3))
 
     def select(
         self, state: Pools, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
-        mass_C = np.array([0.0, self.hard, 1.0 - self.hard - self.easy, self.easy])
-        return draw_by_bin(state.pool_N, mass_C, request.num_prompts, rng)
+        mass = np.array([self.hard, 1.0 - self.hard - self.easy, self.easy])
+        return draw_by_bin(state.pool_N.index, mass, request.num_prompts, rng)
 
     def update(self, state: Pools, belief: Belief, groups: Groups) -> Pools:
         scored_P = groups.scored_P
         rate_P = groups.successes_P[scored_P] / groups.trials_P[scored_P]
         pool_P = np.where(rate_P > self.easy_border, _EASY, _NORMAL)
-        pool_N = state.pool_N.copy()
-        pool_N[groups.plan.prompt_P[scored_P]] = np.where(rate_P < self.hard_border, _HARD, pool_P)
-        return Pools(pool_N)
+        pool_P = np.where(rate_P < self.hard_border, _HARD, pool_P)
+        return Pools(state.pool_N.put(groups.plan.prompt_P[scored_P], pool_P))
 
     def metrics(self, state: Pools) -> dict[str, float]:
-        share = np.bincount(state.pool_N, minlength=3) / len(state.pool_N)
+        share = state.pool_N.sizes / len(state.pool_N)
         return {"pool_hard": float(share[_HARD]), "pool_easy": float(share[_EASY])}

@@ -10,6 +10,8 @@ import numpy as np
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.persistent import PersistentArray
+from gdro.numerics.sampling import shuffled
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
 
@@ -25,8 +27,8 @@ class Runs:
         explore_hard: Exploration probability of the other prompts with zero variance.
     """
 
-    run_N: IntArray
-    easy_N: IntArray
+    run_N: PersistentArray
+    easy_N: PersistentArray
     explore_easy: float
     explore_hard: float
 
@@ -54,7 +56,7 @@ class Greso(Strategy[Runs]):
         via Selective Rollouts", arXiv 2506.02177.
 
     >>> strategy = Greso(explore=0.5)
-    >>> strategy.chance(strategy.init(num_prompts=2, num_bins=10)).tolist()
+    >>> strategy.chance(strategy.init(num_prompts=2, num_bins=10), np.arange(2)).tolist()
     [1.0, 1.0]
     """
 
@@ -83,21 +85,28 @@ class Greso(Strategy[Runs]):
         return ("select",)
 
     def init(self, num_prompts: int, num_bins: int) -> Runs:
-        zeros = np.zeros(num_prompts, np.int64)
-        return Runs(zeros, zeros, float(self.explore), float(self.explore))
+        run_N = PersistentArray(np.zeros(num_prompts, np.int32))
+        easy_N = PersistentArray(np.zeros(num_prompts, np.int8))
+        return Runs(run_N, easy_N, float(self.explore), float(self.explore))
 
-    def chance(self, state: Runs) -> FloatArray:
-        """Probability that each prompt is not skipped, p^z, shape (N,)."""
-        explore_N = np.where(state.easy_N > 0, state.explore_easy, state.explore_hard)
-        return np.power(explore_N, state.run_N.astype(np.float64))
+    def chance(self, state: Runs, prompt_P: IntArray) -> FloatArray:
+        """Probability that prompts are not skipped, p^z, shape (P,)."""
+        explore_P = np.where(state.easy_N[prompt_P] > 0, state.explore_easy, state.explore_hard)
+        return np.power(explore_P, state.run_N[prompt_P].astype(np.float64))
 
     def select(
         self, state: Runs, belief: Belief, request: Request, rng: np.random.Generator
     ) -> IntArray:
         """Walk the prompts in random order, skipping; skipped ones serve if too few are left."""
-        shuffled_N = rng.permutation(belief.num_prompts)
-        skipped_N = rng.random(len(shuffled_N)) >= self.chance(state)[shuffled_N]
-        return shuffled_N[np.argsort(skipped_N, kind="stable")[: request.num_prompts]]
+        wanted = request.num_prompts
+        served, skipped = np.zeros((2, 0), np.int64)
+        for walked in shuffled(belief.num_prompts, 2 * wanted, rng):
+            passed = rng.random(len(walked)) < self.chance(state, walked)
+            served = np.concatenate([served, walked[passed]])
+            skipped = np.concatenate([skipped, walked[~passed]])
+            if len(served) >= wanted:
+                break
+        return np.concatenate([served, skipped])[:wanted]
 
     def update(self, state: Runs, belief: Belief, groups: Groups) -> Runs:
         """Extend or end the runs, and adapt both probabilities."""
@@ -109,9 +118,8 @@ class Greso(Strategy[Runs]):
         solved_P = groups.scored_P & (groups.successes_P == groups.trials_P)
         right_P = flat_P & solved_P[rewarded_P]
         wrong_P = flat_P & ~right_P
-        run_N, easy_N = state.run_N.copy(), state.easy_N.copy()
-        run_N[prompt_P] = np.where(flat_P, run_N[prompt_P] + 1, 0)
-        easy_N[prompt_P] = right_P
+        run_N = state.run_N.put(prompt_P, np.where(flat_P, state.run_N[prompt_P] + 1, 0))
+        easy_N = state.easy_N.put(prompt_P, right_P)
         easy = self._adapted(state.explore_easy, float(right_P.mean()), self.target_easy)
         hard = self._adapted(state.explore_hard, float(wrong_P.mean()), self.target_hard)
         return Runs(run_N, easy_N, easy, hard)

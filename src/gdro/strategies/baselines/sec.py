@@ -11,7 +11,6 @@ from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.ragged import group_statistics
-from gdro.numerics.sampling import draw_by_bin
 from gdro.numerics.simplex import softmax
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
@@ -76,7 +75,7 @@ class Sec(Strategy[Values]):
         if present_B.any():
             mass_B[present_B] = softmax(state.value_B[present_B] / self.tau)
         mass_C = np.concatenate([share_C[:1], (1.0 - share_C[0]) * mass_B])
-        return draw_by_bin(belief.bin_N, mass_C, request.num_prompts, rng, belief.size_C)
+        return belief.draw(mass_C, request.num_prompts, rng)
 
     def update(self, state: Values, belief: Belief, groups: Groups) -> Values:
         """Move Q of each bin that was drawn towards its reward."""
