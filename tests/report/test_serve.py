@@ -41,6 +41,20 @@ def test_page_and_stamp(server: ReportServer) -> None:
     assert server.page() is server.page()
 
 
+def test_connections_beyond_a_limit_are_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReportServer, "most_connections", 3)
+    with ReportServer([folder / "grpo"]) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        idle = [socket.create_connection(made.server_address[:2], timeout=60) for _ in range(4)]
+        assert idle[-1].recv(1) == b"", "closed at once, while the others wait for their requests"
+        for connection in idle:
+            connection.close()
+        while made._free._value < 3:  # pyright: ignore[reportAttributeAccessIssue]
+            threading.Event().wait(0.01)
+        assert ask(made, "/stamp")[0] == 200
+        made.shutdown()
+
+
 @pytest.mark.parametrize("path", ["/steps.jsonl", "/../secret", "/x", "/%2e%2e/x", "/stamp/"])
 def test_nothing_else_is_served(server: ReportServer, path: str) -> None:
     assert ask(server, path)[0] == 404

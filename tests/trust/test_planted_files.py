@@ -17,7 +17,7 @@ import gdro
 import helpers as h
 from gdro import RunLog
 from gdro.checkpoint.archive import write
-from gdro.common.files import check_file, write_json, write_text
+from gdro.common.files import check_file, fresh, write_json, write_text
 from gdro.common.lock import LOCK
 from gdro.common.processes import minimal_environment, module_command, safe_children
 from gdro.errors import GdroError
@@ -218,6 +218,45 @@ def test_a_second_run_in_one_folder_is_refused(tmp_path):
     process.kill()  # a lock ends with its process
     process.wait()
     RunLog(tmp_path).append({"ticket": 4}, [])
+
+
+def test_two_logs_of_one_process_do_not_mix(tmp_path):
+    first, second = RunLog(tmp_path), RunLog(tmp_path)
+    first.append({"ticket": 0}, [])
+    with h.raises(gdro.LogError, "holds the steps of an earlier run"):
+        second.describe({})
+    second.append({"ticket": 0}, [])
+    with h.raises(gdro.LogError, "another log of this process"):
+        first.append({"ticket": 1}, [])
+
+
+@pytest.mark.parametrize("key", ["host", "space", "boot"])
+def test_a_lock_of_another_host_is_not_taken_for_abandoned(tmp_path, key):
+    """Hosts that share a file system may have one name, and no process of the holder's id is here."""
+    process = other(tmp_path)
+    assert process.stdout.readline() == "written\n"
+    holder = json.loads((tmp_path / LOCK).read_text())
+    (tmp_path / LOCK).write_text(json.dumps({**holder, "pid": 2**22 + 1, key: "elsewhere"}))
+    with h.raises(gdro.LogError, f"process {2**22 + 1} on", "cannot be seen from here"):
+        RunLog(tmp_path)
+    process.communicate()
+
+
+def test_a_dry_run_deletes_nothing_in_its_folder(tmp_path):
+    folder = fresh(tmp_path / "out")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "deep").mkdir()
+    (folder / "deep/model.bin").write_text("mine too")
+    assert list(fresh(folder).iterdir()) == [folder / ".made-by-gdro"]
+    assert (tmp_path / "out.1/notes.txt").read_text() == "mine"
+    assert (tmp_path / "out.1/deep/model.bin").read_text() == "mine too"
+    fresh(folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out.1", "out.2"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    with h.raises(gdro.GdroError, "holds other files"):
+        fresh(tmp_path / "other")
+    assert (tmp_path / "other/file").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import stat
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -147,11 +146,24 @@ _MARK = ".made-by-gdro"
 
 
 def fresh(folder: Path) -> Path:
-    """Absolute path of an empty folder; emptied if this function created it before, else GdroError."""
+    """Absolute path of an empty folder; one that this function created before is renamed, not deleted.
+
+    Raises:
+        GdroError: The folder holds files of others, or cannot be renamed or written.
+    """
     check_folder(folder, "--output")
-    folder = folder.absolute()
-    if (folder / _MARK).exists():
-        shutil.rmtree(folder)
+    folder = folder.resolve()
+    if (folder / _MARK).is_file():  # it may hold files that the user has added since
+        number = 1
+        while os.path.lexists(aside := folder.with_name(f"{folder.name}.{number}")):
+            number += 1
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            raise GdroError(
+                f"{folder} holds an earlier dry run and cannot be renamed ({error.strerror}); remove "
+                "it, or give another --output"
+            ) from error
     if folder.exists() and any(folder.iterdir()):
         raise GdroError(f"{folder} holds other files; give another --output, or an empty folder")
     folder.mkdir(parents=True, exist_ok=True)

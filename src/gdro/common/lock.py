@@ -87,19 +87,25 @@ class FolderLock:
 
     def _check_holder(self, text: bytes) -> None:
         """Raise unless the holder is this process, or it has ended and left forked children."""
+        who, unknown = "another process", ""
         try:
             holder: Any = json.loads(text)
             pid, host, since = int(holder["pid"]), str(holder["host"])[:80], str(holder["since"])[:40]
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            who = "another process"
+            pass
         else:
             here = {**_here(), "pid": pid}
             if here == {key: holder.get(key) for key in here} and (pid == os.getpid() or _gone(pid)):
                 return
             who = f"process {pid!s:.20} on {host!r} (since {since!r})"
+            if here != {key: holder.get(key) for key in here}:
+                unknown = (
+                    " It runs on another host or in another container, so whether it is alive cannot be "
+                    "seen from here; a network file system may keep the lock of a lost host for minutes."
+                )
         raise LogError(
             f"{who} writes the run log in {self._path.parent}; two runs would mix their steps there. "
-            "Choose another output folder, or end that run first"
+            f"Choose another output folder, or end that run first.{unknown}"
         )
 
     def _warn(self, error: OSError) -> None:
@@ -117,7 +123,11 @@ def _here() -> dict[str, Any]:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:  # no Linux
         space = ""
-    return {"pid": os.getpid(), "host": platform.node()[:80], "space": space}
+    try:  # hosts may have the same name, and all hosts call their first space of processes the same
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        boot = ""
+    return {"pid": os.getpid(), "host": platform.node()[:80], "space": space, "boot": boot}
 
 
 def _gone(pid: int) -> bool:

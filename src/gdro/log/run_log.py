@@ -143,8 +143,8 @@ class RunLog:
             if size != left:
                 raise LogError(
                     f"{path} has {size} bytes, but this run left {left}: it was deleted, truncated or "
-                    "written by another program, and steps would be missing. Restore it, or move the "
-                    "folder away, and resume from the last checkpoint"
+                    "written by another program or another log of this process, and steps would be "
+                    "missing. Restore it, or move the folder away, and resume from the last checkpoint"
                 )
 
     def sync(self) -> None:

@@ -35,6 +35,8 @@ class ReportServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    most_connections = 64
+    """Connections at a time; further ones are closed at once."""
 
     def __init__(self, directories: Sequence[Path], port: int = 0, seconds: float = 3.0) -> None:
         self.directories = list(directories)
@@ -42,12 +44,27 @@ class ReportServer(ThreadingHTTPServer):
         self._lock = threading.Lock()
         self.token = secrets.token_urlsafe(16)
         self._rendered: tuple[str, bytes] = ("", b"")
+        self._free = threading.Semaphore(self.most_connections)
         super().__init__((LOOPBACK, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that went away: any user of the machine can reset a connection."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, if there are not too many."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and make room for another connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     @property
     def url(self) -> str:
