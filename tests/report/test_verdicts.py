@@ -12,6 +12,7 @@ from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
 from gdro.report.verdicts.html import verdicts_html
 from gdro.report.verdicts.idle import identical_to_grpo
 from gdro.report.verdicts.rightness import one_verdict
+from gdro.report.verdicts.sources import refused_source
 from gdro.report.verdicts.tracker import bins_oscillate, moves_of, starved
 from gdro.report.verdicts.verdict import Verdict
 
@@ -67,6 +68,25 @@ def test_budget_wasted(hopeless, visited, severity):
     assert (found and found.severity) == severity
     if found is not None:
         assert f"{hopeless} prompts were visited 5 times" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("right", "elsewhere", "visited", "speaks"),
+    [(0, 2, 10, True), (1, 2, 10, False), (0, 0, 10, False), (0, 2, 2, False)],
+)
+def test_a_source_that_the_verifier_refuses(right, elsewhere, visited, speaks):
+    """Twenty prompts of each source; without sources, and where nothing succeeds, it is silent."""
+    rows = [(p, s, 0, 4, right if s == p == 0 else 0) for p in range(20) for s in range(visited)]
+    rows += [(p, s, 1, 4, elsewhere) for p in range(20, 40) for s in range(visited)]
+    made = run(EVEN, FOUR, [1] * 4, seen=visits(rows))
+    made.__dict__["sources"] = {f"k{p}": "deepmath" if p < 20 else "gsm8k" for p in range(40)}
+    verdict = refused_source(made)
+    assert (verdict is not None) is speaks
+    if verdict is not None:
+        assert "source 'deepmath' was ever accepted" in verdict.words
+        assert "800 rollouts (50%)" in verdict.evidence and "50% of the others" in verdict.evidence
+    made.__dict__["sources"] = {}
+    assert refused_source(made) is None
 
 
 def test_bins_oscillate():

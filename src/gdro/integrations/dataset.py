@@ -18,6 +18,9 @@ from gdro.problem import Problem
 from gdro.step.checks import check_parts
 from gdro.strategy import Strategy
 
+SOURCES = ("source", "data_source")
+"""Columns that name the source of a row, the first that a dataset has."""
+
 
 def prompt_text(prompt: Any) -> str:
     """The text of a prompt, or of its last message."""
@@ -110,6 +113,14 @@ class DatasetPool:
         """Key and text of each prompt."""
         prompts = list(dataset["prompt"])
         return ((key, prompt_text(prompts[self.row_N[i]])) for key, i in self.index.items())
+
+    def sources(self, dataset: Any) -> dict[str, str]:
+        """Source of each prompt by key, from the column `source` or `data_source`; empty without one."""
+        name = next((name for name in SOURCES if name in dataset.column_names), None)
+        if name is None:
+            return {}
+        values = list(dataset[name])
+        return {key: str(values[self.row_N[i]]) for key, i in self.index.items()}
 
     def rows(
         self, prompt_R: IntArray, offered: dict[int, list[dict[str, Any]]], dataset: Any

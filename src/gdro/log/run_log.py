@@ -81,17 +81,20 @@ class RunLog:
             write_json(self.directory / RUN, {"schema": SCHEMA, **header, **self._notes})
         self._described = True
 
-    def write_prompts(self, text_by_key: Iterable[tuple[str, str]]) -> None:
-        """Write the beginning of each prompt's text to `prompts.jsonl`.
+    def write_prompts(
+        self, text_by_key: Iterable[tuple[str, str]], source_by_key: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the beginning of each prompt's text, and its source, to `prompts.jsonl`.
 
         Args:
             text_by_key: Pairs of key and text; texts are truncated to 80 characters.
+            source_by_key: Source of prompts by key, e.g. a dataset's name; None: not known.
 
         Raises:
             LogError: The disk is full or the file is not writable; an earlier file is intact.
         """
         with self._readable_error():
-            _replace({self.directory / PROMPTS: _texts(text_by_key)})
+            _replace({self.directory / PROMPTS: _with_sources(text_by_key, source_by_key or {})})
 
     def write_completions(self, text_by_key: Mapping[str, str]) -> None:
         """Append the beginning of a completion of some prompts; readers use a prompt's last one.
@@ -222,6 +225,14 @@ def _append(path: Path, records: Iterable[dict[str, Any]]) -> None:
     with open(path, "ab", buffering=0, opener=no_link) as file:
         while rest:
             rest = rest[file.write(rest) :]
+
+
+def _with_sources(
+    text_by_key: Iterable[tuple[str, str]], source_by_key: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    for record in _texts(text_by_key):
+        source = source_by_key.get(record["key"])
+        yield record if source is None else record | {"source": shortened(source)}
 
 
 def _texts(text_by_key: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:

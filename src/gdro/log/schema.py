@@ -103,6 +103,8 @@ def group(record: Record) -> None:
 def text(record: Record) -> None:
     """Raise Fault unless a record is one of `prompts.jsonl` or `completions.jsonl`."""
     _check(record, {"key": _TEXT, "text": _TEXT})
+    if not isinstance(record.get("source", ""), str):
+        raise Fault(f"has source = {record['source']!r:.60}; it must be text")
 
 
 def ticket(record: Record) -> None:

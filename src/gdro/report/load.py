@@ -81,6 +81,14 @@ class LoggedRun:
         return self._texts(PROMPTS)
 
     @cached_property
+    def sources(self) -> dict[str, str]:
+        """Source of each prompt in the log that has one, by key."""
+        if self.log is None or not (self.log / PROMPTS).exists():
+            return {}
+        records = read_jsonl(self.log / PROMPTS, schema.text)
+        return {r["key"]: r["source"] for r in records if r.get("source")}
+
+    @cached_property
     def completions(self) -> dict[str, str]:
         """Beginnings of the last logged completion of each prompt, by key."""
         return self._texts(COMPLETIONS)

@@ -14,6 +14,7 @@ from transformers import ProgressCallback
 from gdro import GdroError
 from gdro.integrations.trl import GDROTrainer
 from gdro.log.run_log import read_jsonl
+from gdro.report.load import load_runs
 from gdro.rewards import MathVerifier, math_reward
 
 BRIEF = ["reward", "gdro/pass_rate", "gdro/gradient", "completions/mean_length", "entropy", "grad_norm"]
@@ -204,3 +205,23 @@ def test_a_run_without_a_verifier_has_no_such_names() -> None:
     trainer.train()
     (step,) = read_jsonl(Path(trainer.args.output_dir) / "gdro/steps.jsonl")
     assert "reward_timeouts" not in step and "reward_crashes" not in step
+
+
+@pytest.mark.parametrize("column", ["source", "data_source", None])
+def test_sources_of_prompts_are_in_the_log(column: str | None, tmp_path: Path) -> None:
+    """The report reads them to find a source that the verifier refuses."""
+    data = tiny.dataset()
+    if column is not None:
+        data = data.rename_column("parity", column)
+    trainer = GDROTrainer(
+        model=tiny.model(),
+        reward_funcs=tiny.lucky,
+        args=tiny.config(output_dir=str(tmp_path), max_steps=2),
+        train_dataset=data,
+        processing_class=tiny.tokenizer(),
+        id_column="id",
+    )
+    trainer.train()
+    (run,), _ = load_runs([tmp_path])
+    expected = {f"p{i}": "odd" if i % 2 else "even" for i in range(24)}
+    assert run.sources == (expected if column else {})

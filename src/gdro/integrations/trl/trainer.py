@@ -356,7 +356,8 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         self.controller.log = RunLog(Path(self.args.output_dir) / LOG_FOLDER)
         if not resumed:
             self.controller.log.set_aside()
-        self.controller.log.write_prompts(self._pool.texts(self.train_dataset))
+        data = self.train_dataset
+        self.controller.log.write_prompts(self._pool.texts(data), self._pool.sources(data))
 
     def _gdro_plan(self, offered_R: list[int]) -> Plan:
         """Plan as late as possible, so that beliefs include every group scored so far."""

@@ -10,6 +10,7 @@ from gdro.report.verdicts.adversary import adversary_asleep, adversary_collapsed
 from gdro.report.verdicts.budget import between_runs, budget_wasted, neutrality
 from gdro.report.verdicts.idle import identical_to_grpo
 from gdro.report.verdicts.rightness import one_verdict
+from gdro.report.verdicts.sources import refused_source
 from gdro.report.verdicts.tracker import bins_oscillate, starved
 from gdro.report.verdicts.verdict import ORDER, Verdict
 
@@ -22,6 +23,7 @@ CHECKS = (
     adversary_collapsed,
     allocation_asleep,
     budget_wasted,
+    refused_source,
     bins_oscillate,
     starved,
     neutrality,
