@@ -53,3 +53,12 @@ def test_a_table_of_a_damaged_evaluation(
     (tmp_path / "eval.json").write_text(text)
     assert main(["eval", "table", str(tmp_path)]) == 2
     assert "eval.json" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_one_error(tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"prompt_id": "a", "rewards": [1, 0]}\n')
+    for place in ("/proc/x.html", "/proc/x/y.html"):
+        assert main(["diagnose", str(log), "-o", place, "--strategy", "uniform"]) == 2
+        said = capsys.readouterr().err
+        assert f"cannot write {place}" in said and "-o" in said and ".part" not in said

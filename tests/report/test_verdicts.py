@@ -123,6 +123,9 @@ def test_compute_neutrality():
     assert kept is not None and kept.severity == "good" and "exactly 100" in kept.evidence
     broken = neutrality(run(EVEN, FOUR, [1] * 4, spent=[100.0] * 39 + [160.0]))
     assert broken is not None and broken.severity == "warning" and "100 to 160" in broken.evidence
+    assert all(
+        "Compute neutrality means that" in v.evidence.replace(": c", ": C") for v in (kept, broken)
+    )
     lost = run(EVEN, FOUR, [1] * 4)
     lost.ledger["missing"][-1] = 3
     found = neutrality(lost)

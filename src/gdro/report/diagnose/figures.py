@@ -79,7 +79,8 @@ def spread(log: RewardLog, arms: Sequence[ReplayCost]) -> Figure:
     ]
     reading = (
         "Prompts sorted by the pass rate that your log measured: see from which class a strategy takes "
-        "rollouts or weight, and to which it gives them."
+        "rollouts or weight, and to which it gives them; the pull, rollouts x weight, is where the "
+        "gradient comes from."
     )
     title, legend = "Where each strategy puts the budget", plain_keys(colours)
     return Figure("moved", title, reading, panels, keys=legend, wide=2)

@@ -35,8 +35,9 @@ def mean_bin(runs: Sequence[LoggedRun]) -> Figure:
     high = max(run.num_bins for run in runs) - 1
     panels = _panels(runs, "mean bin (0 hardest)", titles, y_domain=(0, high))
     reading = (
-        "Left rises as prompts become easy for the model; right, lower than left, shows that the "
-        "strategy keeps the gradient with the harder ones."
+        "A bin holds prompts of similar difficulty (0 the hardest), and the pull counts each by "
+        "rollouts x weight: left rises as prompts become easy; right, lower than left, shows that the "
+        "strategy keeps the gradient with harder ones."
     )
     return Figure("mean_bin", "Mean bin", reading, panels, _PAPER, keys(runs), wide=2)
 
@@ -58,8 +59,9 @@ def entropy(runs: Sequence[LoggedRun]) -> Figure:
     panels = _panels(runs, "entropy, nats", titles, y_zero=True)
     panels += _panels(runs, "bins", {"effective_bins": "effective bins of the pull"}, y_zero=True)
     reading = (
-        "A fall in the middle that the left does not show means that the strategy has settled on few "
-        "bins; effective bins near one mean that it has collapsed."
+        "Entropy is high where all bins count alike, effective bins is how many bins that amounts to: a "
+        "fall of the pull (prompts x rollouts x weight) that the left does not show means that few bins "
+        "are left, near one that it has collapsed."
     )
     return Figure("entropy", "Entropy over the bins", reading, panels, _PAPER, keys(runs))
 
@@ -69,7 +71,8 @@ def lead_lag(runs: Sequence[LoggedRun]) -> Figure:
     panels = _panels(runs, "bins", {"lead": "mean bin of the pull minus that of the prompts"})
     panels[0].spec["layer"].append(rule_at(0))
     reading = (
-        "Below zero the strategy pulls to harder bins than the data's, at zero it follows them (plain "
+        "The lead is by how many bins the gradient (the pull: prompts x rollouts x weight) is off the "
+        "prompts: below zero the strategy pulls to harder bins, at zero it follows the data (plain "
         "GRPO), above it prefers what is easy."
     )
     return Figure("lead", "Lead over the data", reading, panels, "fig. 6a", keys(runs), wide=1)

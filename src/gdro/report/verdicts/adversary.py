@@ -50,8 +50,9 @@ def adversary_collapsed(run: LoggedRun) -> Verdict | None:
     if pull >= COLLAPSED or share < COLLAPSED:
         return None
     evidence = (
-        f"In the last quarter the gradient came from {pull:.1f} effective bins, while the prompts lie "
-        f"in {share:.1f}. Lower eta, raise gamma, or normalise with `mean_one_active`."
+        f"In the last quarter the gradient came from {pull:.1f} effective bins (as many bins of equal "
+        f"pull would be as spread out), while the prompts lie in {share:.1f}. Lower eta, raise gamma, "
+        "or normalise with `mean_one_active`."
     )
     return Verdict("warning", f"{run.name}: the adversary has collapsed.", evidence, "entropy")
 

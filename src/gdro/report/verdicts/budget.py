@@ -42,14 +42,16 @@ def neutrality(run: LoggedRun) -> Verdict | None:
     missing = float(np.nan_to_num(run.ledger.get("missing", np.zeros(1))[-1]))
     if low == high and not missing:
         evidence = (
-            f"Each of {run.num_steps:,} steps generated exactly {low:,.0f} rollouts, and all came back."
+            f"Each of {run.num_steps:,} steps generated exactly {low:,.0f} rollouts, and all came back: "
+            "compute neutrality means that a step costs what it costs in plain GRPO."
         )
         return Verdict("good", f"{run.name}: compute neutrality kept.", evidence, "learning")
     uneven = high > (1 + UNEVEN) * low or missing > UNEVEN * total_S[-1]
     lost = f" {missing:,.0f} planned rollouts did not come back." if missing else ""
     evidence = (
         f"Steps generated from {low:,.0f} to {high:,.0f} rollouts, {mean:,.1f} in the mean.{lost} "
-        "Strategies that sample on do this by design: compare runs at equal rollouts or tokens, not at "
+        "Compute neutrality means that every step costs the same number of rollouts, as in plain GRPO; "
+        "strategies that sample on break it by design: compare runs at equal rollouts or tokens, not at "
         "equal steps."
     )
     severity = "warning" if uneven else "note"
