@@ -61,4 +61,4 @@ def test_a_page_that_cannot_be_written_is_one_error(tmp_path, capsys):
     for place in ("/proc/x.html", "/proc/x/y.html"):
         assert main(["diagnose", str(log), "-o", place, "--strategy", "uniform"]) == 2
         said = capsys.readouterr().err
-        assert f"cannot write {place}" in said and "-o" in said and ".part" not in said
+        assert place in said and ".part" not in said and said.count("\n") == 1
