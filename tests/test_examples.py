@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PROMISES = {
     "core_only.py": "60 steps, 7680 rollouts",
     "custom_strategy.py": "weight of hard prompts",
+    "sharded_tracker.py": "sec, 64 ranks: 25 equal plans",
     "trl_script.py": "4 steps, 256 rollouts",
 }
 

@@ -47,13 +47,21 @@ def test_a_recipe_that_is_misspelt(
     assert why in said(["train", *arguments], capsys)
 
 
-def test_what_is_misspelt_is_told_before_torch_is_imported() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--recipe", "nope"], "no recipe 'nope'"),
+        (["--strategy", "rolout-gdro"], "did you mean 'rollout-gdro'?"),
+        (["arms.rollout-gdro.options.n_mox=9"], "did you mean 'n_max'?"),
+    ],
+)
+def test_what_is_misspelt_is_told_before_torch_is_imported(arguments: list[str], why: str) -> None:
     program = (
-        "import sys; from gdro.cli import main; assert main(['train', '--recipe', 'nope']) == 2; "
+        f"import sys; from gdro.cli import main; assert main(['train', *{arguments!r}]) == 2; "
         "sys.exit(str({'torch', 'trl', 'peft', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert "no recipe 'nope'" in done.stderr and done.stderr.endswith("set()\n")
+    assert why in done.stderr and done.stderr.endswith("set()\n")
 
 
 def test_every_strategy_given_is_an_arm() -> None:

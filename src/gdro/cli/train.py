@@ -77,11 +77,15 @@ def add(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from gdro.recipes.checks import check_arms, check_evaluation
+
     # Transformers warns of the option that TRL's own default sets.
     warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
     recipe = _recipe(arguments)
     seeds = None if arguments.seeds is None else _seeds(arguments.seeds, recipe)
     check_folder(arguments.output or Path("runs"), "--output")
+    check_evaluation(recipe)
+    check_arms(recipe)
     if arguments.dry_run:
         return _dry_run(arguments, recipe)
     # Slow imports wait until here, so that help and errors come at once.
