@@ -129,3 +129,40 @@ def test_partial_credit_has_a_gradient(tmp_path: Path) -> None:
     lines.append({"key": "older", "n": 2, "successes": 1})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert measured(read_rewards(path)).kinds.tolist() == [3, 2 + 2 + 2 + 2, 4]
+
+
+def stating(path: Path, groups: int, n: int) -> Path:
+    """A log of counts: few bytes, however many rollouts they state."""
+    rows = [
+        {"key": str(i % 50), "step": i // 50, "n": n, "successes": i * 7 % (n + 1)}
+        for i in range(groups)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_simulated_rollouts_are_bounded_by_what_the_file_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, page = stating(tmp_path / "stated.jsonl", 500, 16_384), tmp_path / "page.html"
+    log = read_rewards(path)
+    assert log.rollouts == 500 * 16_384
+    for spent in replay(log):
+        # Sampling on may pass the budget within the last step.
+        assert 1 << 20 <= spent.rollouts_K.sum() < 1.5 * (1 << 20), spent.name
+        assert (spent.rollouts_K > 0).all(), "groups become smaller, and no prompt is left out"
+    assert main(["diagnose", str(path), "-o", str(page), "--strategy", "uniform"]) == 0
+    said = "strategy 1,048,576 rollouts, not the 8,192,000 of your log, in groups of 2,097"
+    assert said in " ".join(capsys.readouterr().out.split()) and page.read_text().count(said) == 2
+    assert "of a smaller trial" in page.read_text() and "With as many rollouts" not in page.read_text()
+
+
+def test_a_trial_grows_with_the_groups_and_takes_all_of_a_usual_log(
+    rewards: Path, tmp_path: Path
+) -> None:
+    many = read_rewards(stating(tmp_path / "many.jsonl", 5000, 1024))
+    assert many.trial_rollouts == 5000 * 256 and many.trial_group == 256
+    usual = read_rewards(stating(tmp_path / "usual.jsonl", 5000, 256))
+    assert usual.trial_rollouts == usual.rollouts > 1 << 20 and not usual.capped
+    log = read_rewards(rewards)
+    assert log.trial_rollouts == log.rollouts and not log.capped

@@ -62,9 +62,10 @@ def conclusion(log: RewardLog, costs: Sequence[ReplayCost]) -> Conclusion:
     done = ", ".join(
         f"{arm.name} {100 * arm.shares[1]:.0f}% and {int(arm.solved_K.sum()):,}" for arm in arms
     )
+    begun = f"{log.capped} Your" if log.capped else "With as many rollouts, your"
     sentences.append(
-        f"With as many rollouts, your log had a gradient in {useful:.0f}% of them and solved "
-        f"{int(measured.solved_K.sum()):,} prompts; in the trial: {done}."
+        f"{begun} log had a gradient in {useful:.0f}% of {'its rollouts' if log.capped else 'them'} and "
+        f"solved {int(measured.solved_K.sum()):,} prompts; in the trial: {done}."
     )
     best, gain = _best(log, costs)
     if best is None:

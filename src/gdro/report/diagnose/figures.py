@@ -27,7 +27,7 @@ def class_of(rate_K: FloatArray) -> IntArray:
 
 def figures_of(log: RewardLog, arms: Sequence[ReplayCost]) -> list[Figure]:
     """Every figure of a diagnosis; the first arm is the log itself."""
-    return [pass_rates(log), wasted(arms), spread(log, arms)]
+    return [pass_rates(log), wasted(arms, bool(log.capped)), spread(log, arms)]
 
 
 def pass_rates(log: RewardLog) -> Figure:
@@ -43,8 +43,8 @@ def pass_rates(log: RewardLog) -> Figure:
     return Figure("pass_rates", "Pass rates", reading, [panel], wide=1)
 
 
-def wasted(arms: Sequence[ReplayCost]) -> Figure:
-    """Rollouts in groups with and without a gradient, by strategy."""
+def wasted(arms: Sequence[ReplayCost], capped: bool) -> Figure:
+    """Rollouts in groups with and without a gradient, by strategy; a capped trial has fewer."""
     colours = {part: colour for part, _, colour in PARTS}
     bars: list[Bar] = [
         (arm.name, part, float(share), None)
@@ -52,7 +52,8 @@ def wasted(arms: Sequence[ReplayCost]) -> Figure:
         for part, share in zip(colours, arm.shares, strict=True)
     ]
     axes = Axes("strategy", "share of rollouts", y_domain=(0, 1))
-    panel = bar_panel("at the same number of rollouts", bars, axes, colours, 270)
+    title = "of the log, and of a smaller trial" if capped else "at the same number of rollouts"
+    panel = bar_panel(title, bars, axes, colours, 270)
     reading = (
         "Only rollouts of groups whose rewards differ (yellow) carry a gradient; `measured` is your "
         "log, the others are what each strategy would have spent on the same policy."

@@ -55,7 +55,7 @@ class Diagnosis:
         verdict = verdicts_html([waste(self.log, self.costs[0])], {f.name for f in figures})
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.log.notes)
         table = html_table(_HEADS, [_cells(self.log, arm) for arm in self.costs])
-        intro = f"{verdict}{notes}{table}<p>{_TRIAL}</p>"
+        intro = f"{verdict}{notes}{table}<p>{_TRIAL} {escape(self.log.capped)}</p>"
         title = f"Diagnosis of {self.name}"
         return write_page(title, intro, figures, output, png_dir, conclusion_html(self.conclusion))
 

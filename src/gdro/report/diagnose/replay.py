@@ -72,12 +72,12 @@ def replay(log: RewardLog, arms: Iterable[str] = DEFAULT_ARMS, seed: int = 0) ->
     """Spend the log's budget with each strategy by name; the policy does not learn.
 
     Every arm starts with the log's pass rates as prior, sees fresh rollouts of its own choice from the
-    same seed, and stops when it has generated as many as the log.
+    same seed, and stops when it has generated as many as the log (`RewardLog.trial_rollouts` at most).
 
     Raises:
         GdroError: A strategy is unknown, or cannot spend the budget.
     """
-    mean_rollouts = max(2, round(log.rollouts / len(log.n_V)))
+    mean_rollouts = log.trial_group
     n_max = {"rollout-gdro": {"n_max": max(12, 3 * mean_rollouts)}}
     return [
         _spend(
@@ -96,7 +96,7 @@ def _spend(log: RewardLog, name: str, strategy: Strategy, mean_rollouts: int, se
     controller = Controller(strategy, problem, seed=seed, difficulty=Difficulty(prior_strength=strength))
     total = _Total(len(log.keys))
     rng = np.random.default_rng([seed, 1])
-    while controller.ledger.rollouts < log.rollouts:
+    while controller.ledger.rollouts < log.trial_rollouts:
         plan = controller.plan(Request(batch, batch * mean_rollouts))
         outcome = _sampled(plan.ticket, plan.prompt_R, rate_K, rng)
         while (extension := controller.extend(outcome)) is not None:

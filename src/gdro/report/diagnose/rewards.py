@@ -9,6 +9,9 @@ import numpy as np
 
 from gdro.numerics.arrays import FloatArray, IntArray
 
+MOST_TRIAL, MOST_TRIAL_GROUP = 1 << 20, 256
+"""Rollouts that a trial simulates at most: in all, or for each group of the log if that is more."""
+
 
 @dataclass(frozen=True, eq=False)
 class RewardLog:
@@ -54,3 +57,27 @@ class RewardLog:
     def rollouts(self) -> int:
         """All rollouts."""
         return int(self.n_V.sum())
+
+    @property
+    def trial_rollouts(self) -> int:
+        """Rollouts that a trial gives each strategy: all, but bounded by the number of groups.
+
+        A row may state 16,384 rollouts in fifty bytes, and each would be simulated.
+        """
+        return min(self.rollouts, max(MOST_TRIAL, MOST_TRIAL_GROUP * len(self.n_V)))
+
+    @property
+    def trial_group(self) -> int:
+        """Mean rollouts of a group in a trial: the log's, less if the trial has fewer rollouts."""
+        return max(2, round(self.trial_rollouts / len(self.n_V)))
+
+    @property
+    def capped(self) -> str:
+        """That a trial has fewer rollouts than the log, as a sentence; "" if it has as many."""
+        if self.trial_rollouts == self.rollouts:
+            return ""
+        return (
+            f"The trial gave each strategy {self.trial_rollouts:,} rollouts, not the {self.rollouts:,} "
+            f"of your log, in groups of {self.trial_group:,} on average: it simulates at most "
+            f"{MOST_TRIAL:,}, or {MOST_TRIAL_GROUP} for each of the log's groups if that is more."
+        )
