@@ -27,6 +27,8 @@ COMPOSITIONS = (
     "difficulty-pool + random-rollouts + dapo(refill=missing)",
     "failure-sampling + memory",
     "sec + rollout-gdro + passk-advantages",
+    "mopps + rollout-gdro + maxrl + dapo",
+    "curverl(window=2, classes=9) + memory",
     "mopps + rollout-gdro(n_max=8) + memory(max_misses=4, anchors=3, candidates=9)",
 )
 

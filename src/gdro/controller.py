@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -189,6 +190,8 @@ class Controller:
         groups = group(pending.plan, outcome)
         rng = np.random.default_rng([self.seed, outcome.ticket, _WEIGH])
         weights = self.strategy.weigh(self._state, self.belief, groups, rng)
+        if self.strategy.unscaled:
+            weights = replace(weights, scale="none")
         checks.check_weights(self.strategy.name, weights, outcome, pending.plan)
         applied = weights if self.apply else groups.expand(np.ones(len(groups.received_P)))
         pending.weigh(groups, weights, applied)

@@ -132,6 +132,14 @@ class Strategy(Generic[S]):
         return False
 
     @property
+    def unscaled(self) -> bool:
+        """Whether `weigh` gives factors on centred rewards, which no deviation may divide.
+
+        An advantage is then weight * (reward - mean), whatever the trainer divides by otherwise.
+        """
+        return False
+
+    @property
     def remembers(self) -> bool:
         """Whether `weigh` may remember rollouts and recall them, which the adapter must support."""
         return "remember" in self.roles

@@ -296,6 +296,8 @@ class Weights:
         most_anchors: Most anchors of `recall` that join.
         anchor_pick: Which anchors join: `random` takes the first of `recall` that have a stored rollout,
             in the order that the strategy drew; `least` the least likely ones under the current policy.
+        scale: What centred rewards are divided by before `weight_R` multiplies them: the deviation that
+            the `trainer` takes, or `none`. The controller sets it from `Strategy.unscaled`.
     """
 
     weight_R: FloatArray
@@ -305,3 +307,4 @@ class Weights:
     recall: tuple[Recall, ...] = ()
     most_anchors: int = 0
     anchor_pick: Literal["random", "least"] = "random"
+    scale: Literal["trainer", "none"] = "trainer"

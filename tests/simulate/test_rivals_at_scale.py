@@ -229,3 +229,44 @@ def test_every_rollout_is_in_the_ledger(text):
     assert ledger.rollouts == ledger.planned == sum(len(o.prompt_R) for o in r.outcomes)
     assert ledger.tokens == sum(int(o.tokens_R.sum()) for o in r.outcomes)
     assert ledger.discarded == sum(int((~w.keep_R).sum()) for w in r.weights)
+
+
+def late_groups(r):
+    """Late prompts: true pass rate, right rollouts, rollouts and weight of each."""
+    columns = []
+    rows = zip(r.late("plans"), r.late("outcomes"), r.late("weights"), r.late("rates"), strict=True)
+    for plan, outcome, weights, rate_P in rows:
+        start_P = np.cumsum(plan.rollouts_P) - plan.rollouts_P
+        right_P = np.add.reduceat(outcome.correct_R.astype(int), start_P)
+        columns.append((rate_P, right_P, plan.rollouts_P, weights.weight_R[start_P]))
+    return (np.concatenate(column) for column in zip(*columns, strict=True))
+
+
+def test_maxrl_weighs_rare_successes_most():
+    rate, right, _, weight = late_groups(run("maxrl"))
+    some = right > 0
+    assert weight[some & (rate < 0.2)].mean() > 2.0 * weight[some & (rate > 0.8)].mean()
+
+
+def test_curverl_weighs_the_hardest_mixed_groups_fully_and_solved_ones_not_at_all():
+    _, right, size, weight = late_groups(run("curverl"))
+    assert (weight[right == 1] == 1.0).all()
+    assert (weight[right == size] == 0.0).all()
+    easy = weight[(right > 1) & (right < size)]
+    assert easy.min() > 0.0 and easy.max() < 1.0
+
+
+def test_bbg_trains_only_where_hardly_anything_was_solved():
+    rate, _, _, weight = late_groups(run("bbg", k=8))
+    assert set(weight) == {0.0, 1.0}
+    assert rate[weight == 0].mean() > rate[weight == 1].mean() + 0.3
+
+
+def test_pilot_commit_trains_on_undecided_prompts_and_draws_solved_ones_less():
+    r = run("pilot-commit")
+    right, size = (np.concatenate(column) for column in zip(*kept_groups(r), strict=True))
+    assert set(size) == {16}
+    assert ((right > 0) & (right < size)).all()  # by the pilot alone
+    assert r.controller.metrics()["gdro/pilot_evicted"] > 0.1
+    drawn = np.concatenate(r.late("rates")).mean()
+    assert drawn < np.concatenate(run("uniform").late("rates")).mean()

@@ -138,6 +138,36 @@ def test_allowed_estimators_centre_groups_of_any_size(name: str) -> None:
     assert advantages[:3].sum().abs() < 1e-4 and advantages[3:].sum().abs() < 1e-4
 
 
+def test_strategies_of_centred_rewards_need_them_from_verl() -> None:
+    maxrl, other = make_strategy("maxrl"), make_strategy("rollout-gdro")
+    name, centred = "+gdro.strategy=maxrl", "algorithm.norm_adv_by_std_in_grpo=false"
+    with pytest.raises(UnsupportedError, match="norm_adv_by_std_in_grpo=false"):
+        check_config(config(name), maxrl)
+    with pytest.raises(UnsupportedError, match="adv_estimator=grpo and"):
+        check_config(config(name, centred, "algorithm.adv_estimator=rloo"), maxrl)
+    check_config(config(name, centred), maxrl)
+    check_config(config(), other)
+
+
+def test_centred_rewards_times_maxrl_s_weights_are_the_paper_s_advantage() -> None:
+    """(r - mean) / mean of one right of four and of three right of four, through verl's estimator."""
+    c = Controller(make_strategy("maxrl"), Problem(["a", "b"]))
+    step = opened(c, [0, 1], 8, "xy")
+    keys = [f"{uid}_{session}_0" for uid in "xy" for session in range(4)]
+    reward_B = np.array([1, 0, 0, 0, 1, 1, 1, 0], np.float64)
+    one = np.ones(8, np.int64)
+    step.weigh(c.weigh(step.read(keys, RowScores(reward_B, reward_B > 0, one, one > 0))))
+    advantages, _ = get_adv_estimator_fn("grpo")(
+        token_level_rewards=torch.tensor(reward_B).unsqueeze(1),
+        response_mask=torch.ones(8, 1, dtype=torch.float64),
+        index=np.array(["x"] * 4 + ["y"] * 4, dtype=object),
+        norm_adv_by_std_in_grpo=False,
+    )
+    scale(advantages, step.factors(keys))
+    paper = [3, -1, -1, -1, 1 / 3, 1 / 3, 1 / 3, -1]
+    assert advantages[:, 0].tolist() == pytest.approx(paper, abs=1e-9)
+
+
 def judged(*reward: float) -> RowScores:
     reward_B = np.array(reward)
     return RowScores(reward_B, reward_B > 2.5, 2 ** np.arange(len(reward)), ~np.isnan(reward_B))

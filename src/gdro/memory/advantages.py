@@ -24,12 +24,14 @@ class WeightedRows:
         reward_R: Reward of each row, NaN without one, shape (R,).
         weight_R: Factor on the advantage, zero for dropped rows and rows without reward, shape (R,).
         counted_R: Whether a row enters the mean and deviation of its group, shape (R,).
+        scaled: Whether centred rewards are divided by the deviation of their group.
     """
 
     prompt_R: IntArray
     reward_R: FloatArray
     weight_R: FloatArray
     counted_R: BoolArray
+    scaled: bool = True
 
     @classmethod
     def of(cls, outcome: Outcome, weights: Weights) -> WeightedRows:
@@ -38,7 +40,8 @@ class WeightedRows:
         keep_R = weights.keep_R & valid_R
         counted_R = valid_R if weights.baseline == "all" else keep_R
         reward_R = np.where(valid_R, outcome.reward_R, np.nan)
-        return cls(outcome.prompt_R, reward_R, np.where(keep_R, weights.weight_R, 0.0), counted_R)
+        weight_R = np.where(keep_R, weights.weight_R, 0.0)
+        return cls(outcome.prompt_R, reward_R, weight_R, counted_R, weights.scale == "trainer")
 
     def with_replays(self, replays: Sequence[Recall]) -> WeightedRows:
         """These rows and replays, which get reward one and the weight of their groups."""
@@ -48,16 +51,19 @@ class WeightedRows:
             np.concatenate([self.reward_R, ones]),
             join_weights(replays, self.prompt_R, self.weight_R, self.weight_R != 0),
             np.concatenate([self.counted_R, ones > 0]),
+            self.scaled,
         )
 
     def advantage_R(self) -> FloatArray:
-        """Rewards normalised within each group, times the weights; zero without a reward, shape (R,)."""
+        """Rewards centred (and scaled) within each group, times the weights; zero without, (R,)."""
         prompt_P, position_R = np.unique(self.prompt_R, return_inverse=True)
         counted_R = self.counted_R
         groups = group_statistics(self.reward_R[counted_R], position_R[counted_R], len(prompt_P))
         deviation_R = np.nan_to_num(groups.std_P)[position_R]
         mean_R = np.nan_to_num(groups.mean_P)[position_R]
         centred_R = np.where(np.isnan(self.reward_R), 0.0, self.reward_R - mean_R)
+        if not self.scaled:
+            return self.weight_R * centred_R
         return self.weight_R * centred_R / (deviation_R + _EPS)
 
     def advantage_with(self, placed: Placed) -> FloatArray:

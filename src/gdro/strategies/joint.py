@@ -128,6 +128,10 @@ class Joint(Strategy[JointState]):
         return self._part("extend").splits_groups
 
     @property
+    def unscaled(self) -> bool:
+        return self._part("weigh").unscaled
+
+    @property
     def needs_loss(self) -> bool:
         return any(self._part(role).needs_loss for role in _FIELDS)
 

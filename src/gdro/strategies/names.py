@@ -18,7 +18,9 @@ from gdro.strategy import Strategy
 GROUP = "gdro.strategies"
 BUILT_IN = {
     "adarft": "gdro.strategies.baselines.adarft:AdaRFT",
+    "bbg": "gdro.strategies.baselines.bbg:BBG",
     "curriculum": "gdro.strategies.baselines.curriculum:Curriculum",
+    "curverl": "gdro.strategies.baselines.curverl:CurveRL",
     "dapo": "gdro.strategies.baselines.dapo:Dapo",
     "daro": "gdro.strategies.baselines.daro:Daro",
     "difficulty-pool": "gdro.strategies.baselines.difficulty_pool:DifficultyPool",
@@ -27,9 +29,11 @@ BUILT_IN = {
     "hora": "gdro.strategies.baselines.hora:Hora",
     "joint": "gdro.strategies.joint:Joint",
     "knapsack": "gdro.strategies.baselines.knapsack:Knapsack",
+    "maxrl": "gdro.strategies.baselines.maxrl:MaxRL",
     "memory": "gdro.strategies.memory:Memory",
     "mopps": "gdro.strategies.mopps:Mopps",
     "passk-advantages": "gdro.strategies.passk_advantages:PasskAdvantages",
+    "pilot-commit": "gdro.strategies.baselines.pilot_commit:PilotCommit",
     "placebo-weights": "gdro.strategies.baselines.placebo_weights:PlaceboWeights",
     "prompt-gdro": "gdro.strategies.prompt_gdro:PromptGDRO",
     "random-rollouts": "gdro.strategies.baselines.random_rollouts:RandomRollouts",

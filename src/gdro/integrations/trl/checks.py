@@ -88,6 +88,18 @@ def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
         )
 
 
+def check_scale(trainer: Any, strategy: Strategy[Any]) -> None:
+    """Raise an UnsupportedError if a strategy's weights cannot be those of centred rewards."""
+    aggregation = trainer.multi_objective_aggregation
+    if strategy.unscaled and aggregation != "sum_then_normalize":
+        raise UnsupportedError(
+            f"strategy {strategy.name!r} multiplies centred rewards, and multi_objective_aggregation="
+            f"{aggregation!r} divides those of each reward function by their deviation; set "
+            "multi_objective_aggregation='sum_then_normalize', GRPOConfig's default (scale_rewards may "
+            "be anything)"
+        )
+
+
 def resolve_generation(generation: str, trainer: Any) -> StaticDecoder | None:
     """The decoder of `generation="static"`; None for `trl`, the trainer's own generation.
 

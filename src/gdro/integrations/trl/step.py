@@ -141,7 +141,7 @@ class TrlStep:
             rewards_RK,
             layout,
             trainer.reward_weights,
-            trainer.scale_rewards,
+            trainer.scale_rewards if weights.scale == "trainer" else "none",
             trainer.multi_objective_aggregation,
         )
         factor = torch.as_tensor(weight_R * keep_R, device=device)

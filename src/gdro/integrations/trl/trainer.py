@@ -167,6 +167,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
             part, problem, seed=self.args.seed, difficulty=own.difficulty, apply=own.apply
         )
         checks.check_losses(self, part)
+        checks.check_scale(self, part)
         if part.remembers:
             self._gdro_memory = TrlMemory(self, problem, own.memory_bytes)
         self._gdro_announce(len(dataset))

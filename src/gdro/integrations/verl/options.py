@@ -27,6 +27,9 @@ ESTIMATORS = (
 )
 """Advantage estimators that compare the rollouts of one prompt, in groups of any size."""
 
+CENTRED = "grpo"
+"""The one that verl's V1 trainer passes `norm_adv_by_std_in_grpo` to; false leaves reward - mean."""
+
 
 class Resume(StrEnum):
     """How a resumed run treats the controller of its checkpoint."""
@@ -143,11 +146,28 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
         "Take `rollout-gdro`, the best one of docs/results.md without a memory, or train with "
         f"TRL{selecting}": strategy.remembers,
     }
+    checks |= _scale_checks(config, strategy, named_so)
     checks |= _extension_checks(config, strategy, named_so)
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
         raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
     check_bounds(strategy, config.actor_rollout_ref.rollout.n, "actor_rollout_ref.rollout.n")
+
+
+def _scale_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> dict[str, bool]:
+    """An unscaled strategy multiplies reward - mean, which only some settings of verl leave."""
+    if not strategy.unscaled:
+        return {}
+    estimator = str(config.algorithm.adv_estimator)
+    divides = bool(config.algorithm.get("norm_adv_by_std_in_grpo", True))
+    return {
+        f"{name}: it multiplies centred rewards, which algorithm.adv_estimator={estimator} does not "
+        f"give; set algorithm.adv_estimator={CENTRED} and algorithm.norm_adv_by_std_in_grpo=false": (
+            estimator != CENTRED
+        ),
+        f"{name}: it multiplies centred rewards, and verl divides them by their deviation; "
+        "set algorithm.norm_adv_by_std_in_grpo=false": divides,
+    }
 
 
 def _extension_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> dict[str, bool]:
