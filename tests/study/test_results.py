@@ -110,5 +110,10 @@ def test_the_worst_source_and_the_rollouts_of_spoilt_prompts(tmp_path: Path) -> 
     assert row["spoilt_share"] == pytest.approx(0.4)
     text = markdown(summary)
     assert "| 50 -10.0 | 0.40x |" in text and "| 1.00x |" in text
+    grouped = load_study(config(tmp_path, TWO_BEDS))
+    other = [r | {"testbed": "other", "sources": {"9": r["sources"]["0"]}} for r in records]
+    arms = summarise(grouped, [*records, *other])["arms"]["random"]
+    assert arms["other"]["worst_source"]["source"] == "9"
+    assert "worst_source" not in arms["all testbeds"]
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1, "every row has a cell for every head"

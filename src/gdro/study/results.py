@@ -122,11 +122,12 @@ def _compared(pairs_by_bed: Mapping[str, list[Pair]]) -> dict[str, Any]:
         "mean8_easy_delta": easy.mean,
         "easy": asdict(easy),
     }
-    if len(pairs_by_bed) == 1:
+    if len(pairs_by_bed) == 1:  # testbeds of a group may have different sources
         summary["tail_pass8_rel"] = _mean(pairs, lambda a, b: _ratio(a, b, "tail_pass8"))
         summary["worst_slice"] = _worst(pairs)
+        summary |= _worst_source(pairs)
     summary["worst_slice_mean8"] = _worst_slice(list(by_seed.values()))
-    return summary | _worst_source(pairs) | _level([arm for _, arm in pairs])
+    return summary | _level([arm for _, arm in pairs])
 
 
 def _of_updates(pairs: list[Pair], effect: Callable[..., Effect]) -> dict[str, Any]:
