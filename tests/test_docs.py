@@ -96,3 +96,52 @@ def test_python_on_a_page_runs(
     assert len(examples) == page.read_text().count("```python")
     for example in examples:
         example.evaluate()
+
+
+PROMISES = ("SECURITY.md", "docs/reliability.md")
+_NAMED = re.compile(r"`(?:pytest |python )?((?:tests/[\w/.]+(?:::\w+)?[, ]*)+)[^`]*`")
+
+
+def promises(text: str) -> list[str]:
+    """Rows of tables without their heads, and items of lists, each on one line."""
+    rows = [
+        row for head in re.split(r"\n\|[-|]+\|\n", text)[1:] for row in head.split("\n\n")[0].split("\n")
+    ]
+    items = re.findall(r"^- .*(?:\n  .*)*", text, re.MULTILINE)
+    return [" ".join(promise.split()) for promise in [*rows, *items]]
+
+
+def named_tests(text: str) -> list[str]:
+    """Every test file, folder or function that a text names."""
+    return [name for names in _NAMED.findall(text) for name in re.split(r"[, ]+", names) if name]
+
+
+def absent(names: list[str]) -> list[str]:
+    """Those of the names that are no file, or no test in their file."""
+    found = [(name, *name.partition("::")[::2]) for name in names]
+    return [
+        name
+        for name, file, test in found
+        if not (ROOT / file).exists() or (test and f"\ndef {test}(" not in (ROOT / file).read_text())
+    ]
+
+
+@pytest.mark.parametrize("page", PROMISES)
+def test_every_promise_names_a_test_and_every_test_named_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert len(promises(text)) > 15 and len(named_tests(text)) > 25
+    assert absent(named_tests(text)) == []
+    # A promise that no test can hold, as it needs the network, names the workflow that does.
+    holds = [named_tests(promise) or "`.github/workflows/" in promise for promise in promises(text)]
+    assert [promise for promise, held in zip(promises(text), holds, strict=True) if not held] == []
+    shortened = re.findall(r"`(?:pytest )?(\w+\.py)`", text)
+    assert [name for name in shortened if name.startswith("test_")] == [], "name the folder too"
+
+
+def test_a_test_that_is_gone_and_a_promise_without_one_are_found() -> None:
+    row = "| z | `pytest tests/gone.py tests/test_docs.py::test_gone` |"
+    text = f"| a | b |\n|---|---|\n| x | y |\n{row}\n\n- one\n  two\n"
+    assert promises(text) == ["| x | y |", row, "- one two"]
+    gone = ["tests/gone.py", "tests/test_docs.py::test_gone"]
+    assert named_tests(text) == absent(named_tests(text)) == gone
+    assert absent(["tests/test_docs.py::absent", "tests"]) == []
