@@ -139,11 +139,9 @@ def draw_nearest(
     nearer = low + rng.permutation(np.flatnonzero(distance < last))
     nearer = nearer[np.argsort(np.abs(value_N[nearer] - target), kind="stable")]
     # Values at the last distance may reach far beyond the window.
-    ends = [
-        (np.searchsorted(value_N, v, side="left"), np.searchsorted(value_N, v, side="right"))
-        for v in np.unique(window[distance == last])
-    ]
-    start, size = np.array([a for a, _ in ends]), np.array([b - a for a, b in ends])
+    last_K = np.unique(window[distance == last])
+    start: IntArray = np.searchsorted(value_N, last_K, side="left")
+    size: IntArray = np.searchsorted(value_N, last_K, side="right") - start
     slot = rng.choice(int(size.sum()), num_prompts - len(nearer), replace=False)
     part = np.searchsorted(np.cumsum(size), slot, side="right")
     return np.concatenate([nearer, start[part] + slot - (np.cumsum(size) - size)[part]])
@@ -155,8 +153,9 @@ def draw_lowest(value_N: FloatArray, room: int, num_prompts: int, rng: np.random
     `value_N` is sorted, shape (N,): where the last of the room are some of several equal values, each of
     these is in it with the same probability.
     """
-    start = int(np.searchsorted(value_N, value_N[room - 1], side="left"))
-    end = int(np.searchsorted(value_N, value_N[room - 1], side="right"))
+    edge = float(value_N[room - 1])
+    start = int(np.searchsorted(value_N, edge, side="left"))
+    end = int(np.searchsorted(value_N, edge, side="right"))
     place = rng.choice(room, num_prompts, replace=False)
     equal = np.flatnonzero(place >= start)
     place[equal] = start + rng.choice(end - start, len(equal), replace=False)

@@ -11,7 +11,7 @@ import numpy as np
 from gdro.checkpoint.codec import within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import IntArray
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.numerics.persistent import PersistentArray
 from gdro.strategy import Role, Strategy, require
 from gdro.types import Request
@@ -93,7 +93,10 @@ class Mopps(Strategy[Posterior]):
     ) -> IntArray:
         num = belief.num_prompts
         pool_C = rng.choice(num, min(num, self.candidates * request.num_prompts), replace=False)
-        rate_C = belief.skill(pool_C, rng.beta(state.alpha_N[pool_C], state.beta_N[pool_C]))
+        alpha_C: FloatArray = state.alpha_N[pool_C]
+        beta_C: FloatArray = state.beta_N[pool_C]
+        drawn_C: FloatArray = rng.beta(alpha_C, beta_C)
+        rate_C = belief.skill(pool_C, drawn_C)
         if self.rule == "topk":
             distance_C = np.abs(rate_C - self.target)
         else:
