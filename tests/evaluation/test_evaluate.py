@@ -94,7 +94,9 @@ def test_other_options_are_another_evaluation(generator, sets, tmp_path: Path) -
         ("samples", 0),
         ("max_new_tokens", 0),
         ("batch_size", 0),
-        ("temperature", 0.0),
+        ("temperature", -0.5),
+        ("temperature", float("inf")),
+        ("temperature", 0),
         ("top_p", 1.5),
         ("seed", -1),
     ],
@@ -156,6 +158,11 @@ def test_the_command(task, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["eval", "table", a, b, "--k", "2"]) == 0
     heads, _, one, two, _ = capsys.readouterr().out.splitlines()
     assert heads == "| model | chains mean@2 | pass@2 | 95% interval |" and a in one and "%)" in two
+    # Without --k: the largest that both have; with one that is absent: which there are.
+    assert main(["eval", "compare", a, b]) == 0 and "pass@2" in capsys.readouterr().out
+    assert main(["eval", "table", a, b]) == 0 and "| pass@2 |" in capsys.readouterr().out
+    assert main(["eval", "table", b, a, "--k", "1"]) == 2
+    assert "not all have pass@1; they have pass@2: pass --k K" in capsys.readouterr().err
     for wrong in (
         ["eval"],
         ["eval", "compare", a],

@@ -66,7 +66,6 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
     **{
         f"tokens {text[:24]}": (http(json.dumps(reply(tokens="@")).replace('"@"', text).encode()), said)
         for text, said in {
-            "null": "completion_tokens is None",
             '"7"': "completion_tokens is '7'",
             "1.0": "is 1.0",
             "true": "is True",
@@ -96,10 +95,9 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
     "text object": (http(reply({"a": 1})), "text is {'a': 1}"),
     "text bool": (http(reply(True)), "text is True"),
     # Shapes.
-    "no usage": (http({"choices": [{"text": "4"}]}), "without usage, .* end in /v1"),
-    "usage null": (http({**reply(), "usage": None}), "without usage"),
-    "usage list": (http({**reply(), "usage": [1]}), "without usage"),
-    "usage empty": (http({**reply(), "usage": {}}), "without usage|completion_tokens is None"),
+    "usage list": (http({**reply(), "usage": [1]}), r"usage is \[1\]; it must be an object"),
+    "usage text": (http({**reply(), "usage": "5"}), "usage is '5'"),
+    "usage number": (http({**reply(), "usage": 5}), "usage is 5"),
     "no choices": (http({"usage": {"completion_tokens": 1}}), "without choices"),
     "choices empty": (http({**reply(), "choices": []}), "without choices"),
     "choices null": (http({**reply(), "choices": None}), "without choices"),
@@ -131,7 +129,10 @@ ODD: dict[str, tuple[bytes | Send, str]] = {
     "escapes": (http(b"\x1b[2J\x1b]0;title\x07 hello \xe2\x80\xae"), "not JSON"),
     # Errors with a success status.
     "error": (http({"error": {"message": "out of memory"}}), "success status: .*out of memory"),
-    "error text": (http({"error": "no"}), "success status"),
+    "error text": (http({"error": "no"}), "success status: no"),
+    "error object": (http({"object": "error", "message": "no memory"}), "success status: no memory"),
+    "error detail": (http({"detail": "no memory", "choices": []}), "success status: no memory"),
+    "error and null": (http({"error": {"msg": "no memory"}, "choices": None}), "status: no memory"),
     # Errors.
     "401": (http({"error": {"message": f"bad key {KEY}"}}, "401 X"), r"status 401: bad key \*\*\*;"),
     "401 header": (
@@ -311,6 +312,10 @@ def test_an_odd_reply_is_one_line_and_leaves_nothing(
         (reply(more=1), ("4", 1)),
         ({**reply(), "choices": [{"text": "4"}, {"text": "5"}]}, ("4", 1)),
         (reply(f"my key is {KEY}"), ("my key is ***", 1)),
+        ({"choices": [{"text": "4"}]}, ("4", None)),
+        ({**reply(), "usage": None}, ("4", None)),
+        ({**reply(), "usage": {}}, ("4", None)),
+        (reply(tokens=None), ("4", None)),
     ],
 )
 def test_what_is_only_rare_is_kept(
@@ -320,13 +325,26 @@ def test_what_is_only_rare_is_kept(
     small = gzip.compress(json.dumps(body).encode())
     for sent in (http(body), http(small, "200 OK", "Content-Encoding: gzip")):
         odd.answer = sent
-        assert ServerGenerator(odd.url, "m", retries=0).generate(["2"], OPTIONS, 0) == [wanted]
+        (answer,) = ServerGenerator(odd.url, "m", retries=0).generate(["2"], OPTIONS, 0)
+        assert answer == (*wanted, "")
     assert b"Accept-Encoding: identity".lower() in odd.asked[-1].lower()
 
 
 @pytest.mark.parametrize(
     ("message", "wanted"),
-    [({"content": "4"}, "4"), ({"content": None}, ""), ({"content": 4}, None), ({}, None), (None, None)],
+    [
+        ({"content": "4"}, "4"),
+        ({"content": None}, ""),
+        ({"content": None, "reasoning_content": "so 4"}, ""),
+        ({"content": "", "reasoning_content": "so 4"}, ""),
+        ({"content": []}, ""),
+        ({"content": [{"type": "text", "text": "4"}]}, "4"),
+        ({"content": [{"type": "text", "text": "4"}, {"type": "image_url"}, {"text": "2"}]}, "42"),
+        ({"content": 4}, None),
+        ({}, None),
+        (None, None),
+        ("4", None),
+    ],
 )
 def test_a_chat_may_say_nothing(message: Any, wanted: str | None, odd: Odd) -> None:
     odd.answer = http({"choices": [{"message": message}], "usage": {"completion_tokens": 1}})
@@ -335,15 +353,15 @@ def test_a_chat_may_say_nothing(message: Any, wanted: str | None, odd: Odd) -> N
         with pytest.raises(EvaluationError, match="content"):
             asks.generate(talk, OPTIONS, 0)
     else:
-        assert asks.generate(talk, OPTIONS, 0) == [(wanted, 1)]
+        assert asks.generate(talk, OPTIONS, 0) == [(wanted, 1, "")]
 
 
 def test_what_may_pass_is_asked_again_and_counted(odd: Odd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gdro.evaluation.server._PAUSE_S", 0.01)
-    turns = [http({}, "503 X", "Retry-After: 0"), http(reply(tokens=None)), b"", http(reply())]
+    turns = [http({}, "503 X", "Retry-After: 0"), http(reply(tokens="1")), b"", http(reply())]
     odd.answer = lambda to: to.sendall(turns.pop(0))
     asks = ServerGenerator(odd.url, "m", retries=3)
-    assert asks.generate(["2"], OPTIONS, 0) == [("4", 1)] and not turns
+    assert asks.generate(["2"], OPTIONS, 0) == [("4", 1, "")] and not turns
     assert asks.again == {"status 503": 1, "odd reply": 1, "no answer": 1}
     before = len(odd.asked)
     odd.answer = http({"error": "no"}, "404 X")
@@ -437,7 +455,7 @@ def test_it_works_inside_of_a_notebooks_loop(odd: Odd) -> None:
     async def cell() -> Any:
         return ServerGenerator(odd.url, "m").generate(["2", "3"], replace(OPTIONS, batch_size=1), 0)
 
-    assert asyncio.run(cell()) == [("4", 1)] * 2
+    assert asyncio.run(cell()) == [("4", 1, "")] * 2
 
 
 SOUND = {
@@ -455,7 +473,6 @@ SOUND = {
 @pytest.mark.parametrize(
     "spoilt",
     [
-        {"tokens": [None]},
         {"tokens": ["1"]},
         {"tokens": [1.5]},
         {"tokens": [float("nan")]},
@@ -477,6 +494,10 @@ SOUND = {
         {"level": []},
         {"source": {}},
         {"more": 1},
+        {"endings": ["", ""]},
+        {"endings": [None]},
+        {"endings": "length"},
+        {"gold_hash": None},
     ],
 )
 def test_a_spoilt_store_is_one_line(spoilt: dict[str, Any], tmp_path: Path, capsys: Any) -> None:

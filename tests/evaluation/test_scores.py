@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
@@ -52,10 +53,44 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_success(
         ([None, None, "1"], [False, False, True], 1.0),
         ([None, None], [False, False], 0.0),
         (["x + 1", "x+1", "2", "2", "3"], [True, True, False, False, False], 0.5),
+        # One value in several spellings: right ones, numbers, and texts in one notation.
+        (["1/2", "0.5", "3", "3"], [True, True, False, False], 0.5),
+        (["1/2", "0.5", "\\frac{1}{2}", "3", "3"], [True, True, True, False, False], 1.0),
+        (["x+1", "1+x", "2", "2", "3"], [True, True, False, False, False], 0.5),
+        (["7", "7", "1/2", "0.5", ".5"], [True, True, False, False, False], 0.0),
+        (["7", "7", "3", "3.0", "\\dfrac{6}{2}"], [True, True, False, False, False], 0.0),
+        (["7", "7", "1,234", "1234", "1{,}234"], [True, True, False, False, False], 0.0),
+        (["7", "7", "-2", "\u22122", "-2.0"], [True, True, False, False, False], 0.0),
+        (["7", "7", "\\text{no}", "no"], [True, True, False, False], 0.5),
+        (["7", "7", "1/0", "2/0", "3/0"], [True, True, False, False, False], 1.0),
+        (["7", "7", "0.5", "0.50001", "0.5"], [True, True, False, False, False], 0.5),
+        (["7", "7", "", ""], [True, True, False, False], 0.5),
     ],
 )
 def test_a_majority_votes(answers: list, right: list[bool], vote: float) -> None:
     assert majority(record(right, answers=answers)) == vote
+
+
+def test_several_right_answers_of_reasoning_gym_vote_apart() -> None:
+    found = record([True, True, False, False, False], answers=["ab", "ba", "c", "c", "d"])
+    assert majority(found) == 0.5
+    assert majority(replace(found, set="reasoning-gym:word_ladder")) == 0.0
+
+
+def test_unknown_tokens_and_levels_are_left_out() -> None:
+    rows = [record([True], "a", tokens=[None]), record([True], "b", tokens=[4], level="1")]
+    assert figures(rows, [1])["tokens"] == 4.0 and scores(rows, [1])["groups"] == {}
+    table = details(scores(rows[:1], [1]), [1])
+    assert table.count("unknown") == 2 and "None" not in table
+
+
+def test_right_answers_that_differ_are_not_compared() -> None:
+    one, other = record([True], gold_hash="a" * 16), record([True], gold_hash="b" * 16)
+    with pytest.raises(
+        EvaluationError, match=r"right answers of 1 problems differ, first of 'p' in 's'"
+    ):
+        compare([one], [other], 1)
+    assert compare([one], [record([True])], 1)["all"]["num_prompts"] == 1  # an older file has no hash
 
 
 def test_groups_have_a_worst_and_slices_follow_the_base() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,10 +62,16 @@ def add(commands: Any) -> None:
 
 def _add_sampling(option: Any) -> None:
     option("--samples", type=int, default=8, help="completions per problem (%(default)s)")
-    option("--k", type=int, action="append", help="k of pass@k, repeatable (default: 1 and --samples)")
+    k = "k of pass@k, repeatable (default: 1 and --samples; compare and table: the largest there is)"
+    option("--k", type=int, action="append", help=k)
     option("--limit", type=int, help="use only the first LIMIT problems of each dataset")
     option("--max-new-tokens", type=int, default=1024, help="longest completion (%(default)s)")
-    option("--temperature", type=float, default=1.0, help="sampling temperature, above 0 (%(default)s)")
+    option(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="sampling temperature; 0: greedy, with --samples 1 (%(default)s)",
+    )
     top_p = "nucleus sampling: total probability of the tokens to sample from; 1: all (%(default)s)"
     option("--top-p", type=float, default=1.0, help=top_p)
     option("--batch-size", type=int, default=64, help="completions generated at once (%(default)s)")
@@ -147,16 +154,39 @@ def _sets(arguments: argparse.Namespace) -> int:
     folder = arguments.output or folder_of(arguments.model)
     generator, progress = _generator(arguments), partial(bar, desc="evaluating")
     records = evaluate(generator, datasets, folder, options, progress)
-    again = getattr(generator, "again", None)
-    if again:
-        why = ", ".join(f"{count} {kind}" for kind, count in again.most_common())
-        print(f"repeated requests: {again.total()} ({why})")
     result = scores(records, ks, base)
+    for line in [*_requests(generator), *_endings(result["completions"], records)]:
+        print(line)
     text = f"{markdown({arguments.model: result}, max(ks))}\n{details(result, ks)}"
     write_json(folder / "eval.json", result)
     write_text(folder / "eval.md", text)
     print(f"{text}\nfolder: {folder}")
     return 0
+
+
+def _requests(generator: Any) -> Iterator[str]:
+    """What is to be said of requests to a server."""
+    again, left_out = getattr(generator, "again", None), getattr(generator, "left_out", None)
+    if again:
+        why = ", ".join(f"{count} {kind}" for kind, count in again.most_common())
+        yield f"repeated requests: {again.total()} ({why})"
+    if left_out:
+        seed = "; without a seed, other runs give other samples" if "seed" in left_out else ""
+        yield f"settings that the server refuses, left out: {', '.join(sorted(left_out))}{seed}"
+
+
+def _endings(counts: dict[str, int], records: Sequence[Any]) -> Iterator[str]:
+    """What is to be said of completions that hold no whole answer."""
+    number = counts["number"]
+    if counts["refused"]:
+        whys = (ending for record in records for ending in record.endings)
+        why = next(ending for ending in whys if ending.startswith("refused: "))
+        yield f"{counts['refused']} of {number} samples count as wrong: their prompts were {shown(why)}"
+    if counts["empty"] or counts["cut"]:
+        yield (
+            f"of {number} completions, {counts['empty']} are empty and {counts['cut']} were cut off at "
+            "--max-new-tokens (a server with a reasoning parser leaves texts empty until thinking ends)"
+        )
 
 
 def folder_of(model: str) -> Path:
@@ -213,28 +243,27 @@ def _compare(arguments: argparse.Namespace) -> int:
     if len(folders) != 2:
         raise GdroError(f"gdro eval compare needs two folders, got {len(folders)}")
     first, second = map(read_records, folders)
-    print(comparison_table(compare(first, second, max(arguments.k or [arguments.samples]))))
+    largest = min((len(record.right) for record in (*first, *second)), default=1)
+    print(comparison_table(compare(first, second, max(arguments.k or [largest]))))
     return 0
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    from gdro.common.files import read_json
     from gdro.evaluation import markdown
+    from gdro.evaluation.table import passk_of, read_scores
 
-    files = {name: Path(name) / "eval.json" for name in arguments.rest[1:]}
-    absent = [name for name, file in files.items() if not file.is_file()]
-    if absent or not files:
-        raise GdroError(
-            f"no eval.json in {absent or 'any folder'}; pass folders of finished evaluations"
-        )
-    models = {name: read_json(file, ("sets",)) for name, file in files.items()}
-    k = max(arguments.k or [arguments.samples])
+    models = {name: read_scores(Path(name)) for name in arguments.rest[1:]}
+    if not models:
+        raise GdroError("gdro eval table needs folders of finished evaluations")
     sizes = {name: result["sets"]["all"]["samples"] for name, result in models.items()}
-    lacking = [name for name, result in models.items() if f"pass@{k}" not in result["sets"]["all"]]
-    if lacking or len(set(sizes.values())) > 1:
+    if len(set(sizes.values())) > 1:
+        raise GdroError(f"samples: {sizes}; all evaluations need the same number of samples")
+    common = set[int].intersection(*map(passk_of, models.values()))
+    k = max(arguments.k or common or [sizes[arguments.rest[1]]])
+    if k not in common:
+        there = ", ".join(f"pass@{k}" for k in sorted(common)) or "no pass@k"
         raise GdroError(
-            f"samples: {sizes}; without pass@{k}: {lacking}; all evaluations need the same number of "
-            "samples, and pass@k of --k"
+            f"not all have pass@{k}; they have {there}: pass --k K, or evaluate with --k {k}"
         )
     print(markdown(models, k))
     return 0

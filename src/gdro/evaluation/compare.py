@@ -27,10 +27,9 @@ def compare(first: Sequence[Record], second: Sequence[Record], k: int) -> dict[s
         the numbers of problems on which the second model is `better` and `worse`.
 
     Raises:
-        EvaluationError: The problems differ, or k is out of range.
+        EvaluationError: The problems or their right answers differ, or k is out of range.
     """
-    a = {(record.set, record.prompt_id): record for record in first}
-    b = {(record.set, record.prompt_id): record for record in second}
+    a, b = {record.key: record for record in first}, {record.key: record for record in second}
     if not a or not b:
         raise EvaluationError("an evaluation has no samples yet; finish both, then compare them")
     if a.keys() != b.keys():
@@ -38,6 +37,14 @@ def compare(first: Sequence[Record], second: Sequence[Record], k: int) -> dict[s
         raise EvaluationError(
             f"the first has {len(a)} problems, the second {len(b)}, of which {common} are the same; "
             "evaluate both on the same sets with the same --limit"
+        )
+    hashes = {key: (a[key].gold_hash, b[key].gold_hash) for key in a}
+    changed = [key for key, (one, other) in hashes.items() if one and other and one != other]
+    if changed:
+        raise EvaluationError(
+            f"the right answers of {len(changed)} problems differ, first of {changed[0][1][:60]!r} in "
+            f"{changed[0][0][:60]!r}; run both evaluations again on the same data, which judges their "
+            "samples anew"
         )
     least = min(len(record.right) for record in (*first, *second))
     if not 1 <= k <= least:

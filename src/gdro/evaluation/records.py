@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from gdro.common.files import no_link, read_json, write_json, write_text
+from gdro.common.files import no_link, parsed, read_json, write_json, write_text
 from gdro.errors import GdroError
 
 MOST_TOKENS = 10**9
 SAMPLES, OPTIONS = "samples.jsonl", "options.json"
+CUT, REFUSED = "length", "refused: "
 
 
 class EvaluationError(GdroError):
     """An evaluation cannot be run, continued or compared."""
+
+
+class Completion(NamedTuple):
+    """One completion of a prompt; generators may return pairs of text and tokens instead.
+
+    Attributes:
+        text: What the model wrote.
+        tokens: Number of its tokens, None if the server does not say.
+        ending: `length` if it was cut off, `refused: ` and the reason if the server refused the prompt,
+            else empty.
+    """
+
+    text: str
+    tokens: int | None
+    ending: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,8 +48,11 @@ class Record:
         level: Level of the problem, empty if the set has none.
         right: Whether each sample is right, shape (S,).
         answers: Answer extracted from each sample, None if there is none, shape (S,).
-        tokens: Number of tokens of each sample, shape (S,).
+        tokens: Number of tokens of each sample, None if unknown, shape (S,).
         texts: Completions of the model, shape (S,).
+        endings: How each sample ended, as in `Completion`, shape (S,); empty in files of older versions.
+        prompt_hash: Fingerprint of the prompt, empty if unknown.
+        gold_hash: Fingerprint of the right answer, empty if unknown.
     """
 
     set: str
@@ -41,8 +61,34 @@ class Record:
     level: str
     right: list[bool]
     answers: list[str | None]
-    tokens: list[int]
+    tokens: list[int | None]
     texts: list[str]
+    endings: list[str] = field(default_factory=list)
+    prompt_hash: str = ""
+    gold_hash: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Set and id of the problem."""
+        return self.set, self.prompt_id
+
+
+_FIELDS = {f.name for f in fields(Record)}
+_NEEDED = [f.name for f in fields(Record) if f.default is MISSING and f.default_factory is MISSING]
+
+
+def prompt_hash(row: Mapping[str, Any]) -> str:
+    """Fingerprint of what the model is asked."""
+    return _hash(row["prompt"])
+
+
+def gold_hash(row: Mapping[str, Any]) -> str:
+    """Fingerprint of what answers are compared with."""
+    return _hash([row.get("answer"), row.get("entry")])
+
+
+def _hash(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def open_folder(folder: Path, options: dict[str, Any]) -> list[Record]:
@@ -56,7 +102,7 @@ def open_folder(folder: Path, options: dict[str, Any]) -> list[Record]:
     """
     path = folder / OPTIONS
     if path.exists():
-        before = read_json(path)
+        before = read_json(path, error=EvaluationError)
         changed = [key for key in {**before, **options} if before.get(key) != options.get(key)]
         if changed:
             key = changed[0]
@@ -86,20 +132,34 @@ def read_records(folder: Path) -> list[Record]:
     path = folder / SAMPLES
     if not path.is_file():
         raise EvaluationError(f"{folder} holds no evaluation (no {SAMPLES}); gdro eval writes one")
-    lines = path.read_bytes().split(b"\n")
-    # Anything after the last newline is incomplete.
-    return [_record(line, f"{path}, line {i}") for i, line in enumerate(lines[:-1], 1)]
+    lines = list(enumerate(path.read_bytes().split(b"\n"), 1))
+    records = [_record(line, f"{path}, line {i}") for i, line in lines[:-1] if line.strip()]
+    try:
+        return [*records, _parsed(lines[-1][1])]
+    except ValueError:  # empty, or cut off by a kill
+        return records
 
 
 def _record(line: bytes, where: str) -> Record:
     try:
-        record = Record(**json.loads(line))
-        check(record)
-        return record
-    except (ValueError, TypeError, RecursionError) as problem:
+        return _parsed(line)
+    except ValueError as problem:
         raise EvaluationError(
             f"{where}: not a record of an evaluation ({problem}); delete the line, or evaluate again"
         ) from problem
+
+
+def _parsed(line: bytes) -> Record:
+    data = parsed(line)
+    given: dict[str, Any] = data if isinstance(data, dict) else {}
+    lacking = [name for name in _NEEDED if name not in given]
+    foreign = [str(name)[:60] for name in given if name not in _FIELDS]
+    if lacking or foreign:
+        what = f"lacks {', '.join(lacking)}" if lacking else f"has a foreign field {foreign[0]!r}"
+        raise ValueError(f"it {what}")
+    record = Record(**given)
+    check(record)
+    return record
 
 
 def check(record: Record) -> None:
@@ -109,8 +169,10 @@ def check(record: Record) -> None:
     """
     samples = record.right
     kinds: dict[str, tuple[type, ...]] = {"right": (bool,), "answers": (str, NoneType)}
-    kinds |= {"tokens": (int,), "texts": (str,)}
-    for name in ("set", "prompt_id", "source", "level"):
+    kinds |= {"tokens": (int, NoneType), "texts": (str,)}
+    if record.endings != []:
+        kinds["endings"] = (str,)
+    for name in ("set", "prompt_id", "source", "level", "prompt_hash", "gold_hash"):
         if not isinstance(getattr(record, name), str):
             raise ValueError(f"{name} is {getattr(record, name)!r:.60}, not text")
     for name, kind in kinds.items():
@@ -121,7 +183,8 @@ def check(record: Record) -> None:
         bad = [value for value in values if type(value) not in kind]
         if bad:
             raise ValueError(f"{name} holds {bad[0]!r:.60}")
-    if not 0 <= min(record.tokens) <= max(record.tokens) < MOST_TOKENS:
+    known = [tokens for tokens in record.tokens if tokens is not None]
+    if known and not 0 <= min(known) <= max(known) < MOST_TOKENS:
         raise ValueError(f"tokens are {record.tokens!r:.60}; allowed: 0 to {MOST_TOKENS:,}")
 
 

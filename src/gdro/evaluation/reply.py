@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
+from collections.abc import Iterable
 from typing import Any, cast
 
 from openai import OpenAIError
 
 from gdro.common.untrusted import shown
+from gdro.evaluation.records import CUT, Completion
+from gdro.rewards.messages import content_of
 
 BODY = "gdro_body"
 _SLACK = 16  # tokens that servers count in addition, e.g. of the end or of a template
 _LONGEST_WAIT_S = 60.0
 _ERROR_BYTES = 2**16
+# What servers say of a prompt that they will never complete.
+_OF_PROMPT = re.compile(
+    r"(context|prompt|input|conversation|sequence|messages?)\b.{0,80}"
+    r"(length|window|too (long|large|many)|exceed|longer than|limit)"
+    r"|(length|longer|tokens).{0,60}(context|max_model_len|model length|maximum length)"
+    r"|maximum (context|sequence|model) length|too many (input |prompt )?tokens"
+    r"|(reduce|shorten) (the|your) (length|size|prompt|input|messages)"
+    r"|content[ _](filter|management|policy)",
+    re.IGNORECASE,
+)
+_NO_SETTING = re.compile(
+    r"(un|not )support|not (permitted|allowed|accepted)|does not (accept|allow)|unknown|unexpected"
+    r"|unrecogni[sz]ed|extra (input|field|param)|additional propert|invalid (param|argument|field)",
+    re.IGNORECASE,
+)
 _ZIPPED = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
 
@@ -35,6 +54,19 @@ class Refused(OpenAIError):
     def __init__(self, why: str, kind: str, passes: bool, wait_s: float | None = None) -> None:
         super().__init__(why)
         self.kind, self.passes, self.wait_s = kind, passes, wait_s
+
+    @property
+    def of_prompt(self) -> bool:
+        """Whether the server refuses this prompt, e.g. as too long, but may complete others."""
+        fits = self.kind in ("status 400", "status 413", "status 422", "error reply")
+        return fits and _OF_PROMPT.search(str(self)) is not None
+
+    def setting(self, sent: Iterable[str]) -> str | None:
+        """The setting of a request that the server does not know, None if it is none of those sent."""
+        said = str(self)
+        if self.kind not in ("status 400", "status 404", "status 422") or not _NO_SETTING.search(said):
+            return None
+        return next((name for name in sent if re.search(rf"\b{name}\b", said)), None)
 
 
 async def read_body(response: Any, most: int) -> None:
@@ -89,10 +121,15 @@ def _why(response: Any, body: bytes) -> str:
         error = json.loads(text)
     except (ValueError, RecursionError):
         return f"status {status}: {shown(text) or 'without a message'}"
-    for key in ("error", "message", "detail"):
+    return f"status {status}: {_said(error)}"
+
+
+def _said(error: Any) -> str:
+    """The words of an error, in the forms that servers use."""
+    for key in ("error", "message", "detail", "msg"):
         if isinstance(error, dict) and key in error:
             error = cast("dict[str, Any]", error)[key]
-    return f"status {status}: {shown(error if isinstance(error, str) else json.dumps(error))}"
+    return shown(error if isinstance(error, str) else json.dumps(error))
 
 
 def _wait(headers: Any) -> float | None:
@@ -107,23 +144,40 @@ def _wait(headers: Any) -> float | None:
     return None
 
 
-def completion(body: bytes, talks: bool, most_tokens: int) -> tuple[str, int]:
-    """Text and number of tokens of a reply, of the chat protocol if `talks`.
+def completion(body: bytes, talks: bool, most_tokens: int) -> Completion:
+    """The completion in a reply, of the chat protocol if `talks`; its tokens are None without `usage`.
 
     Raises:
+        Refused: It is an error about the prompt.
         OddReply: It does not follow the protocol, or its numbers are impossible.
     """
     reply = _json(body)
-    error, choices, usage = reply.get("error"), reply.get("choices"), reply.get("usage")
-    if error and not choices:
-        raise OddReply(f"an error with a success status: {shown(json.dumps(error))}")
-    if not isinstance(choices, list) or not choices or not isinstance(usage, dict):
-        lacking = "choices" if not isinstance(choices, list) or not choices else "usage"
-        raise OddReply(
-            f"a reply without {lacking}, so not in OpenAI's protocol; the URL should end in /v1"
-        )
-    text = _text(cast("list[Any]", choices)[0], talks)
-    tokens = cast("dict[str, Any]", usage).get("completion_tokens")
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise _error(reply)
+    choice = cast("list[Any]", choices)[0]
+    text = _text(choice, talks)
+    end = CUT if cast("dict[str, Any]", choice).get("finish_reason") in (CUT, "max_tokens") else ""
+    return Completion(text, _tokens(reply.get("usage"), text, most_tokens), end)
+
+
+def _error(reply: dict[str, Any]) -> Exception:
+    """What a reply without choices is."""
+    if not any(reply.get(key) for key in ("error", "message", "detail", "msg")):
+        why = "a reply without choices, so not in OpenAI's protocol; the URL should end in /v1"
+        return OddReply(why)
+    why = f"an error with a success status: {_said(reply)}"
+    refused = Refused(why, kind="error reply", passes=False)
+    return refused if refused.of_prompt else OddReply(why)
+
+
+def _tokens(usage: Any, text: str, most_tokens: int) -> int | None:
+    """Number of tokens in a reply's usage, None if it has none."""
+    if usage is not None and not isinstance(usage, dict):
+        raise OddReply(f"usage is {shown(repr(usage), most=60)}; it must be an object")
+    tokens = None if usage is None else cast("dict[str, Any]", usage).get("completion_tokens")
+    if tokens is None:
+        return None
     if type(tokens) is not int:
         raise OddReply(
             f"usage.completion_tokens is {shown(repr(tokens), most=60)}; it must be a whole number"
@@ -134,7 +188,7 @@ def completion(body: bytes, talks: bool, most_tokens: int) -> tuple[str, int]:
             f"characters, with max_tokens {most_tokens:,}; use a server that respects max_tokens and "
             "counts tokens"
         )
-    return text, tokens
+    return tokens
 
 
 def _text(choice: Any, talks: bool) -> str:
@@ -144,9 +198,8 @@ def _text(choice: Any, talks: bool) -> str:
     name = "content" if talks else "text"
     if not isinstance(choice, dict) or name not in choice:
         raise OddReply(f"a reply without {where}, so not in OpenAI's protocol")
-    text = cast("dict[str, Any]", choice)[name]
-    if text is None and talks:  # a refusal, a tool call, or only reasoning
-        return ""
+    # Chats: None is a refusal, a tool call, or only reasoning; a list holds parts.
+    text: Any = content_of(choice) if talks else cast("dict[str, Any]", choice)[name]
     if not isinstance(text, str):
         raise OddReply(f"{where} is {shown(repr(text), most=60)}; it must be a text")
     return text

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
-from gdro.evaluation.records import EvaluationError, Record, append, check, open_folder, rewrite
+from gdro.evaluation.records import (
+    REFUSED,
+    Completion,
+    EvaluationError,
+    Record,
+    append,
+    check,
+    gold_hash,
+    open_folder,
+    prompt_hash,
+    rewrite,
+)
 from gdro.rewards import answer_of, gym_reward, math_reward, multiple_choice
-from gdro.rewards.functions import RewardFunction, chosen
+from gdro.rewards.choices import chosen
+from gdro.rewards.functions import RewardFunction
 
 CHOICES = ("gpqa-diamond",)  # sets whose answers are letters
 
@@ -23,7 +35,7 @@ class Options:
     Attributes:
         samples: S, completions per problem.
         max_new_tokens: Longest completion, in tokens.
-        temperature: Sampling temperature, above 0.
+        temperature: Sampling temperature; 0 is greedy decoding, of one sample.
         top_p: Probability mass of nucleus sampling, in (0, 1].
         batch_size: Completions generated at once; samples depend on it through the random numbers.
         seed: Sampling seed.
@@ -46,8 +58,13 @@ class Options:
         for name, least in bounds.items():
             if getattr(self, name) < least:
                 raise EvaluationError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not 0 < self.temperature < inf:
-            raise EvaluationError(f"temperature is {self.temperature}; it must be above 0 and finite")
+        if not 0 <= self.temperature < inf:
+            raise EvaluationError(f"temperature is {self.temperature}; it must be at least 0 and finite")
+        if self.temperature == 0 and self.samples > 1:
+            raise EvaluationError(
+                f"temperature is 0 (greedy decoding), so that all {self.samples} samples of a problem "
+                "would be equal; set samples to 1 (--samples 1), or a temperature above 0"
+            )
         if not 0 < self.top_p <= 1:
             raise EvaluationError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 
@@ -57,8 +74,10 @@ class Generator(Protocol):
 
     name: str
 
-    def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
-        """Complete each of P prompts once: text and number of tokens, shape (P,)."""
+    def generate(
+        self, prompts: Sequence[Any], options: Options, seed: int
+    ) -> Sequence[Completion | tuple[str, int | None]]:
+        """Complete each of P prompts once, shape (P,)."""
         ...
 
 
@@ -70,6 +89,9 @@ def evaluate(
     progress: Callable[..., Any] | None = None,
 ) -> list[Record]:
     """Evaluate a model; the same call continues an interrupted evaluation with the same samples.
+
+    Samples of a problem whose right answer changed are judged again; a problem whose prompt changed is
+    sampled again, with its batch; samples of problems that are gone are deleted.
 
     Args:
         generator: Completes the prompts.
@@ -83,8 +105,8 @@ def evaluate(
         One record per problem, in the order of the sets.
 
     Raises:
-        EvaluationError: An option is out of range, the folder holds another evaluation, or the generator
-            fails.
+        EvaluationError: An option is out of range, the folder holds another evaluation, the generator
+            fails, or the server refuses every prompt.
     """
     options.check()
     size = max(1, options.batch_size // options.samples)
@@ -92,7 +114,8 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {name: len(table) for name, table in sets.items()}
     done = open_folder(folder, {"model": generator.name, "sets": sizes, **asdict(options)})
-    records = {(record.set, record.prompt_id): record for record in done}
+    problems = {(name, row["prompt_id"]): row for _, name, rows in chunks for row in rows}
+    records = {record.key: record for record in _current(done, problems)}
     left = [c for c in chunks if not all((c[1], row["prompt_id"]) in records for row in c[2])]
     # An incomplete chunk is sampled again as a whole: its random numbers are one stream.
     again = {(name, row["prompt_id"]) for _, name, rows in left for row in rows}
@@ -101,8 +124,36 @@ def evaluate(
     for number, name, rows in left if progress is None else progress(left):
         batch = _sampled(generator, name, rows, options, _seed(options.seed, name, number))
         append(folder, batch)
-        records |= {(record.set, record.prompt_id): record for record in batch}
+        records |= {record.key: record for record in batch}
+    reasons = [ending for record in records.values() for ending in record.endings or [""]]
+    if reasons and all(reason.startswith(REFUSED) for reason in reasons):
+        rewrite(folder, [])
+        raise EvaluationError(
+            f"{generator.name}: every prompt was {reasons[0]}; lower --max-new-tokens, or serve a "
+            "longer context"
+        )
     return [records[name, row["prompt_id"]] for _, name, rows in chunks for row in rows]
+
+
+def _current(
+    records: Iterable[Record], problems: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[Record]:
+    """Records of the problems as they are now; those with another right answer are judged again."""
+    current: list[Record] = []
+    for record in records:
+        row = problems.get(record.key)
+        if row is None or record.prompt_hash not in ("", prompt_hash(row)):
+            continue
+        if record.gold_hash != gold_hash(row):
+            record = _graded(record.set, [row], [record])[0]
+        current.append(replace(record, **_labels(row), prompt_hash=prompt_hash(row)))
+    return current
+
+
+def _labels(row: Mapping[str, Any]) -> dict[str, str]:
+    """Source and level of a problem; no level is an empty text."""
+    level = row.get("level")
+    return {"source": row["source"], "level": "" if level is None or level != level else str(level)}
 
 
 def _chunks(table: Iterable[dict[str, Any]], size: int) -> list[list[dict[str, Any]]]:
@@ -125,20 +176,44 @@ def _sampled(
         raise EvaluationError(
             f"{generator.name} returned {len(completions)} completions of {len(repeated)} prompts"
         )
-    texts, tokens = [text for text, _ in completions], [number for _, number in completions]
-    right = judged(name, repeated, texts)
-    answers = [(chosen if name in CHOICES else answer_of)(text) for text in texts]
+    answers = [Completion(*completion) for completion in completions]
     records: list[Record] = []
     for i, row in enumerate(rows):
-        part = slice(i * options.samples, (i + 1) * options.samples)
-        labels = name, row["prompt_id"], row["source"], str(row.get("level", ""))
-        record = Record(*labels, right[part], answers[part], tokens[part], texts[part])
+        part = answers[i * options.samples : (i + 1) * options.samples]
+        record = Record(
+            set=name,
+            prompt_id=row["prompt_id"],
+            **_labels(row),
+            right=[False] * len(part),
+            answers=[None] * len(part),
+            tokens=[completion.tokens for completion in part],
+            texts=[completion.text for completion in part],
+            endings=[completion.ending for completion in part],
+            prompt_hash=prompt_hash(row),
+        )
         try:
             check(record)
         except ValueError as problem:
             raise EvaluationError(f"{generator.name} gave an odd completion: {problem}") from problem
         records.append(record)
-    return records
+    return _graded(name, rows, records)
+
+
+def _graded(name: str, rows: Sequence[Mapping[str, Any]], records: Sequence[Record]) -> list[Record]:
+    """Records with their samples judged by the problems' right answers."""
+    pairs = list(zip(rows, records, strict=True))
+    texts = [text for _, record in pairs for text in record.texts]
+    right = iter(judged(name, [row for row, record in pairs for _ in record.texts], texts))
+    find = chosen if name in CHOICES else answer_of
+    return [
+        replace(
+            record,
+            right=[next(right) for _ in record.texts],
+            answers=[find(text) for text in record.texts],
+            gold_hash=gold_hash(row),
+        )
+        for row, record in pairs
+    ]
 
 
 @cache

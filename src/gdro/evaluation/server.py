@@ -18,7 +18,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 from gdro.common.secret_forms import masked
 from gdro.common.secret_names import SHORT
 from gdro.common.untrusted import shown
-from gdro.evaluation.records import EvaluationError
+from gdro.evaluation.records import REFUSED, Completion, EvaluationError
 from gdro.evaluation.reply import BODY, OddReply, Refused, completion, read_body
 from gdro.evaluation.run import Options
 
@@ -41,8 +41,13 @@ class ServerGenerator:
         retries: Most retries of a request.
         timeout_s: Most seconds for one completion, including retries and pauses.
 
+    Settings that a server does not know are left out (`seed`, and `temperature` and `top_p` of 1) or
+    renamed (`max_tokens` to `max_completion_tokens`). A prompt that it refuses, e.g. as too long, has an
+    empty completion whose ending says why.
+
     Attributes:
         again: Number of retries by reason.
+        left_out: Settings that the server refused.
 
     Raises:
         EvaluationError: The URL is invalid, or OPENAI_API_KEY cannot be a key.
@@ -51,12 +56,13 @@ class ServerGenerator:
     def __init__(self, url: str, model: str, retries: int = 5, timeout_s: float = 600.0) -> None:
         self.name, self._retries, self._timeout_s = model, retries, timeout_s
         self.again: Counter[str] = Counter()
+        self.left_out: set[str] = set()
         self._key, self._given = _key(), _checked(url)
         self._secrets = [text for text in (self._key, *_passwords(url)) if text]
         self._url = shown(url, self._secrets)
 
-    def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[tuple[str, int]]:
-        """Complete each of P texts or conversations once: text and number of tokens, shape (P,).
+    def generate(self, prompts: Sequence[Any], options: Options, seed: int) -> list[Completion]:
+        """Complete each of P texts or conversations once, shape (P,).
 
         Raises:
             EvaluationError: The server cannot be reached, refuses, or sends something else.
@@ -66,7 +72,7 @@ class ServerGenerator:
 
     async def _all(
         self, prompts: Sequence[Any], options: Options, seeds: Sequence[int]
-    ) -> list[tuple[str, int]]:
+    ) -> list[Completion]:
         # A whole reply: its text, escaped, and what servers add to it.
         hook = partial(read_body, most=2**20 + 256 * options.max_new_tokens)
         plain = DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [hook]})
@@ -75,7 +81,7 @@ class ServerGenerator:
         client = AsyncOpenAI(base_url=self._given, api_key=key, **own)
         turns = asyncio.Semaphore(options.batch_size)
 
-        async def one(prompt: Any, seed: int) -> tuple[str, int]:
+        async def one(prompt: Any, seed: int) -> Completion:
             async with turns:
                 return await self._one(client, prompt, options, seed)
 
@@ -83,37 +89,55 @@ class ServerGenerator:
             asked = [group.create_task(one(p, s)) for p, s in zip(prompts, seeds, strict=True)]
         return [task.result() for task in asked]
 
-    async def _one(self, client: Any, prompt: Any, options: Options, seed: int) -> tuple[str, int]:
+    async def _one(self, client: Any, prompt: Any, options: Options, seed: int) -> Completion:
+        attempt = 0
         try:
             async with asyncio.timeout(self._timeout_s):
-                for attempt in range(self._retries + 1):
+                while True:
+                    sent = self._settings(options, seed)
                     try:
-                        return await self._ask(client, prompt, options, seed)
+                        return await self._ask(client, prompt, sent, options.max_new_tokens)
                     except Refused as problem:
+                        if self._adapts(problem, sent):
+                            continue
+                        if problem.of_prompt:
+                            return Completion("", None, REFUSED + shown(str(problem), self._secrets))
                         if attempt == self._retries or not problem.passes:
                             raise self._error(str(problem)) from None
                         self.again[problem.kind] += 1
                         await asyncio.sleep(_pause(problem.wait_s, attempt))
+                        attempt += 1
         except TimeoutError:
             raise self._error(f"no complete answer within {self._timeout_s:g} s") from None
-        raise AssertionError  # the last attempt returned or raised
 
-    async def _ask(self, client: Any, prompt: Any, options: Options, seed: int) -> tuple[str, int]:
+    def _settings(self, options: Options, seed: int) -> dict[str, Any]:
+        """Settings of a request, without those that the server refused."""
+        most = "max_completion_tokens" if "max_tokens" in self.left_out else "max_tokens"
+        sent = {"seed": seed, "temperature": options.temperature, "top_p": options.top_p}
+        sent[most] = options.max_new_tokens
+        return {name: value for name, value in sent.items() if name not in self.left_out}
+
+    def _adapts(self, problem: Refused, sent: dict[str, Any]) -> bool:
+        """Whether the request may be repeated without a setting that the server does not know."""
+        name = problem.setting(sent)
+        # Any other temperature or top_p would give other samples.
+        if name is None or (name in ("temperature", "top_p") and sent[name] != 1):
+            return False
+        self.left_out.add(name)
+        return True
+
+    async def _ask(self, client: Any, prompt: Any, sent: dict[str, Any], most_tokens: int) -> Completion:
         """Send one request; `Refused` says why there is no completion and whether to retry."""
         talks = not isinstance(prompt, str)
         ask = client.chat.completions if talks else client.completions
-        how: dict[str, Any] = {
-            "model": self.name,
-            "messages" if talks else "prompt": prompt,
-            "seed": seed,
-        }
-        how |= {"temperature": options.temperature, "top_p": options.top_p}
-        how["max_tokens"] = options.max_new_tokens
+        how: dict[str, Any] = {"model": self.name, "messages" if talks else "prompt": prompt}
         plainly = {"Accept-Encoding": "identity"}
         try:
-            async with ask.with_streaming_response.create(**how, extra_headers=plainly) as reply:
+            async with ask.with_streaming_response.create(
+                **how, extra_body=sent, extra_headers=plainly
+            ) as reply:
                 body = reply.http_response.extensions[BODY]
-            text, tokens = completion(body, talks, options.max_new_tokens)
+            answer = completion(body, talks, most_tokens)
         except OddReply as problem:
             raise Refused(str(problem), kind="odd reply", passes=True) from None
         except UnicodeEncodeError:
@@ -121,7 +145,7 @@ class ServerGenerator:
         except OpenAIError as problem:
             raise _refused(problem) from None
         # Short keys of local servers, such as "none", also occur as words and stay.
-        return masked(text, [s for s in self._secrets if len(s) >= SHORT]), tokens
+        return answer._replace(text=masked(answer.text, [s for s in self._secrets if len(s) >= SHORT]))
 
     def _error(self, why: str) -> EvaluationError:
         said = shown(why, self._secrets)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from gdro.common.files import read_json
+from gdro.evaluation.records import EvaluationError
 from gdro.evaluation.scores import ALL
 
 
@@ -34,6 +37,54 @@ def markdown(models: Mapping[str, Mapping[str, Any]], k: int) -> str:
     return _table(lines)
 
 
+def read_scores(folder: Path) -> dict[str, Any]:
+    """Read the scores of a finished evaluation, as `markdown` needs them.
+
+    Raises:
+        EvaluationError: The folder has no scores, or they are damaged or of something else.
+    """
+    path = folder / "eval.json"
+    if not path.is_file():
+        raise EvaluationError(f"no eval.json in {folder}; pass folders of finished evaluations")
+    result = read_json(path, ("sets",), EvaluationError)
+    sets = result["sets"]
+    wrong = "sets" if not isinstance(sets, dict) or ALL not in sets else None
+    for name, figures in () if wrong else sets.items():
+        wrong = wrong or _fault(f"sets.{name}", figures)
+    if not wrong and len({figures["samples"] for figures in sets.values()}) > 1:
+        wrong = "samples"
+    if wrong:
+        raise EvaluationError(f"{path} is damaged at {wrong[:80]!r}; run `gdro eval` again")
+    return result
+
+
+def passk_of(result: Mapping[str, Any]) -> set[int]:
+    """Each k of which scores have pass@k."""
+    names = [key.removeprefix("pass@") for key in result["sets"][ALL] if key.startswith("pass@")]
+    return {int(k) for k in names if k.isascii() and k.isdigit() and len(k) < 9}
+
+
+def _fault(name: str, figures: Any) -> str | None:
+    """The first damaged figure of a set, None if it is sound."""
+    if not isinstance(figures, dict):
+        return name
+    samples: Any = figures.get("samples")
+    if type(samples) is not int or not _is_share(figures.get(f"mean@{samples}")):
+        return f"{name}.mean"
+    for key, value in figures.items():
+        ends = value if key.startswith("ci_pass@") else [value] if key.startswith("pass@") else []
+        if not isinstance(ends, list) or not all(map(_is_share, ends)):
+            return f"{name}.{key}"
+        interval: Any = figures.get(f"ci_{key}")
+        if key.startswith("pass@") and not (isinstance(interval, list) and len(interval) == 2):
+            return f"{name}.ci_{key}"
+    return None
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
 def details(summary: Mapping[str, Any], ks: list[int]) -> str:
     """All scores by set, group and slice, in percent."""
     samples = summary["sets"][ALL]["samples"]
@@ -49,7 +100,8 @@ def details(summary: Mapping[str, Any], ks: list[int]) -> str:
     lines = [heads, ["---"] * len(heads)]
     for name, figures in rows.items():
         shown = [_percent(figures[key]) for key in keys]
-        lines.append([name, str(figures["num_prompts"]), *shown, f"{figures['tokens']:,.0f}"])
+        tokens = "unknown" if figures["tokens"] is None else f"{figures['tokens']:,.0f}"
+        lines.append([name, str(figures["num_prompts"]), *shown, tokens])
     return _table(lines)
 
 

@@ -57,6 +57,8 @@ class TransformersGenerator:
         inputs = encoded(self._tokenizer, prompts).to(self._model.device)
         tokens = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
         how = {"do_sample": True, "temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
+        if options.temperature == 0:
+            how = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         ends = {"max_new_tokens": options.max_new_tokens, "pad_token_id": self._tokenizer.pad_token_id}
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
