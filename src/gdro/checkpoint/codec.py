@@ -51,7 +51,7 @@ def encode(state: Any, prefix: str) -> Arrays:
 
 def _bounded(value: Any) -> Any:
     """A number no larger than `decode` takes; only made-up checkpoints lead to larger ones."""
-    if isinstance(value, bool | np.ndarray) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     most = MOST_COUNT if isinstance(value, int) else _LARGEST_FLOAT
     return max(-most, min(value, most)) if np.isfinite(value) else value

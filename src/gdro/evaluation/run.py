@@ -176,7 +176,7 @@ def _sampled(
         raise EvaluationError(
             f"{generator.name} returned {len(completions)} completions of {len(repeated)} prompts"
         )
-    answers = [Completion(*completion) for completion in completions]
+    answers = [Completion(c[0], c[1], *c[2:]) for c in completions]
     records: list[Record] = []
     for i, row in enumerate(rows):
         part = answers[i * options.samples : (i + 1) * options.samples]
