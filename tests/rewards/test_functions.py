@@ -224,11 +224,11 @@ def test_a_scorer_that_runs_answers_as_code_is_refused() -> None:
 
 
 def test_verl_s_function() -> None:
-    assert compute_score("math_dapo", r"\boxed{0.5}", r"\frac{1}{2}") == {"score": 1.0, "acc": 1.0}
-    assert compute_score("x", "Answer: 7", "8", extra_info={"index": "a"}, more=1) == {
-        "score": 0.0,
-        "acc": 0.0,
-    }
+    counts = {"reward_timeouts": 0.0, "reward_crashes": 0.0}
+    right = compute_score("math_dapo", r"\boxed{0.5}", r"\frac{1}{2}")
+    assert right == {"score": 1.0, "acc": 1.0} | counts
+    wrong = compute_score("x", "Answer: 7", "8", extra_info={"index": "a"}, more=1)
+    assert wrong == {"score": 0.0, "acc": 0.0} | counts
 
 
 def test_what_is_wrong_is_said(verifier: MathVerifier) -> None:

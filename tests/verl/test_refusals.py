@@ -225,7 +225,7 @@ def test_a_rollout_without_a_verdict_trains_and_moves_no_belief(monkeypatch) -> 
     extras = [{"acc": None}, {"acc": None}, {"acc": True}, {"acc": 0}]
     rows = [{"reward_extra_info": extra} for extra in extras]
     monkeypatch.setattr(queue.tq, "kv_batch_get", lambda **_: {"extra_fields": rows})
-    acc_B = queue.reward_extra(keys, "acc")
+    acc_B = queue.reward_extra(queue.reward_extras(keys), "acc")
     rewards = np.array([0.2, 0.7, 1.0, 0.0])
     controller = Controller(make_strategy("uniform"), Problem(list("abc")))
     step = opened(controller, [0, 1], 4, "ab")
@@ -236,7 +236,28 @@ def test_a_rollout_without_a_verdict_trains_and_moves_no_belief(monkeypatch) -> 
     assert controller.belief.visits_N.tolist() == [0, 1, 0]
     extras[3]["acc"] = "no"
     with pytest.raises(OutcomeError, match=r"\+gdro.correct=acc: a rollout's 'acc' is no number"):
-        queue.reward_extra(keys, "acc")
+        queue.reward_extra(queue.reward_extras(keys), "acc")
+
+
+def test_answers_that_the_verifier_did_not_judge_are_counted_once_a_session(monkeypatch) -> None:
+    """Outputs of a session share its result, padding repeats others; other rewards have no counts."""
+    keys = ["a_0_0", "a_0_1", "a_1_0", "b_0_0", "b_1_0", "pad_0_0"]
+    one, none = ({"reward_timeouts": n, "reward_crashes": 0.0} for n in (1.0, 0.0))
+    rows = [{"reward_extra_info": extra} for extra in (one, one, none, one, {}, one)]
+    monkeypatch.setattr(queue.tq, "kv_batch_get", lambda **_: {"extra_fields": rows})
+    counts = queue.reward_counts(queue.reward_extras(keys))
+    assert {name: count_B.tolist() for name, count_B in counts.items()} == {
+        "reward_timeouts": [1, 1, 0, 1, 0, 1],
+        "reward_crashes": [0] * 6,
+    }
+    controller = Controller(make_strategy("uniform"), Problem(list("abc")))
+    step = opened(controller, [0, 1], 4, "ab")
+    rewards, ones = np.array([0.0, 0.0, 1.0, 0.0, 1.0, 0.0]), np.ones(6, int)
+    outcome = step.read(keys, RowScores(rewards, rewards > 0.5, ones, ones > 0, counts))
+    step.weigh(controller.weigh(outcome))
+    logged = step.counts(keys)
+    assert logged["reward_timeouts"] == 2 and logged["reward_crashes"] == 0
+    assert queue.reward_counts([{}, {"acc": 1.0}]) == {}
 
 
 def test_rollouts_of_further_rounds_join_their_group_and_the_total_stays() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from types import TracebackType
+from typing import NamedTuple
 
 from gdro.rewards.extract import LONGEST, answer_of, golds_of
 from gdro.rewards.intervals import as_one_kind
@@ -20,6 +21,20 @@ _NUMBER = re.compile(
 )
 _BESIDE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")  # spaces that separate no words
 _CLEAR = Fraction(1, 1000)  # relative; math-verify compares six decimal places
+
+
+class Judged(NamedTuple):
+    """Verdicts of one call.
+
+    Attributes:
+        right: Whether each answer is right, shape (R,).
+        timeouts: Comparisons that were too slow.
+        crashes: Comparisons that ended their process.
+    """
+
+    right: list[bool]
+    timeouts: int
+    crashes: int
 
 
 class MathVerifier:
@@ -76,7 +91,7 @@ class MathVerifier:
         self._pool.close()
 
     def score(self, golds: Sequence[object], completions: Sequence[str]) -> list[bool]:
-        """Judge completions.
+        """Whether completions are right; `judge` also counts those that could not be judged.
 
         Args:
             golds: The right answer of each, LaTeX or plain: a text, a number, or a list of alternatives
@@ -91,10 +106,27 @@ class MathVerifier:
                 verifier is closed, a worker or the process that it judges in does not start, or workers
                 are killed or kept from the processor again and again.
         """
+        return self.judge(golds, completions).right
+
+    def judge(self, golds: Sequence[object], completions: Sequence[str]) -> Judged:
+        """Judge completions, as `score`, and count those of this call that were too slow or crashed.
+
+        The attributes `timeouts` and `crashes` add up the calls of all threads.
+
+        Args:
+            golds: As in `score`, shape (R,).
+            completions: As in `score`, shape (R,).
+
+        Returns:
+            Whether each is right, and this call's counts.
+
+        Raises:
+            RewardError: As `score`.
+        """
         if len(golds) != len(completions):
             raise RewardError(f"{len(golds)} golds and {len(completions)} completions; give one of each")
         check_texts("completions", completions)
-        return self.compare(_alternatives(golds), [answer_of(text) for text in completions])
+        return self._judged(_alternatives(golds), [answer_of(text) for text in completions])
 
     def compare(self, golds: Sequence[str | Sequence[str]], answers: Sequence[str | None]) -> list[bool]:
         """Judge answers that were found already; None is wrong.
@@ -109,6 +141,9 @@ class MathVerifier:
         Raises:
             RewardError: The verifier or its workers fail, as in `score`.
         """
+        return self._judged(golds, answers).right
+
+    def _judged(self, golds: Sequence[str | Sequence[str]], answers: Sequence[str | None]) -> Judged:
         rows: list[int] = []
         pairs: list[tuple[str, str]] = []
         for row, (gold, answer) in enumerate(zip(golds, answers, strict=True)):
@@ -117,12 +152,14 @@ class MathVerifier:
                 pairs.append(as_one_kind(notation(text), notation(answer or "")))
         verdicts = [_at_once(*pair) for pair in pairs]
         hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
-        for i, verdict in zip(hard, self._pool.judge([pairs[i] for i in hard]), strict=True):
+        judged = self._pool.judge([pairs[i] for i in hard])
+        for i, verdict in zip(hard, judged, strict=True):
             verdicts[i] = verdict == RIGHT
-            self.timeouts += verdict == TOO_SLOW
-            self.crashes += verdict == CRASHED
+        timeouts, crashes = judged.count(TOO_SLOW), judged.count(CRASHED)
+        self.timeouts += timeouts
+        self.crashes += crashes
         right = {row for row, verdict in zip(rows, verdicts, strict=True) if verdict}
-        return [row in right for row in range(len(golds))]
+        return Judged([row in right for row in range(len(golds))], timeouts, crashes)
 
 
 def _alternatives(golds: Sequence[object]) -> list[list[str]]:

@@ -20,7 +20,10 @@ def compute_score(
         **options: Ignored; verl passes `custom_reward_function.reward_kwargs`.
 
     Returns:
-        `score`, and `acc` for `+gdro.correct=acc`.
+        `score`, `acc` for `+gdro.correct=acc`, and `reward_timeouts` and `reward_crashes`: comparisons
+        that were too slow or ended their process, which the adapter adds up over a step.
     """
-    right = float(shared_verifier().score([ground_truth], [solution_str])[0])
-    return {"score": right, "acc": right}
+    judged = shared_verifier().judge([ground_truth], [solution_str])
+    right = float(judged.right[0])
+    counts = {"reward_timeouts": float(judged.timeouts), "reward_crashes": float(judged.crashes)}
+    return {"score": right, "acc": right, **counts}

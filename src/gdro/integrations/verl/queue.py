@@ -26,15 +26,32 @@ def scores(keys: list[str]) -> tuple[FloatArray, IntArray]:
     return reward_B, tokens_B
 
 
-def reward_extra(keys: list[str], name: str) -> FloatArray:
-    """A key of the reward function's extra results for each training row, NaN for None, shape (B,).
+COUNTS = ("reward_timeouts", "reward_crashes")
+"""Keys of extra results that are added up over a step, where a reward function returns them."""
+
+
+def reward_extras(keys: list[str]) -> list[dict[str, Any]]:
+    """The reward function's extra results for each training row, by name."""
+    data: Any = tq.kv_batch_get(keys=keys, partition_id=TRAIN, select_fields=["extra_fields"])
+    fields = [getattr(value, "data", value) for value in data["extra_fields"]]
+    return [field.get("reward_extra_info") or {} for field in fields]
+
+
+def reward_counts(extras: list[dict[str, Any]]) -> dict[str, FloatArray]:
+    """Counts of the math reward for each row (zero where a row has none), shape (B,), by name.
+
+    Empty if no row has any, as with other reward functions.
+    """
+    names = [name for name in COUNTS if any(name in extra for extra in extras)]
+    return {name: np.array([float(extra.get(name) or 0) for extra in extras]) for name in names}
+
+
+def reward_extra(extras: list[dict[str, Any]], name: str) -> FloatArray:
+    """One extra result of the reward function for each training row, NaN for None, shape (B,).
 
     Raises:
         OutcomeError: A row lacks the key, or has no number there.
     """
-    data: Any = tq.kv_batch_get(keys=keys, partition_id=TRAIN, select_fields=["extra_fields"])
-    fields = [getattr(value, "data", value) for value in data["extra_fields"]]
-    extras = [field.get("reward_extra_info", {}) for field in fields]
     lacking = next((extra for extra in extras if name not in extra), None)
     if lacking is not None:
         raise OutcomeError(

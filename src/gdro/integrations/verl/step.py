@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,14 @@ class RowScores:
         correct_B: Whether it is right, shape (B,).
         tokens_B: Number of tokens generated in it, shape (B,).
         known_B: Whether it is known to be right or wrong, shape (B,).
+        counts: Counts of the reward function for each row by name, shape (B,) each.
     """
 
     reward_B: FloatArray
     correct_B: BoolArray
     tokens_B: IntArray
     known_B: BoolArray
+    counts: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class VerlStep:
         self._keys: Sequence[str] = ()
         self._factor_B: FloatArray | None = None
         self._dropped = 0
+        self._counts: dict[str, int] = {}
 
     @property
     def weighed(self) -> bool:
@@ -87,6 +90,10 @@ class VerlStep:
         """The outcome of all rows so far."""
         self._keys, self.rows = keys, rows_of(keys, self._uids, self._prompts)
         self.outcome = outcome_of(self.plan.ticket, self.rows, scores)
+        # A session's outputs share its result, and padding repeats others: each session counts once.
+        self._counts = {
+            name: int(count_B[self.rows.row_S].sum()) for name, count_B in scores.counts.items()
+        }
         return self.outcome
 
     def weigh(self, weights: Weights) -> None:
@@ -114,10 +121,13 @@ class VerlStep:
         return [key for key, taken in zip(self._keys, taken_S[session_B], strict=True) if taken]
 
     def counts(self, keys: Sequence[str]) -> dict[str, int]:
-        """Counts to log of groups that did not come back whole; `keys` are the rows of the loss."""
+        """Counts to log of groups that did not come back whole, and of the reward function.
+
+        `keys` are the rows of the loss.
+        """
         assert self.rows is not None
         uids = set(self._uids)
-        return {
+        return self._counts | {
             "dropped_groups": self._dropped,
             "missing": self._requested - len(self.rows.row_S),
             "padding": sum(key.rsplit("_", 2)[0] not in uids for key in keys),

@@ -23,7 +23,7 @@ from gdro.integrations.dataset import prompt_text, wanted_columns
 from gdro.integrations.verl.options import Resume, check_config, options_of
 from gdro.integrations.verl.patches import around_advantages
 from gdro.integrations.verl.prompts import prompts_of, table_of
-from gdro.integrations.verl.queue import clear, reward_extra, scores
+from gdro.integrations.verl.queue import clear, reward_counts, reward_extra, reward_extras, scores
 from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
 from gdro.integrations.verl.step import RowScores, VerlStep, scale
@@ -138,9 +138,10 @@ class GDROTrainer(PPOTrainerSync):
     def _judged(self, keys: list[str], scored: tuple[FloatArray, IntArray]) -> RowScores:
         """Verdicts on rows, of which rewards and numbers of tokens are given."""
         reward_B, tokens_B = scored
-        name = self._gdro.correct
-        judged_B = reward_B if name is None else reward_extra(keys, name)
-        return RowScores(reward_B, judged_B > self._gdro.threshold, tokens_B, ~np.isnan(judged_B))
+        name, extras = self._gdro.correct, reward_extras(keys)
+        judged_B = reward_B if name is None else reward_extra(extras, name)
+        right_B, known_B = judged_B > self._gdro.threshold, ~np.isnan(judged_B)
+        return RowScores(reward_B, right_B, tokens_B, known_B, reward_counts(extras))
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         def weigh(data: Any, keys: list[str]) -> None:
