@@ -80,7 +80,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("diagnose rewards.jsonl -o adir", ["--output is adir", "a folder", "file"]),
         ("diagnose rewards.jsonl -o afile/page.html", ["afile/page.html", "afile is a file"]),
         ("diagnose rewards.jsonl --png afile", ["--png is afile"]),
-        ("diagnose adir", ["adir is not a file"]),
+        ("diagnose adir", ["cannot read adir", "a folder of such files"]),
         ("data rows.jsonl --to-jsonl adir", ["--to-jsonl is adir"]),
         ("data rows.jsonl --to-jsonl afile/x", ["--to-jsonl is afile/x"]),
         ("data rows.jsonl --to-parquet afile", ["--to-parquet is afile"]),

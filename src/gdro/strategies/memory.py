@@ -122,7 +122,7 @@ class Memory(Strategy[Stored]):
 
     def init(self, num_prompts: int, num_bins: int) -> Stored:
         zeros_N, none_N = np.zeros(num_prompts, np.int32), np.zeros(num_prompts, np.int8)
-        at_N = PersistentArray(zeros_N - np.int32(1))
+        at_N = PersistentArray(np.full(num_prompts, -1))  # 64 bits, as any number of steps is loaded
         return Stored(at_N, PersistentArray(zeros_N), PersistentArray(none_N, labels=2), ())
 
     def weigh(self, state: Stored, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:

@@ -14,7 +14,7 @@ from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROTrainer
 from gdro.integrations.trl.losses import LossCollector
 
-SMALL = "memory(anchors=3, candidates=6, anchor_rate=0.1)"
+SMALL = "memory(anchors=3, candidates=6, anchor_rate=0.1, anchor_advantage=0.5)"
 
 
 def rare(completions, answer, **_):
