@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 import tiny
 from transformers import TrainerCallback
 
@@ -106,8 +107,8 @@ def diverge(folder: Path, rank: int) -> None:
     """One rank's beliefs move after the second step: caught before the third generates or hangs."""
     broken = make(folder / "broken", "reinforce-ada + prompt-gdro")
     if rank == 1:
-        visits_N = broken.controller._tracker.visits_N
-        broken.add_callback(After(2, lambda: visits_N.__setitem__(3, visits_N[3] + 1)))
+        visit = np.array([3]), np.array([1]), np.array([2])  # a prompt, its successes and trials
+        broken.add_callback(After(2, lambda: broken.controller._tracker.record(*visit)))
     try:
         broken.train()
     except DivergenceError as error:
