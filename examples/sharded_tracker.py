@@ -92,7 +92,7 @@ class ShardedBelief:
 
     def draw(self, mass_C: np.ndarray, num: int, rng: Any) -> np.ndarray:
         """As `Belief.draw`."""
-        return draw_by_bin(self, mass_C, num, rng)  # type: ignore[arg-type]
+        return draw_by_bin(self, mass_C, num, rng)
 
     def record(self, prompt_P: np.ndarray, successes_P: np.ndarray, trials_P: np.ndarray) -> None:
         """Each rank updates the prompts that it holds."""

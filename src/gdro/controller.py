@@ -18,6 +18,7 @@ from gdro.difficulty.tracker import Difficulty, DifficultyTracker, restored_trac
 from gdro.errors import CheckpointError
 from gdro.groups import Groups, group
 from gdro.log import records
+from gdro.log.closed import ClosedPlan, NoPlan
 from gdro.log.run_log import RunLog
 from gdro.numerics.arrays import FloatArray, IntArray, frozen
 from gdro.numerics.budget import even_split
@@ -86,10 +87,7 @@ class Controller:
             strategy.name, strategy.config(), self.difficulty.identity(), self.seed
         )
         self._plans = InFlight(max_pending)
-        self._metrics: dict[str, float] = {}
-        self._by_bin: dict[str, list[float | None]] = {}
-        self._last: tuple[Groups, Pending] | None = None  # closed, without metrics yet
-        self._unbinned: tuple[Groups, Pending] | None = None  # and without values by bin yet
+        self._last: ClosedPlan | NoPlan = NoPlan()
 
     @property
     def selects(self) -> bool:
@@ -235,7 +233,7 @@ class Controller:
         self._state = state
         self._plans.close(outcome.ticket)
         self.ledger.close(groups, pending.discarded, recalled)
-        self._last = groups, pending
+        self._last = ClosedPlan(groups, pending, self.strategy, state, self.belief.num_bins)
         if predicted_P is not None:
             self._write(groups, pending, predicted_P, extra or {})
 
@@ -318,11 +316,11 @@ class Controller:
     def metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan and of the ledger, by names that start with `gdro/`."""
         totals = {f"total_{k}": float(v) for k, v in self.ledger.as_dict().items()}
-        return {f"gdro/{k}": v for k, v in (self._closed_metrics() | totals).items()}
+        return {f"gdro/{k}": v for k, v in ({**self._last.metrics} | totals).items()}
 
     def curriculum(self) -> dict[str, float]:
         """Prompts, rollouts and weight by bin of the last closed plan, all named `gdro/...`."""
-        by_bin = self._closed_bins()
+        by_bin = self._last.bins
         return {f"gdro/{k}": v for k, v in records.tracked(by_bin).items()} if by_bin else {}
 
     def _restore(
@@ -344,8 +342,7 @@ class Controller:
         # Nothing below can fail: a refused checkpoint leaves the controller as it was.
         self._tracker, self._state, self._plans = tracker, strategy_state, plans
         self.belief, self.ledger = Belief(tracker), ledger
-        self._metrics, self._by_bin = dict(header["metrics"]), {}
-        self._last = self._unbinned = None
+        self._last = NoPlan(header["metrics"])
         if bins.changed or not match.same:  # plans in flight are of other bins or prompts
             for ticket in self._plans.tickets:
                 self.abandon(ticket)
@@ -363,7 +360,7 @@ class Controller:
             **({"categories": list(names)} if names else {}),
             **self._plans.header(),
             "ledger": self.ledger.as_dict(),
-            "metrics": dict(self._closed_metrics()),
+            "metrics": dict(self._last.metrics),
         }
 
     def _write(
@@ -379,8 +376,8 @@ class Controller:
             "ticket": pending.plan.ticket,
             **extra,
             # Every step of the log has every name, with null where nothing was judged or scored.
-            "metrics": dict.fromkeys(records.OF_VERDICTS + records.OF_REWARDS) | self._closed_metrics(),
-            "bins": self._closed_bins(),
+            "metrics": {**dict.fromkeys(records.OF_VERDICTS + records.OF_REWARDS), **self._last.metrics},
+            "bins": self._last.bins,
             "strategy": {name: value.tolist() for name, value in by_bin.items()},
             "ledger": self.ledger.as_dict(),
             "applied": self.apply,
@@ -388,24 +385,6 @@ class Controller:
         }
         keys = self.problem.prompt_keys
         self.log.append(step, records.group_records(groups, weight_P, predicted_P, keys))
-
-    def _closed_metrics(self) -> dict[str, float]:
-        """Scalars of the last closed plan, computed when they are first asked for."""
-        if self._last is not None:
-            groups, pending = self._last
-            weight_P = records.weight(pending)
-            self._metrics = records.summary(groups, weight_P) | self.strategy.metrics(self._state)
-            self._last, self._unbinned = None, self._last
-        return self._metrics
-
-    def _closed_bins(self) -> dict[str, list[float | None]]:
-        """Values by bin of the last closed plan, computed when they are first asked for."""
-        self._closed_metrics()
-        if self._unbinned is not None:
-            groups, pending = self._unbinned
-            self._by_bin = records.bins(groups, records.weight(pending), self.belief.num_bins)
-            self._unbinned = None
-        return self._by_bin
 
     def _select(self, request: Request, rng: np.random.Generator) -> IntArray:
         if request.offered_P is not None:

@@ -90,9 +90,14 @@ class Groups:
         return _apart(*_range(self.outcome, self.position_R, len(self.plan.prompt_P)))
 
     @cached_property
+    def pass_rate_P(self) -> FloatArray:
+        """Pass rate, NaN where nothing was judged (which meets no bound), shape (P,)."""
+        return _ratio(self.successes_P, self.trials_P)
+
+    @cached_property
     def failure_P(self) -> FloatArray:
         """Failure rate, NaN where nothing was judged, shape (P,)."""
-        return 1.0 - _ratio(self.successes_P, self.trials_P)
+        return 1.0 - self.pass_rate_P
 
     @cached_property
     def reward_P(self) -> FloatArray:

@@ -210,7 +210,7 @@ def test_columns_of_ones_own(tmp_path: Path) -> None:
     check(read_rewards(path, 2.0, id_column="q.name", reward_columns=["grade", "bonus"]))
     for option, given in (("--id", {"id_column": "x"}), ("--reward", {"reward_columns": ["x"]})):
         with pytest.raises(ReportError, match=f"{option} is 'x', but .* has q.name, grade"):
-            read_rewards(path, **given)  # type: ignore[arg-type]
+            read_rewards(path, **given)
 
 
 def test_several_rewards_are_asked_about(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class LearningProgress(Strategy[Progress]):
     def update(self, state: Progress, belief: Belief, groups: Groups) -> Progress:
         """Move both means towards the visit's pass rate; the first visit sets them."""
         prompt_P = groups.plan.prompt_P[groups.scored_P]
-        rate_P = 1.0 - groups.failure_P[groups.scored_P]
+        rate_P = groups.pass_rate_P[groups.scored_P]
         return Progress(
             _mean_after(state.fast_N, prompt_P, rate_P, self.fast),
             _mean_after(state.slow_N, prompt_P, rate_P, self.slow),

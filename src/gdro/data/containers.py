@@ -106,7 +106,7 @@ def opened(file: Path) -> Generator[BinaryIO]:
                 return
             most = max(_LEAST, _RATIO * file.stat().st_size)
             with gzip.GzipFile(fileobj=source) as packed:
-                yield io.BufferedReader(_Unpacked(packed, most, file))  # type: ignore[arg-type]
+                yield io.BufferedReader(_Unpacked(packed, most, file))
     except OSError as problem:
         raise DataError(f"cannot read {file}: {problem.strerror or problem}") from problem
 

@@ -11,6 +11,7 @@ from gdro.numerics.arrays import IntArray
 
 BLOCK = 16  # rows of a block, blocks of a block of the next level, and so on
 _TOP = 4096  # most blocks of the level that is searched whole
+_COUNTS = (np.uint8, np.uint16, np.uint16, *[np.int64] * 9)  # by level: its largest count fits
 
 
 def blocked(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -50,12 +51,7 @@ class RankIndex:
         count = np.bincount(label_N * size + np.arange(num) // BLOCK, minlength=num_labels * size)
         count_LK: npt.NDArray[Any] = count.reshape(num_labels, size)
         self._levels: list[npt.NDArray[Any]] = []
-        for dtype in (
-            np.uint8,
-            np.uint16,
-            np.uint16,
-            *[np.int64] * 9,
-        ):  # the largest count of a level fits
+        for dtype in _COUNTS:
             whole = np.zeros((num_labels, -(-size // BLOCK) * BLOCK), dtype)
             whole[:, :size] = count_LK
             self._levels.append(whole)

@@ -6,15 +6,28 @@ Draws cost as much as the prompts that they give, not as much as the dataset, un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.numerics.ranks import RankIndex
+
+
+class ByLabel(Protocol):
+    """Rows that can be read by label and rank, as in a `RankIndex`."""
+
+    @property
+    def size_L(self) -> IntArray:
+        """Number of rows with each label, shape (L,)."""
+        ...
+
+    def select(self, label: int, rank_K: IntArray) -> IntArray:
+        """Rows of the given ranks, from 0, among those with a label, shape (K,)."""
+        ...
 
 
 def draw_by_bin(
-    bins: RankIndex, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator
+    bins: ByLabel, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator
 ) -> IntArray:
     """Distinct prompts in random order: a bin by inverse CDF, then uniformly inside it, shape (P,).
 

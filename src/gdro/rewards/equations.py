@@ -9,10 +9,12 @@ from typing import Any
 
 from gdro.rewards.functions import texts_of
 
-_NUMBER = r"\$?\s*\d[\d,]*(?:\.\d+)?%?|\$?\s*\.\d+%?"
+# Possessive and bounded, so that any text takes time in proportion to its length.
+_SPACE = r"\s{0,8}+"
+_NUMBER = rf"(?>(?:\${_SPACE})?(?:\d++(?:,\d++)*+(?:\.\d++)?+|\.\d++)%?+)"
 _SUM = re.compile(
-    rf"(?<![\w.,/])({_NUMBER})((?:\s*[*x×/÷+\-]\s*(?:{_NUMBER}))+)\s*=\s*(-?\s*(?:{_NUMBER}))"
-    r"(?![.,]?\d)(?!\s*[*x×/÷+\-(\d]|\s*=)"
+    rf"(?<![\w.,/])({_NUMBER})((?:{_SPACE}[*x×/÷+\-]{_SPACE}{_NUMBER}){{1,32}}+)"
+    rf"{_SPACE}={_SPACE}((?:-{_SPACE})?{_NUMBER})(?![.,]?\d)(?!{_SPACE}[*x×/÷+\-(\d=])"
 )
 _GOES_ON = re.compile(r"(?:[*x×/÷+\-=()\d%]|\bof|\btimes)\s*\$?$")  # the middle of an equation
 _STEP = re.compile(rf"([*x×/÷+\-])\s*({_NUMBER})")
@@ -41,8 +43,8 @@ def equations_hold(completions: Sequence[Any], **_: Any) -> list[float | None]:
 def wrong_steps(text: str) -> tuple[int, int]:
     """Numbers of equations such as `80,000 + 50,000 = $130,000` in a text, and of the false ones.
 
-    An equation is false if it is off by more than a cent. Those with brackets, units between numbers or
-    unknowns are ignored.
+    An equation is false if it is off by more than a cent. Those with brackets, units between numbers,
+    unknowns or more than 32 operations are ignored.
 
     >>> wrong_steps("2 * 9 = $18, and 20% * 50 = 10, so 18 - 10 = 9")
     (3, 1)

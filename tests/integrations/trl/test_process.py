@@ -13,7 +13,6 @@ from gdro.errors import UnsupportedError
 from gdro.integrations.trl import GDROConfig, GDROTrainer
 from gdro.integrations.trl.correct import read_process
 from gdro.integrations.trl.rule import rule
-from gdro.rewards import equations_hold
 
 MEMORY = "rollout-gdro + memory"
 
@@ -71,7 +70,8 @@ def test_no_verdict_of_the_check_is_no_objection() -> None:
     assert rewards_RK.text == "reward 'tidy' above 0.5"
     assert any(outcome.sound_R.any() and not outcome.sound_R.all() for outcome, _ in steps)
     scores = torch.tensor([[1.0, float("nan")], [1.0, 0.0], [1.0, 1.0]])
-    assert trainer._gdro_judging.sound((scores, None)).tolist() == [True, False, True]
+    verdicts = trainer._gdro_judging.verdicts(99, np.array([0, 1, 2]), (scores, None))
+    assert verdicts.sound_R.tolist() == [True, False, True]
 
 
 def test_a_check_judges_no_answers() -> None:
@@ -107,13 +107,3 @@ def test_thresholds_and_config() -> None:
 def test_refusals_name_what_is_allowed(process: Any, message: str) -> None:
     with pytest.raises(UnsupportedError, match=message):
         train(process)
-
-
-def test_equations_are_a_check_of_the_work() -> None:
-    chat = [[{"role": "assistant", "content": "3 * 4 = 12"}]]
-    assert equations_hold(completions=chat) == [1.0]
-    assert equations_hold(completions=["3 * 4 = 13", "2 + 2 = 4 and 3 + 3 = 7", "x = 3"]) == [
-        0.0,
-        0.0,
-        None,
-    ]

@@ -56,11 +56,13 @@ class Verdicts:
         correct_R: Whether the row is right, shape (R,).
         judged_R: Whether it is known to be right or wrong, shape (R,).
         value_R: The number that was compared with a threshold, shape (R,).
+        sound_R: Whether a check of the work passed, or did not say, shape (R,); None without a check.
     """
 
     correct_R: BoolArray
     judged_R: BoolArray
     value_R: Rewards
+    sound_R: BoolArray | None = None
 
 
 class Judge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,21 +74,20 @@ class Judging:
         log = self._trainer.controller.log
         if log is not None:
             log.note("correct", self.judge.text)
-        verdicts = self.judge.judge(scores)
+        verdicts = replace(self.judge.judge(scores), sound_R=self._sound(scores))
         self._watch.see(ticket, prompt_R, verdicts)
         return verdicts
-
-    def sound(self, seen: Seen) -> BoolArray | None:
-        """Whether the work of each row passed the check, or was not checked; None without a check."""
-        if self.process is None:
-            return None
-        verdicts = self.process.judge(self._scores(seen))
-        return verdicts.correct_R | ~verdicts.judged_R
 
     def held_out(self, seen: Seen) -> torch.Tensor:
         """Whether rows of an evaluation are right (1 or 0), of those that have a verdict."""
         verdicts = self.judge.judge(self._scores(seen))
         return torch.as_tensor(verdicts.correct_R[verdicts.judged_R]).double()
+
+    def _sound(self, scores: Scores) -> BoolArray | None:
+        if self.process is None:
+            return None
+        checked = self.process.judge(scores)
+        return checked.correct_R | ~checked.judged_R
 
     def _check_rewards(self, prompt_R: IntArray, rewards_RK: torch.Tensor) -> None:
         trainer, num = self._trainer, rewards_RK.shape[1]

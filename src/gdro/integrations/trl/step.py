@@ -57,7 +57,6 @@ def outcome_of(
     rewards_RK: torch.Tensor,
     reward_weights: torch.Tensor,
     verdicts: Verdicts,
-    sound_R: BoolArray | None,
 ) -> Outcome:
     """The outcome of one round: rows with a total reward are trained on, rows with a verdict judged."""
     total_R = total_rewards(rewards_RK, reward_weights)
@@ -69,7 +68,7 @@ def outcome_of(
         tokens_R=tokens_R.cpu().numpy().astype(np.int64),
         valid_R=(~torch.isnan(total_R)).cpu().numpy(),
         judged_R=verdicts.judged_R,
-        sound_R=sound_R,
+        sound_R=verdicts.sound_R,
     )
 
 

@@ -35,6 +35,7 @@ from gdro.integrations.trl.correct import Correct
 from gdro.integrations.trl.data import check_copies, check_names, check_options, check_size
 from gdro.integrations.trl.guard import LuckWatch
 from gdro.integrations.trl.judging import Judging, Seen
+from gdro.integrations.trl.logs import opened_log
 from gdro.integrations.trl.losses import ROW, LossCollector
 from gdro.integrations.trl.memory import TrlMemory
 from gdro.integrations.trl.resume import ResumeKeys, follow, read_memory, warn_fresh
@@ -43,14 +44,12 @@ from gdro.integrations.trl.static_decode import StaticDecoder
 from gdro.integrations.trl.step import TrlStep, outcome_of
 from gdro.integrations.trl.subclass import check_order, check_planned, recorded_rewards
 from gdro.integrations.trl.visits import expected_visits, warn_of_idle
-from gdro.log.run_log import RunLog
 from gdro.numerics.arrays import IntArray
 from gdro.strategies.compose import Part
 from gdro.strategies.default import condition_of
 from gdro.strategy import Strategy
 from gdro.types import Outcome, Plan, Request, Weights
 
-LOG_FOLDER = "gdro"
 __all__ = ["GDROConfig", "GDROMixin", "GDROTrainer"]
 
 
@@ -184,8 +183,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         prompts = self.args.generation_batch_size // self.num_generations
         condition = condition_of(controller.strategy, self.num_generations)
         self._gdro_luck = LuckWatch(condition if self.accelerator.is_main_process else "")
-        text = self._gdro_judging.judge.text
-        say(start_line(controller, text, prompts, visits, condition), self)
+        say(start_line(controller, self._gdro_judging.judge.text, prompts, visits, condition), self)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
@@ -352,13 +350,8 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         return result
 
     def _gdro_open_log(self, resumed: bool = False) -> None:
-        if self.controller.log is not None or not self.accelerator.is_main_process:
-            return
-        self.controller.log = RunLog(Path(self.args.output_dir) / LOG_FOLDER)
-        if not resumed:
-            self.controller.log.set_aside()
-        data = self.train_dataset
-        self.controller.log.write_prompts(self._pool.texts(data), self._pool.sources(data))
+        if self.controller.log is None and self.accelerator.is_main_process:
+            self.controller.log = opened_log(self, resumed)
 
     def _gdro_plan(self, offered_R: list[int]) -> Plan:
         """Plan as late as possible, so that beliefs include every group scored so far."""
@@ -378,14 +371,12 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
     ) -> Outcome:
         tokens_R: Any = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
         verdicts = self._gdro_judging.verdicts(ticket, prompt_R, seen)
-        sound_R = self._gdro_judging.sound(seen)
-        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts, sound_R)
+        return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts)
 
     def _gdro_observe(self, outcome: Outcome, loss_R: Any) -> None:
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
         memory = self._gdro_memory
-        own = {} if memory is None else memory.metrics()
-        recalled = (0, 0) if memory is None else memory.recalled
+        own, recalled = ({}, (0, 0)) if memory is None else (memory.metrics(), memory.recalled)
         extra |= self._gdro_unjudged.pop(self.accelerator) | own
         self.controller.observe(outcome, loss_R, extra=extra, recalled=recalled)
         values = self.controller.metrics() | self.controller.curriculum()

@@ -11,11 +11,12 @@ import numpy as np
 from gdro.checkpoint.codec import within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.numerics.arrays import BoolArray, IntArray
 from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.sampling import shuffled
+from gdro.strategies.baselines.screening import Screening, went_on
 from gdro.strategy import More, Role, Strategy, require
-from gdro.types import Plan, Request, Weights
+from gdro.types import Request, Weights
 
 _WAITS, _DONE, _EVICTED = 0, 1, 2
 
@@ -109,26 +110,19 @@ class PilotCommit(Strategy[Turns]):
     ) -> More | None:
         """Pilots of further prompts while too few passed, then the commitments."""
         plan = groups.plan
-        if _committed(plan).any() or not groups.scored_P.any():  # without verdicts no pilot passes
+        if went_on(plan).any() or not groups.scored_P.any():  # without verdicts no pilot passes
             return None
-        each = max(1, plan.num_rollouts // plan.num_prompts)
-        further = max(1, int(np.floor(self.commit * each + 0.5)))  # halves round up
-        passed_P = np.flatnonzero(self._passes(groups))
-        room = max(1, plan.num_rollouts // (each + further))
-        if len(passed_P) < room and round + 1 < self.max_pilots:
+        passed_P, pilot = np.flatnonzero(self._passes(groups)), Screening.of(plan, self.commit)
+        if len(passed_P) < pilot.room and round + 1 < self.max_pilots:
             order = (_WAITS, _DONE)
             fresh_P = _drawn(state.status_N, order, plan.num_prompts, plan.prompt_P, rng)
             if len(fresh_P):
-                return More(fresh_P, np.full(len(fresh_P), each))
-        # Prompts whose rows do not fit in the loss are not committed.
-        size_K = plan.rollouts_P[passed_P] + further
-        fits = int(np.count_nonzero(np.cumsum(size_K) <= plan.num_rollouts))
-        chosen_P = plan.prompt_P[passed_P[: max(1, fits)]]
-        return More(chosen_P, np.full(len(chosen_P), further)) if len(chosen_P) else None
+                return pilot.of_fresh(fresh_P)
+        return pilot.going_on(passed_P)
 
     def weigh(self, state: Turns, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """Keep the committed prompts, or the plan's own pilots where there are none."""
-        plan, committed_P = groups.plan, _committed(groups.plan)
+        plan, committed_P = groups.plan, went_on(groups.plan)
         if not plan.extended:
             return groups.expand(np.ones(len(groups.received_P)))
         return groups.keep_first(committed_P | ~committed_P.any())
@@ -136,9 +130,9 @@ class PilotCommit(Strategy[Turns]):
     def update(self, state: Turns, belief: Belief, groups: Groups) -> Turns:
         """Turns taken, prompts evicted, and a new epoch when nobody waits."""
         plan, seen_P = groups.plan, groups.rewarded_P
-        spare_P = self._passes(groups) & ~_committed(plan)
+        spare_P = self._passes(groups) & ~went_on(plan)
         status_P = np.where(spare_P, _WAITS, _DONE)
-        status_P[groups.scored_P & (_rate(groups) >= self.evict)] = _EVICTED
+        status_P[groups.pass_rate_P >= self.evict] = _EVICTED
         status_N = state.status_N.put(plan.prompt_P[seen_P], status_P[seen_P].astype(np.int8))
         if int(status_N.sizes[_WAITS]):
             return Turns(status_N, state.epochs)
@@ -151,19 +145,8 @@ class PilotCommit(Strategy[Turns]):
         return {"pilot_evicted": evicted, "pilot_epochs": float(state.epochs)}
 
     def _passes(self, groups: Groups) -> BoolArray:
-        rate_P = _rate(groups)
-        counted_P = groups.has_gradient_P & groups.scored_P
-        return counted_P & (rate_P >= self.low) & (rate_P <= self.high)
-
-
-def _committed(plan: Plan) -> BoolArray:
-    """Prompts that got rollouts beyond their pilot, shape (P,)."""
-    return plan.rollouts_P > plan.first_P
-
-
-def _rate(groups: Groups) -> FloatArray:
-    """Pass rate of each group, zero where nothing was judged, shape (P,)."""
-    return groups.successes_P / np.maximum(groups.trials_P, 1)
+        rate_P = groups.pass_rate_P
+        return groups.has_gradient_P & (rate_P >= self.low) & (rate_P <= self.high)
 
 
 def _drawn(

@@ -9,10 +9,11 @@ import numpy as np
 
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import BoolArray, IntArray
+from gdro.numerics.arrays import IntArray
 from gdro.numerics.sampling import draw_outside
+from gdro.strategies.baselines.screening import Screening, went_on
 from gdro.strategy import More, NoState, Role, Strategy, require
-from gdro.types import Plan, Weights
+from gdro.types import Weights
 
 
 @dataclass(frozen=True)
@@ -76,36 +77,24 @@ class Speed(Strategy[NoState]):
     ) -> More | None:
         """Screen fresh prompts while too few passed, then continue those that did."""
         plan = groups.plan
-        each = max(1, plan.num_rollouts // plan.num_prompts)
-        further = max(1, int(np.floor(self.continuation * each + 0.5)))  # halves round up
-        if _continued(plan).any():
+        if went_on(plan).any():
             return None
-        passed_P = self._passed(groups)
-        room = max(1, plan.num_rollouts // (each + further))
-        if len(passed_P) < room and round + 1 < self.max_screens:
+        passed_P, screening = self._passed(groups), Screening.of(plan, self.continuation)
+        if len(passed_P) < screening.room and round + 1 < self.max_screens:
             fresh_P = draw_outside(belief.num_prompts, plan.prompt_P, plan.num_prompts, rng)
             if len(fresh_P):
-                return More(fresh_P, np.full(len(fresh_P), each))
-        # Prompts whose rows do not fit in the loss are not continued.
-        size_K = plan.rollouts_P[passed_P] + further
-        fits = int(np.count_nonzero(np.cumsum(size_K) <= plan.num_rollouts))
-        chosen_P = plan.prompt_P[passed_P[: max(1, fits)]]
-        return More(chosen_P, np.full(len(chosen_P), further)) if len(chosen_P) else None
+                return screening.of_fresh(fresh_P)
+        return screening.going_on(passed_P)
 
     def weigh(self, state: NoState, belief: Belief, groups: Groups, rng: np.random.Generator) -> Weights:
         """Keep the prompts that were continued."""
         plan = groups.plan
         if not plan.extended:
             return groups.expand(np.ones(len(groups.received_P)))
-        return groups.keep_first(_continued(plan))
+        return groups.keep_first(went_on(plan))
 
     def _passed(self, groups: Groups) -> IntArray:
-        rate_P = 1.0 - groups.failure_P  # NaN where nothing was judged, which meets no bound
+        rate_P = groups.pass_rate_P
         above_P = (rate_P > self.low) | (self.low == 0)
         below_P = (rate_P < self.high) | (self.high == 1)
         return np.flatnonzero(groups.has_gradient_P & above_P & below_P)
-
-
-def _continued(plan: Plan) -> BoolArray:
-    """Prompts that got rollouts beyond their screening, shape (P,)."""
-    return plan.rollouts_P > plan.first_P
