@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -122,6 +123,15 @@ def test_sec_values():
     of_bin = np.zeros(10)
     of_bin[bins[0]] = size / (bins == bins[0]).sum()
     assert state.value_B == pytest.approx(0.5 * of_bin)
+
+
+def test_greso_s_runs_stop_at_the_end_of_their_range():
+    """A checkpoint may hold any count; the next one must not be negative."""
+    c = made("greso")
+    most = int(np.iinfo(np.int32).max)
+    full_N = np.full(len(c._state.run_N), most, np.int32)
+    c._state = replace(c._state, run_N=c._state.run_N.replaced(full_N))
+    assert step(c, {0: 0, 1: 0, 2: 0}).run_N.array[0] == most
 
 
 def test_greso_runs_and_chances():

@@ -155,6 +155,8 @@ COUNTS = [
     *[("pending/4/", name) for name in ("rollouts_P", "first_P", "counts", "prompt_P", "bin_P")],
     ("difficulty/", "visits_N"),
     ("strategy/remember/", "steps"),
+    ("strategy/remember/", "misses_N"),
+    ("strategy/remember/", "at_N"),
 ]
 
 

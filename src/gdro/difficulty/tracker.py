@@ -19,7 +19,7 @@ from gdro.difficulty.counts import Counts, DecayedCounts, WindowedCounts
 from gdro.difficulty.guessing import check_guess, guessing
 from gdro.difficulty.prior import Prior
 from gdro.errors import CheckpointError, StrategyError
-from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray, one_more
 from gdro.numerics.hashing import RunningHash
 from gdro.numerics.passk import passk_posterior, passk_unbiased
 from gdro.numerics.ranks import RankIndex, blocked
@@ -224,7 +224,7 @@ class DifficultyTracker:
         visit_P = self.visits_N[prompt_P].astype(np.int64)
         raw = self.counts.record(prompt_P, visit_P, successes_P, trials_P)
         totals = self._skilled(prompt_P, *raw)
-        self.visits_N[prompt_P] = np.minimum(visit_P + 1, _MOST_VISITS)
+        self.visits_N[prompt_P] = one_more(self.visits_N[prompt_P])
         self.prior.observe(prompt_P, successes_P / trials_P)
         old_P = self.bin_N[prompt_P].astype(np.int64)
         new_P = self.binning.bins(prompt_P, self._passk(prompt_P, *totals), old_P)

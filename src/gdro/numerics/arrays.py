@@ -1,4 +1,4 @@
-"""Names of array types, and read-only copies."""
+"""Names of array types, read-only copies, and counts that stop at the end of their range."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def integers(values: Any, name: str, error: type[Exception]) -> IntArray:
             f"{array.dtype}; pass dataset indices, e.g. np.array([4, 0, 7])"
         )
     return frozen(array, np.int64)
+
+
+def one_more(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Counts plus one; a count stops at the largest number of its type, and does not wrap around.
+
+    >>> one_more(np.array([3, 126, 127], np.int8)).tolist()
+    [4, 127, 127]
+    """
+    return np.minimum(counts, np.iinfo(counts.dtype).max - 1) + 1

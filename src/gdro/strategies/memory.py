@@ -12,7 +12,7 @@ import numpy as np
 from gdro.checkpoint.codec import derived, within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray, one_more
 from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.sampling import shuffled
 from gdro.strategy import Role, Strategy, one_of, require
@@ -52,7 +52,8 @@ class Memory(Strategy[Stored]):
     advantages over n + 1 rows times `replay_weight`. Anchors: stored successes of prompts with a pass
     rate above `anchor_rate` join with a fixed advantage, so that easy prompts are not forgotten.
     Recalled rows replace rows without a gradient: the number of rows stays constant, and without such
-    rows nothing is recalled. Beliefs learn from fresh rollouts only.
+    rows nothing is recalled. Beliefs learn from fresh rollouts only. A success to which a check of the
+    work objects (`Outcome.sound_R`) is not remembered.
 
     Where only the final answer is graded, some successes are lucky: the work behind them is wrong. The
     only success of a prompt that keeps failing, and the least likely success of any prompt, are mostly
@@ -148,7 +149,8 @@ class Memory(Strategy[Stored]):
         before = state.at_N[solved]
         at_N = state.at_N.put(solved, state.steps)
         visited = np.concatenate([solved, failed])
-        misses = np.where(np.arange(len(visited)) < len(solved), 0, state.misses_N[visited] + 1)
+        again = one_more(state.misses_N[visited])
+        misses = np.where(np.arange(len(visited)) < len(solved), 0, again)
         latest, expired = (*state.solved, np.sort(solved)), np.zeros(0, np.int64)
         if len(latest) > self.max_age:
             expired, latest = latest[0], latest[1:]

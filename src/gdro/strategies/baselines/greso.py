@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray, one_more
 from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.sampling import shuffled
 from gdro.strategy import Role, Strategy, require
@@ -118,7 +118,7 @@ class Greso(Strategy[Runs]):
         solved_P = groups.scored_P & (groups.successes_P == groups.trials_P)
         right_P = flat_P & solved_P[rewarded_P]
         wrong_P = flat_P & ~right_P
-        run_N = state.run_N.put(prompt_P, np.where(flat_P, state.run_N[prompt_P] + 1, 0))
+        run_N = state.run_N.put(prompt_P, np.where(flat_P, one_more(state.run_N[prompt_P]), 0))
         easy_N = state.easy_N.put(prompt_P, right_P)
         easy = self._adapted(state.explore_easy, float(right_P.mean()), self.target_easy)
         hard = self._adapted(state.explore_hard, float(wrong_P.mean()), self.target_hard)
