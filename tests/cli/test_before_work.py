@@ -115,6 +115,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("study bed.yaml testbeds.chains.task=.a:X", ["'.a:X'", "module:Class"]),
         ("study bed.yaml testbeds.chains.task=strings", ["testbeds.chains", "'chains-a'", "'strings'"]),
         ("study bed.yaml testbeds.chains.warm_start=afile", ["afile holds no decoder"]),
+        ("study bed.yaml testbeds.chains.variant.sources=[0.5,0.5]", ["2 shares", "has 5 levels"]),
         (
             "study bed.yaml testbeds.chains.variant={unsolvable:\\ 0.7,wrong_labels:\\ 0.7}",
             ["unsolvable is 0.7", "wrong_labels 0.7", "at most 1"],

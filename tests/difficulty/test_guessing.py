@@ -96,6 +96,11 @@ def test_values_out_of_range_are_refused(guess) -> None:
         Difficulty(guess=guess)
 
 
+def test_a_number_of_choices_is_told_as_a_probability() -> None:
+    with pytest.raises(StrategyError, match=r"guess is 4; .* \(with 4 choices: 0.25\)"):
+        Difficulty(guess=4)
+
+
 def test_columns_are_checked() -> None:
     with pytest.raises(ProblemError, match=r"guess='options' needs the column 'options'"):
         guessing("options", Problem(KEYS))

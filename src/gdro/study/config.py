@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import MISSING
 
 from gdro.common.config import merge_written
@@ -25,10 +26,11 @@ from gdro.study.decoder import load
 from gdro.study.learner import Training
 from gdro.study.testbed import load_testbed
 from gdro.study.variant import Variant
-from gdro.study.worlds import POOL_COLUMNS, PoolSizes
+from gdro.study.worlds import POOL_COLUMNS, PoolSizes, levels_of
 
 _WARM_STARTS = "warm_starts"
 _MOST_SEEDS = 10_000
+_LOOK = 200  # problems that show which levels a task has
 
 
 @dataclass
@@ -171,6 +173,8 @@ def _check_bed(study: Study, name: str, bed: Bed) -> None:
             f"{bed.task!r} (its vocabulary or lengths differ); use that task's own warm start, or make "
             "one with python studies/make_warm_start.py"
         )
+    if bed.variant.sources is not None:
+        levels_of(testbed.problems(np.random.default_rng(0), _LOOK), bed.variant.sources)
     for arm_name, arm in study.arms.items():
         batch, strategy = training_of(study, arm).batch, strategy_of(study, arm)
         if not bed.variant.once and batch > study.sizes.train:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -177,12 +178,7 @@ def _by_level(
     Raises:
         StudyError: The task has another number of levels, or too few problems of one.
     """
-    levels = sorted({item.level for item in items})
-    if len(levels) != len(shares):
-        raise StudyError(
-            f"variant.sources has {len(shares)} shares, but this task has {len(levels)} levels; give "
-            "one share for each level, the easiest first"
-        )
+    levels = levels_of(items, shares)
     need = [_split(shares, sizes[0]), _split([1.0 / len(levels)] * len(levels), sizes[1])]
     total = {level: int(train + held) for level, train, held in zip(levels, *need, strict=True)}
     problems: dict[float, dict[str, Item]] = {level: {} for level in levels}
@@ -205,6 +201,17 @@ def _by_level(
     train = [item for level, n in zip(levels, need[0], strict=True) for item in pools[level][:n]]
     held = [item for level, n in zip(levels, need[0], strict=True) for item in pools[level][n:]]
     return [part[i] for part in (train, held) for i in rng.permutation(len(part))]
+
+
+def levels_of(items: Iterable[Item], shares: list[float]) -> list[float]:
+    """Levels of a task's problems, the easiest first; a StudyError if `shares` are not as many."""
+    levels = sorted({item.level for item in items})
+    if len(levels) != len(shares):
+        raise StudyError(
+            f"variant.sources has {len(shares)} shares, but this task has {len(levels)} levels; give "
+            "one share for each level, the easiest first"
+        )
+    return levels
 
 
 def _split(shares: list[float], num: int) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,23 @@ def test_a_check_judges_no_answers() -> None:
     assert rule(["tidy"], [tidy], [1.0], ["answer"], [0]).text == "reward 'tidy' above 0.5"
     three = rule(["lucky", "tidy", "length"], [*functions, tiny.length], [1.0] * 3, ["answer"], [1])
     assert "tidy" not in three.text
+
+
+@pytest.mark.parametrize(("strategy", "warns"), [("rollout-gdro", True), ("uniform", False)])
+def test_a_check_that_nothing_reads_is_told(strategy: str, warns: bool) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        GDROTrainer(
+            model=tiny.model(),
+            reward_funcs=[tiny.lucky, tidy],
+            args=tiny.config(),
+            train_dataset=tiny.dataset(),
+            processing_class=tiny.tokenizer(),
+            strategy=strategy,
+            process="tidy",
+        )
+    told = [str(w.message) for w in caught if "process='tidy' changes nothing" in str(w.message)]
+    assert bool(told) is warns
 
 
 def test_thresholds_and_config() -> None:

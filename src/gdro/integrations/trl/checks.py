@@ -74,6 +74,12 @@ def check_config(args: Any) -> None:
         )
 
 
+def check_strategy(trainer: Any, strategy: Strategy[Any]) -> None:
+    """Raise an UnsupportedError if an option of the trainer keeps a strategy from what it needs."""
+    check_losses(trainer, strategy)
+    check_scale(trainer, strategy)
+
+
 def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
     """Raise an UnsupportedError if a strategy needs the loss of each rollout and Liger hides it.
 

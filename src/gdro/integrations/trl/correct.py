@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -17,6 +18,7 @@ from gdro.common.hints import did_you_mean
 from gdro.errors import OutcomeError, UnsupportedError
 from gdro.integrations.trl.columns import NOT_COLUMNS
 from gdro.numerics.arrays import BoolArray
+from gdro.strategy import Strategy
 
 Rewards = npt.NDArray[np.float32]
 """Thresholds are compared in the precision of rewards, so that 0.1 is not above 0.1."""
@@ -282,6 +284,19 @@ def read_process(process: Any, names: Sequence[str], functions: Sequence[Any]) -
             "reward_weights it is a check alone"
         )
     return judge
+
+
+def check_process(process: Any, strategy: Strategy[Any]) -> None:
+    """Warn of a check of the work that a strategy without a memory never reads.
+
+    Plain GRPO is silent: it is what the other arms of a comparison are compared with.
+    """
+    if process is not None and strategy.roles and not strategy.remembers:
+        warnings.warn(
+            f"process={process!r} changes nothing: strategy {strategy.name!r} has no memory; add one "
+            "(strategy='rollout-gdro + memory', which is also the default), or leave process out",
+            stacklevel=4,
+        )
 
 
 def _items(correct: Any) -> list[Any]:

@@ -31,7 +31,7 @@ from gdro.integrations.trl.checkpoints import (
 )
 from gdro.integrations.trl.config import OWN, GDROConfig, settled
 from gdro.integrations.trl.console import Console, shorten
-from gdro.integrations.trl.correct import Correct
+from gdro.integrations.trl.correct import Correct, check_process
 from gdro.integrations.trl.data import check_copies, check_names, check_options, check_size
 from gdro.integrations.trl.guard import LuckWatch
 from gdro.integrations.trl.judging import Judging, Seen
@@ -162,11 +162,11 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
             shorten(self.callback_handler)
         self.decoder = checks.resolve_generation(own.generation, self)
         self._gdro_judging = Judging(self, own.correct, own.process, dataset.column_names)
+        check_process(own.process, part)
         self.controller = controller or Controller(
             part, problem, seed=self.args.seed, difficulty=own.difficulty, apply=own.apply
         )
-        checks.check_losses(self, part)
-        checks.check_scale(self, part)
+        checks.check_strategy(self, part)
         if part.remembers:
             self._gdro_memory = TrlMemory(self, problem, own.memory_bytes)
         self._gdro_announce(len(dataset))
