@@ -59,8 +59,8 @@ def check_guess(guess: Any) -> None:
     """Raise a StrategyError unless this is a probability below 1 or the name of a column."""
     number = isinstance(guess, (int, float)) and not isinstance(guess, bool) and 0 <= guess < 1
     if not number and not (isinstance(guess, str) and guess):
-        many = isinstance(guess, int) and guess >= 2
-        choices = f" (with {guess} choices: {1 / guess:.3g})" if many else ""
+        many = guess if isinstance(guess, int) and guess >= 2 else 0
+        choices = f" (with {many} choices: {1 / many:.3g})" if many else ""
         raise StrategyError(f"difficulty option guess is {guess!r}; allowed: {_ALLOWED}{choices}")
 
 
