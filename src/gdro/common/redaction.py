@@ -121,7 +121,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], _Change], ...] = (
     (
         re.compile(
             r"(?P<before>[?&;#]|%(?:25)*(?:3F|26|23))(?P<name>[\w.~\[\]-]{1,100})(?P<equals>=|%(?:25)*3D)"
-            r"(?=[^\s\w&]{0,40}\w)(?:(?!%(?:25)*26)[^&\s#'\"<>;`])+",
+            # Not the mark that ends a clause: "?token=abc: no such page".
+            r"(?=[^\s\w&]{0,40}\w)(?:(?!%(?:25)*26|[:,.](?:\s|$))[^&\s#'\"<>;`])+",
             re.I,
         ),
         _parameter,
