@@ -366,3 +366,106 @@ def test_nothing_to_change_is_said(tmp_path: Path) -> None:
     rows = [{"prompt": f"{i}", "reward": float(k % 2)} for i in range(32) for k in range(16)]
     end = diagnose(written(tmp_path / "log.jsonl", rows), arms=["uniform"]).conclusion
     assert not end.change and "names no line to change" in end.text and "0% of your 512" in end.text
+
+
+def episode(step: int, prompt: str, reward: float | None, number: int = 0) -> dict[str, Any]:
+    """A line as prime-rl writes it since August 2026: an episode with its agents' traces."""
+    task = {"type": "Sums", "data": {"idx": ord(prompt), "prompt": "What?"}, "key": prompt}
+    scores = {"right": None if reward is None else {"score": reward, "weight": 1.0}}
+    trace = {
+        **{"version": 1, "id": f"{number}", "task": task, "agent": {"name": "agent", "trainable": True}},
+        **{"nodes": [{"message": {"role": "user", "content": "What?"}}], "rewards": scores},
+        **{"metrics": {"reward": 0.5}, "ok": True},
+    }
+    work = {"type": "train", "step": step}
+    return {
+        **{"id": f"e{number}", "env": {"id": "sums", "name": "sums"}, "task": task, "ok": True},
+        **{"group": {"id": f"{step}-{prompt}"}, "run": {"type": "train", "id": "r", "work": work}},
+        **{"errors": [], "traces": [trace]},
+    }
+
+
+EPISODES = [episode(s, q, r, i) for i, (s, q, k, r) in enumerate(ROLLOUTS)]
+
+
+def test_episodes_of_prime_rl(tmp_path: Path) -> None:
+    for step in (1, 2):
+        rows = EPISODES[12 * (step - 1) : 12 * step]
+        folder = tmp_path / f"rollouts/step_{step}"
+        written(folder / "train/all/traces.jsonl", rows)
+        written(folder / "train/effective/traces.jsonl", rows[:4])
+        written(folder / "eval/all/traces.jsonl", rows)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "time": 2.0, "reward/mean": 0.5}\n')
+    for place in (tmp_path, tmp_path / "rollouts"):
+        log = read_rewards(place)
+        check(log)
+        assert log.keys == ["a", "b", "c"] and "'prompt_id' and 'group.id'" in log.notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".jsonl.gz"])
+def test_episodes_in_one_file(tmp_path: Path, suffix: str) -> None:
+    check(read_rewards(written(tmp_path / f"log{suffix}", EPISODES)))
+
+
+def test_traces_of_their_own_are_rollouts_too(tmp_path: Path) -> None:
+    traces = [{**e["traces"][0], "run": e["run"]} for e in EPISODES]
+    check(read_rewards(written(tmp_path / "log.jsonl", traces)))
+
+
+def test_a_group_that_ends_over_several_steps_is_one(tmp_path: Path) -> None:
+    for step in (1, 2):
+        rows = [{**e, "run": None} for e in EPISODES[step - 1 :: 2]]
+        written(tmp_path / f"rollouts/step_{step}/train/all/traces.jsonl", rows)
+    log = read_rewards(tmp_path)
+    assert log.n_V.tolist() == [4] * 6 and set(log.step_V.tolist()) == {0}
+
+
+def test_rewards_of_traces(tmp_path: Path) -> None:
+    rows = [json.loads(json.dumps(e)) for e in EPISODES[:6]]
+    for i, row in enumerate(rows):  # weighted sums: .25, .75, ...
+        row["traces"][0]["rewards"] = {
+            "a": {"score": i % 2, "weight": 0.5},
+            "b": {"score": 0.25},
+            "c": None,
+        }
+    rows[4]["traces"] = []  # a failure without a trace
+    rows[5]["traces"][0]["rewards"] = {"right": None}
+    judge = {
+        "agent": {"name": "judge", "trainable": False},
+        "rewards": {"a": {"score": 1.0, "weight": 1.0}},
+    }
+    rows[0]["traces"].append(judge)
+    log = read_rewards(written(tmp_path / "log.jsonl", rows))
+    assert (log.keys, log.n_V.tolist(), log.successes_V.tolist()) == (["a"], [4], [2])
+    assert any(note.startswith("2 rollouts without a reward") for note in log.notes)
+
+
+def test_agents_of_an_episode_are_apart(tmp_path: Path) -> None:
+    rows = [json.loads(json.dumps(e)) for e in EPISODES[:4]]
+    for row in rows:
+        critic = json.loads(json.dumps(row["traces"][0]))
+        critic["agent"]["name"] = "critic"
+        row["traces"].append(critic)
+    log = read_rewards(written(tmp_path / "log.jsonl", rows))
+    assert sorted(log.keys) == ["sums/agent/a", "sums/critic/a"] and log.n_V.tolist() == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("rewards", {"right": {"score": "good"}}, "row 2: a reward is 'good'"),
+        ("rewards", {"right": {"score": 1.0, "weight": None}}, "row 2: reward 'right' is"),
+        ("rewards", {"right": {"score": [1.0]}}, "row 2: reward 'right' is"),
+    ],
+)
+def test_a_damaged_trace_is_named(tmp_path: Path, place: str, value: Any, said: str) -> None:
+    rows = [json.loads(json.dumps(e)) for e in EPISODES[:4]]
+    rows[1]["traces"][0][place] = value
+    with pytest.raises(ReportError, match=said):
+        read_rewards(written(tmp_path / "log.jsonl", rows))
+
+
+def test_an_episode_without_a_task_to_name_is_one_error(tmp_path: Path) -> None:
+    row = {**EPISODES[0], "task": {"type": "Sums", "data": {}}}
+    with pytest.raises(ReportError, match=r"log.jsonl, row 1: .*no prompt"):
+        read_rewards(written(tmp_path / "log.jsonl", [row, row]))

@@ -73,9 +73,66 @@ FURTHER = [
     ("5", "\\boxed{{}_{9999}P_{9999}}", False),
     ("-1", "\\boxed{e^{i\\pi}}", True),
     ("\\frac{4}{9}", "\\boxed{0.\\dot{4}}", True),
+    ("-12", "\\boxed{negative 12}", True),
+    ("-12", "The answer is minus 12 dollars.", True),
+    ("12", "The answer is negative 12 dollars.", False),
+    ("-12", "The answer is negative **12**.", True),
+    ("-\\frac{3}{2}", "The answer is negative $\\frac{3}{2}$.", True),
+    ("\\frac{3}{2}", "The answer is negative $\\frac{3}{2}$.", False),
+    ("12", "so it is negative 12", False),
+    ("-12", "so it equals minus 12", True),
+    ("-7", "The answer is 5 minus 12", True),
+    ("-5", "it was 7 minus 5", False),
+    ("-12", "\\boxed{\\text{minus }12}", True),
+    ("12", "\\boxed{positive 12}", True),
+    ("12", "\\boxed{nonnegative 12}", False),
+    ("(-2,3)", "\\boxed{(negative 2, 3)}", True),
+    ("-2, 3", "\\boxed{negative 2 and 3}", True),
+    ("2, 3", "\\boxed{negative 2 and 3}", False),
+    ("negative 12", "\\boxed{-12}", True),
+    ("negative 12", "\\boxed{12}", False),
+    ("\\text{negative}", "\\boxed{positive}", False),
+    ("\\sqrt{1/n}", "\\boxed{\\frac{1}{\\sqrt{n}}}", True),
+    ("\\sqrt{1/n}", "\\boxed{-\\frac{1}{\\sqrt{n}}}", False),
+    ("x", "\\boxed{\\sqrt{x^2}}", False),
+    ("\\sqrt{xy}", "\\boxed{\\sqrt{x}\\sqrt{y}}", False),
+    ("\\sqrt{x+1}", "\\boxed{\\sqrt{x}+1}", False),
+    ("x\\sqrt{x}", "\\boxed{\\sqrt{x^3}}", True),
     ("5", "<s>The answer is 5</s>", True),
     ("5", "<|im_start|> The answer is 5<|im_end|>", True),
 ]
+
+# A gold (2,3) may be a point or an interval: both forms fit, but no other set, list or bracket.
+POINTS = [
+    *(("(2,3)", answer, True) for answer in ("(2, 3)", "(2.0,3)", "x=2, y=3", "P(2,3)")),
+    *(("(2,3)", answer, True) for answer in ("\\langle 2,3\\rangle", "2<x<3", "]2,3[", "(2;3)")),
+    *(("(2,3)", answer, True) for answer in ("x\\in(2,3)", "\\{x\\mid 2<x<3\\}")),
+    *(("(2,3)", answer, False) for answer in ("[2,3]", "(2,3]", "[2,3[", "2\\le x\\le 3")),
+    *(("(2,3)", answer, False) for answer in ("2<x\\le 3", "2<x<4", "(3,2)", "]3,2[", "3<x<2")),
+    *(("(2,3)", answer, False) for answer in ("x=3, y=2", "(2,3,4)", "x>2", "2", "3", "\\{2,3\\}")),
+    *(("(2,3)", answer, False) for answer in ("2 or 3", "(2,3)\\cup(4,5)", "(2,3), (3,2)", "5")),
+    *(("(3,2)", answer, False) for answer in ("3<x<2", "2<x<3", "]3,2[")),
+    *(("(x,y)=(2,3)", answer, False) for answer in ("2<x<3", "]2,3[", "[2,3]", "(3,2)")),
+    *(("x=2, y=3", answer, False) for answer in ("2<x<3", "]2,3[")),
+    *(("\\{2,3\\}", answer, False) for answer in ("(2,3)", "[2,3]", "2<x<3", "(3,2)")),
+    *(("\\{2,3\\}", answer, True) for answer in ("3, 2", "\\{3,2\\}", "x\\in\\{2,3\\}")),
+    *(("2, 3", answer, False) for answer in ("2<x<3", "]2,3[")),
+    *(("2<x<3", answer, True) for answer in ("(2,3)", "]2,3[", "x\\in(2,3)")),
+    *(("2<x<3", answer, False) for answer in ("[2,3]", "(2,3]", "(x,y)=(2,3)", "\\{2,3\\}", "2, 3")),
+    *(("[2,3]", answer, True) for answer in ("2\\le x\\le 3", "[2;3]")),
+    *(("[2,3]", answer, False) for answer in ("(2,3)", "2<x<3", "]2,3[", "\\{2,3\\}")),
+    *(("(3,\\frac{\\pi}{2})", answer, False) for answer in ("3<x<\\pi/2", "]3,\\pi/2[")),
+    *(("(3,\\frac{\\pi}{2})", answer, True) for answer in ("(3,\\pi/2)", "r=3, \\theta=\\pi/2")),
+    *(("(1,\\frac{\\pi}{2})", answer, True) for answer in ("1<x<\\frac{\\pi}{2}", "(1, \\pi/2)")),
+    *(("(\\sqrt{2},3)", answer, True) for answer in ("]\\sqrt{2},3[", "\\sqrt{2}<x<3")),
+    ("D=(0,4)", "0<x<4", True),
+    ("(-\\infty,2)", "x<2", True),
+    ("(2,\\infty)", "x\\ge 2", False),
+    ("(2,3)\\cup(4,5)", "2<x<3 or 4<x<5", True),
+    ("(2,3)\\cup(4,5)", "(2,3)\\cup[4,5)", False),
+    ("(2,3),(4,5)", "(2,3)\\cup(4,5)", False),
+    ("6", "P(3,2)", False),
+]  # fmt: skip
 
 
 def test_answers_of_every_kind(verifier: MathVerifier) -> None:
@@ -96,6 +153,13 @@ def test_further_forms(verifier: MathVerifier) -> None:
     verdicts = verifier.score(golds, completions)
     assert [case for case, verdict in zip(FURTHER, verdicts, strict=True) if verdict != case[2]] == []
     assert len(right) == len(FURTHER)
+
+
+def test_points_and_intervals(verifier: MathVerifier) -> None:
+    golds, answers, right = zip(*POINTS, strict=True)
+    verdicts = verifier.score(golds, [f"So it is \\boxed{{{answer}}}." for answer in answers])
+    assert [case for case, verdict in zip(POINTS, verdicts, strict=True) if verdict != case[2]] == []
+    assert len(right) == len(POINTS)
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,6 @@ READERS: dict[Reading, Callable[[Any, str], str]] = {
     "last box": lambda value, column: last_boxed(text_of(value)) or "",
     "first": _first,
     "choices": _as_it_is,
+    "listed": _as_it_is,
     "as it is": _as_it_is,
 }

@@ -10,9 +10,14 @@ from gdro.common.untrusted import shown
 from gdro.data.cells import has_cell
 from gdro.data.containers import PACKED
 from gdro.data.damage import Damaged, DataError, Row
+from gdro.data.listed import RIGHT, choice_columns, counted_from_one
 from gdro.data.presets import OTHER_CHOICES, Preset
 
-PROBLEMS = ("problem", "question", "prompt", "query", "input", "messages", "conversations")
+_TOPICS = ("subject", "category")
+PROBLEMS = (
+    *("problem", "question.stem", "question_stem", "question", "prompt", "query", "input"),
+    *("messages", "conversations"),
+)
 ANSWERS = (
     *("answer", "final_answer", "expected_answer", "ground_truth", "reward_model.ground_truth"),
     *("gold", "target", "gt_answer", "label", "solution"),
@@ -29,8 +34,14 @@ def own_preset(rows: Sequence[Row], path: Path, problem: str | None, answer: str
     if answer is None and {"Correct Answer", *OTHER_CHOICES} <= row.keys():  # as GPQA has them
         level = level or ("High-level domain" if "High-level domain" in row else None)
         return Preset("", None, "train", problem, "Correct Answer", source, level, "choices")
+    stem = Path(source).stem or source
+    choices = choice_columns(row)
+    if choices:
+        answer = answer or _present((*RIGHT, *ANSWERS), row)
+        level = level or next((name for name in _TOPICS if name in row), None)
+        return Preset("", None, "train", problem, answer, stem, level, "listed", choices)
     answer = answer or _present(ANSWERS, row)
-    return Preset("", None, "train", problem, answer, Path(source).stem or source, level)
+    return Preset("", None, "train", problem, answer, stem, level)
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Any]:
@@ -61,6 +72,13 @@ def check_columns(rows: Sequence[Row], preset: Preset, where: str) -> None:
         options = {preset.problem: "--problem COLUMN", preset.answer: "--answer COLUMN"}
         how = "" if preset.hub or missing[0] not in options else f"; pass {options[missing[0]]}"
         raise DataError(f"{where} has no column {missing[0]!r}; it has {_names(columns)}{how}")
+    shifted = counted_from_one(rows, preset.choices, preset.answer) if preset.choices else None
+    if shifted is not None:
+        raise DataError(
+            f"{where}: the numbers in column {preset.answer!r} seem to count choices from 1 (none is 0, "
+            f"and that of row {shifted} is the number of its choices); gdro counts from 0: write "
+            "letters, or subtract 1"
+        )
 
 
 def _names(columns: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ def files_of(place: Path, deep: bool = False) -> list[Path]:
         inside = [f for f in (place.rglob("*") if deep else place.iterdir()) if is_table(f)]
     else:
         inside = _matching(place)
-    files = sorted((file for file in inside if file.is_file()), key=_natural)
+    files = sorted((file for file in inside if file.is_file()), key=by_numbers)
     kinds = sorted({suffix_of(file) for file in files})
     if not files:
         raise DataError(
@@ -82,7 +82,8 @@ def _matching(pattern: Path) -> list[Path]:
         raise DataError(f"cannot read {pattern}: it is not a pattern ({problem})") from problem
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
+def by_numbers(file: Path) -> list[tuple[int, str]]:
+    """Key by which files are sorted in the order of the numbers in their names."""
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d{1,18})", str(file))]
 
 

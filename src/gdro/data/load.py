@@ -16,6 +16,7 @@ from gdro.data.cells import cell, text_of
 from gdro.data.columns import check_columns, own_preset
 from gdro.data.containers import SUFFIXES, suffix_of
 from gdro.data.damage import Damaged, DataError, Row, Unfit
+from gdro.data.listed import listed
 from gdro.data.presets import OTHER_CHOICES, PRESETS, Preset
 from gdro.data.problems import asked
 from gdro.data.rows import GYM, file_rows, gym_rows, hub_rows
@@ -67,7 +68,8 @@ def load(name: str, file: Path | None = None, **options: Any) -> Any:
 
     Returns:
         A `datasets.Dataset` with the columns `prompt`, `answer`, `prompt_id`, `source`, `level` if the
-        source has levels, and `entry` (JSON) if it is from reasoning-gym.
+        source has levels, `choices` (their number) if its rows list choices, and `entry` (JSON) if it is
+        from reasoning-gym.
 
     Raises:
         DataError: The dataset is unknown or cannot be loaded, columns are missing, or a row is damaged.
@@ -168,8 +170,12 @@ def _row(row: Row, preset: Preset, report: Report) -> Row:
         problem = asked(cell(row, preset.problem), preset.problem)
         if not problem.text:
             return Damaged(f"no text in column {preset.problem!r}")
-        answer = answer_of_row(row, preset.answer, preset.reading)
-        prompt = problem.text
+        prompt, answer, extra = problem.text, "", dict[str, Any]()
+        if preset.choices:
+            prompt, answer, number = listed(prompt, row, preset.choices, preset.answer)
+            extra = {"choices": number}
+        else:
+            answer = answer_of_row(row, preset.answer, preset.reading)
         if preset.reading == "choices":
             prompt, answer = _choices(prompt, answer, [_choice(row, name) for name in OTHER_CHOICES])
         level = {"level": _level(row[preset.level], preset.level)} if preset.level in row else {}
@@ -184,7 +190,7 @@ def _row(row: Row, preset: Preset, report: Report) -> Row:
     # What reasoning-gym's scorer reads; a column of that name in a file of one's own is not it.
     entry = {"entry": row["entry"]} if isinstance(row.get("entry"), str) else {}
     row = {"prompt": prompt, "answer": answer, "prompt_id": prompt_id(prompt), "source": preset.source}
-    return {**row, **level, **entry}
+    return {**row, **level, **entry, **extra}
 
 
 def _level(value: Any, column: str) -> Any:

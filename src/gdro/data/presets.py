@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Reading = Literal["text", "after ####", "last box", "first", "choices", "as it is"]
+Reading = Literal["text", "after ####", "last box", "first", "choices", "listed", "as it is"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,9 @@ class Preset:
         reading: How to read the answer's column: its text, of a solution the answer in it; the text
             after `####`; the content of the last box of a solution; the first item of a list; the right
             one of four choices, which are listed below the problem in an order that depends only on its
-            text; or the text as it is, for reasoning-gym's scorers.
+            text; which one of the listed choices is right; or the text as it is, for reasoning-gym's
+            scorers.
+        choices: With `listed`, the column that lists the choices, or the columns that hold one each.
     """
 
     hub: str
@@ -34,12 +36,13 @@ class Preset:
     source: str
     level: str | None = None
     reading: Reading = "text"
+    choices: tuple[str, ...] = ()
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Columns that a row must have."""
         others = OTHER_CHOICES if self.reading == "choices" else ()
-        return (self.problem, self.answer, *others)
+        return (self.problem, self.answer, *others, *self.choices)
 
 
 OTHER_CHOICES = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")

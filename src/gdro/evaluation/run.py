@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import inf
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any, Protocol
 
 from gdro.evaluation.records import (
@@ -204,12 +205,11 @@ def _graded(name: str, rows: Sequence[Mapping[str, Any]], records: Sequence[Reco
     pairs = list(zip(rows, records, strict=True))
     texts = [text for _, record in pairs for text in record.texts]
     right = iter(judged(name, [row for row, record in pairs for _ in record.texts], texts))
-    find = chosen if name in CHOICES else answer_of
     return [
         replace(
             record,
             right=[next(right) for _ in record.texts],
-            answers=[find(text) for text in record.texts],
+            answers=[_answer(name, row, text) for text in record.texts],
             gold_hash=gold_hash(row),
         )
         for row, record in pairs
@@ -227,5 +227,27 @@ def judged(name: str, rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -
     if "entry" in rows[0]:
         scores = _gym()(completions=texts, entry=[row["entry"] for row in rows])
         return [score >= 1.0 for score in scores]
-    reward = multiple_choice() if name in CHOICES else math_reward()
-    return [score == 1.0 for score in reward(completions=texts, answer=[row["answer"] for row in rows])]
+    if all(letters := [_letters(name, row) for row in rows]):
+        rewards = [_letter_reward(some) for some in letters]
+        parts = zip(rewards, texts, rows, strict=True)
+        return [
+            reward(completions=[text], answer=[row["answer"]]) == [1.0] for reward, text, row in parts
+        ]
+    scores = math_reward()(completions=texts, answer=[row["answer"] for row in rows])
+    return [score == 1.0 for score in scores]
+
+
+@cache
+def _letter_reward(letters: str) -> RewardFunction:
+    return multiple_choice(choices=letters)
+
+
+def _answer(name: str, row: Mapping[str, Any], text: str) -> str | None:
+    """The answer in a text, a letter where the problem has choices."""
+    letters = _letters(name, row)
+    return chosen(text, letters) if letters else answer_of(text)
+
+
+def _letters(name: str, row: Mapping[str, Any]) -> str:
+    """The letters that may be chosen, empty where an answer is no letter."""
+    return "ABCD" if name in CHOICES else ascii_uppercase[: row.get("choices") or 0]

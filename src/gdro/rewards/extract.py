@@ -40,7 +40,9 @@ _TENS = rf"\s*(?:×|\\times|\*)\s*10{_POWER}"
 # Not a part of a decimal, a subscript, a power, a fraction or a root.
 _APART = r"(?<![\w^_/\\.:])(?<![}^_]\{)(?<!frac\{)(?<!sqrt\{)"
 _SCALED = rf"[eE][+-]?[0-9]+(?![A-Za-z0-9])|{_TENS}|{_POWER}|/[0-9]+"
-_NUMBER = re.compile(rf"{_APART}[-−]?{_DIGITS}(?:{_SCALED})?")
+# The word before a last number, unless it is the operation between two.
+_SIGNED = r"(?:(?<![\w-])negative\s+|(?<![\w-])(?<![0-9)}\]]\s)minus\s+)?"
+_NUMBER = re.compile(rf"{_SIGNED}{_APART}[-−]?{_DIGITS}(?:{_SCALED})?")
 _BOX = r"\\(?:boxed|fbox)\s*\{"
 _BOXED = re.compile(_BOX)
 _BARE = re.compile(
@@ -56,9 +58,11 @@ _SENTENCE = re.compile(r"\.\s+(?=[A-Z\\$])|[。！？]|(?<=[0-9A-Za-z)}])\.\s*$"
 _WHY = "because|since|as|so|which|where|when|reached|found|obtained|after|giving|that|for|from|with|at"
 _ASIDE = re.compile(rf",\s+(?:{_WHY})\b|\s+\((?:{_WHY})\b")
 _PART = re.compile(
-    r"[=+*/^<>-]|[0-9]|\b(?:minus|not|hundred|thousand|million|billion|trillion|percent)\b"
+    r"[=+*/^<>-]|[0-9]|\b(?:minus|negative|not|hundred|thousand|million|billion|trillion|percent)\b"
 )
-_COUNTED = re.compile(rf"((?:\\?\$\s*)?-?{_DIGITS}(?:\\?%)?)(?:\s+[A-Za-z][a-z'-]{{2,}}){{1,4}}")
+_COUNTED = re.compile(
+    rf"((?:(?:minus|negative)\s+)?(?:\\?\$\s*)?-?{_DIGITS}(?:\\?%)?)(?:\s+[A-Za-z][a-z'-]{{2,}}){{1,4}}"
+)
 _UNITLESS = re.compile(
     r"\s(?:and|or|over|times|plus|minus|less|more|than|mod|sqrt|sin|cos|tan|log|exp|power|factorial|half|halves"
     r"|thirds?|quarters?|fifths?|percent|hundred|thousand|million|billion|trillion|dozen|squared|cubed|if|not"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf, isnan, nan, pi, sqrt
 
 from gdro.rewards.extract import LONGEST
 
@@ -49,14 +50,78 @@ def as_intervals(text: str) -> str:
     return "\\cup".join(part for part in parts if part)
 
 
-def as_one_kind(gold: str, answer: str) -> tuple[str, str]:
-    """Both as intervals where one is an inequality and the other an interval; else as they are.
+def as_one_kind(gold: str, answer: str) -> tuple[str, str] | None:
+    r"""Both as intervals where one is an inequality and the other an interval; else as they are.
+
+    (2,3) may be a point or an interval, so that both forms of answers fit it. A set, a list, a point
+    whose coordinates have names and an interval are different, as are a point and alternatives.
 
     Two inequalities are left to math-verify, which looks at their letters.
+
+    Returns:
+        Both, or None if they cannot be equal.
+
+    >>> as_one_kind("(2,3)", "2 < x < 3"), as_one_kind("(2,3)", r"P(2,3)")
+    (('(2,3)', '(2,3)'), ('(2,3)', '(2,3)'))
+    >>> as_one_kind("(2,3)", r"\{2,3\}"), as_one_kind("(x,y)=(2,3)", "2 < x < 3")
+    (None, None)
     """
     one, other = as_intervals(gold), as_intervals(answer)
     both = one != gold and other != answer and _RELATION.search(gold) and _RELATION.search(answer)
-    return (gold, answer) if both else (one, other)
+    if both:
+        return gold, answer
+    for text, given, interval in ((gold, answer, other), (answer, gold, one)):
+        pair = _PAIR.fullmatch(text)
+        changed = interval.startswith(("(", "[")) and "".join(interval.split()) != "".join(given.split())
+        if changed and (_is_no_interval(text) or (pair is not None and not _increases(interval))):
+            return None
+        if pair is not None and _ALTERNATIVES.search(given):
+            return None
+    if {bool(_PAIR.fullmatch(text)) for text in (one, other)} == {True, False}:
+        if _SET.fullmatch(one) or _SET.fullmatch(other):
+            return None
+        one, other = _POINT.sub("", one), _POINT.sub("", other)
+    return one, other
+
+
+_PAIR = re.compile(r"\((?:[^(),]|\([^()]*\))+(?:,(?:[^(),]|\([^()]*\))+)+\)")
+_SET = re.compile(r"(?:[a-z]\s*\\in\s*)?\\\{[^{}|:]*,[^{}|:]*\\\}")
+_POINT = re.compile(r"^[A-Z]'?\s*(?=\([^()]*\)$)")  # its name
+_ALTERNATIVES = re.compile(r"\bor\b")
+_ENDS = re.compile(r"[(\[]([^()\[\],]+),([^()\[\],]+)[)\]]")
+_AMOUNT = re.compile(
+    r"(?P<sign>-?)\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?)?\s*(?P<constant>\\pi|\\sqrt\{[0-9]+\}|\\infty)?"
+    r"|\\[dt]?frac\{(?P<over>[^{}]+)\}\{(?P<under>[^{}]+)\})(?:/(?P<part>[0-9]+))?"
+)
+
+
+def _is_no_interval(text: str) -> bool:
+    """Whether a text is a set, a list, or has names for the coordinates of a point."""
+    if _SET.fullmatch(text) or re.search(r"\)\s*=|=.*[^<>]=", text):
+        return True
+    return "," in text and not _RELATION.search(text) and not re.search(r"[()\[\]]", text)
+
+
+def _increases(interval: str) -> bool:
+    """Whether an interval's ends increase, as far as they are known."""
+    ends = _ENDS.fullmatch(interval)
+    return ends is None or not _amount(ends[1]) >= _amount(ends[2])
+
+
+def _amount(text: str) -> float:
+    """The value of a number with pi, a root or a fraction; nan of anything else."""
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None or not text.strip(" -"):
+        return nan
+    if match["over"]:
+        value = _amount(match["over"]) / (_amount(match["under"]) or nan)
+    else:
+        constant = match["constant"] or ""
+        root = sqrt(int(constant[6:-1])) if constant.startswith("\\sqrt") and len(constant) < 20 else nan
+        known = {"": 1.0, "\\pi": pi, "\\infty": inf}
+        value = float(match["number"] or 1) * known.get(constant, root)
+    value = -value if match["sign"] else value
+    return value if isnan(value) or not match["part"] else value / (int(match["part"]) or nan)
 
 
 def _interval(text: str) -> str | None:

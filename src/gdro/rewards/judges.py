@@ -104,7 +104,7 @@ def _same_value(gold: list[Any], answer: list[Any]) -> bool:
     """Whether two exact numbers are the same: their difference is zero to thirty digits."""
     one, other = _number_of(gold), _number_of(answer)
     if one is None or other is None:
-        return False
+        return _same_root(gold, answer)
     if one.is_Number and other.is_Number:
         return bool(one == other)
     near = _values(one, other, 15)
@@ -116,6 +116,45 @@ def _same_value(gold: list[Any], answer: list[Any]) -> bool:
         return bool(difference == 0)
     value = difference.evalf(_PLACES)
     return bool(value.is_number and value.is_finite and abs(value) < _ZERO * min(1, abs(near[0])))
+
+
+def _same_root(gold: list[Any], answer: list[Any]) -> bool:
+    """Whether two formulas with a root of letters have the same real values, as 1/sqrt(n), sqrt(1/n).
+
+    sympy does not simplify these, since they differ where they are not real; sqrt(x^2) and x differ
+    where they are. A formula of either sign at each of these points to thirty digits is the same.
+    """
+    sympy: Any = import_module("sympy")
+    pair = (gold or [None])[0], (answer or [None])[0]
+    if not all(isinstance(part, sympy.Expr) for part in pair):
+        return False
+    letters = sorted(pair[0].free_symbols, key=str)
+    powers = [power for part in pair for power in part.atoms(sympy.Pow)]
+    roots = any(power.exp.is_Rational and not power.exp.is_Integer for power in powers)
+    if not roots or len(letters) > _LETTERS or set(letters) != pair[1].free_symbols:
+        return False
+    if (pair[0] + pair[1]).atoms(sympy.Float):
+        return False
+    real = 0
+    for point in range(_POINTS):
+        places = {x: _place(sympy, point, i) for i, x in enumerate(letters)}
+        values = [part.subs(places).evalf(_PLACES) for part in pair]
+        finite = [bool(value.is_real and value.is_finite) for value in values]
+        if finite[0] != finite[1]:
+            return False
+        if finite[0] and abs(values[0] - values[1]) > _ZERO * max(1, abs(values[0])):
+            return False
+        real += finite[0]
+    return real >= _POINTS // 4
+
+
+_LETTERS, _POINTS = 4, 16
+
+
+def _place(sympy: Any, point: int, letter: int) -> Any:
+    """A rational number, of each sign for each letter in some point."""
+    value = sympy.Rational(7 * point + 11 * letter + 5, 3 * point + 2 * letter + 4)
+    return -value if point >> letter & 1 else value
 
 
 def _both_tiny_and_apart(gold: list[Any], answer: list[Any]) -> bool:

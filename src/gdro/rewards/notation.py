@@ -67,6 +67,13 @@ _LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)
 _COUNTED = re.compile(r"(?:\{\})?_\{?([0-9]{1,4})\}?\s*([PC])_\{?([0-9]{1,4})\}?")
 _CHOICE = re.compile(r"([A-J])|\(([A-J])\)(?:\s*[^A-J=+<>]*)|([A-J])[.:)]\s+[^A-J=+<>]*")
 _LETTER = re.compile(r"\(?([A-J])\)?[.:]?")
+# The word before a number; as an adjective it is no operation: "negative 12" is -12, "5 minus 12" -7.
+_VALUE = r"(?=(?:\\?\$)?(?:[0-9]|\.[0-9]|\\[dt]?frac|\\sqrt|\\pi|\\infty))"
+_SIGN_WORD = re.compile(
+    rf"(?<![\w-])(?:\\text\s*\{{\s*)?(negative|minus|positive)\b\s*\}}?[\s*$~]*{_VALUE}", re.IGNORECASE
+)
+_AND = re.compile(r"(?:and|or|is|to)\s*\}?\s*$")
+_OPERAND = re.compile(r"[0-9A-Za-z)}\]]\s*$")
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
     (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
@@ -84,12 +91,15 @@ def notation(text: str) -> str:
 
     >>> notation("½"), notation(r"\boldsymbol{8}"), notation("3.2e5"), notation("12 345")
     ('\\frac{1}{2}', '8', '3.2 \\times 10^{5}', '12345')
+    >>> notation("negative 12"), notation("x = minus \\frac{3}{2}")
+    ('-12', 'x = -\\frac{3}{2}')
     >>> notation("2 1/4"), notation(r"0.\overline{36}"), notation("e-7")
     ('\\frac{9}{4}', '\\frac{4}{11}', 'e-7')
     """
     if len(text) > LONGEST:
         return text
     text = _plain_letters(_RANGE.sub(r"\1 to \2", " ".join(text.split())))
+    text = _SIGN_WORD.sub(_sign, text) if "tive" in text or "inus" in text else text
     text = _THOUSANDS.sub(lambda m: re.sub(r"\D", "", m[0]), text)
     text = _SPACES.sub(" ", _undecorated(text))
     for pattern, replacement in _NAMES:
@@ -157,6 +167,17 @@ def _plain_letters(text: str) -> str:
 def _root(match: re.Match[str]) -> str:
     inside = match[2] or match[3] or match[4]
     return f"\\sqrt{{{inside}}}" if match[1] == "√" else f"\\sqrt[3]{{{inside}}}"
+
+
+def _sign(match: re.Match[str]) -> str:
+    """The sign that a word before a number is; an adjective after an operand stays a word."""
+    word = match[1].lower()
+    if word == "minus":
+        return "-"
+    before = match.string[: match.start()]
+    if _OPERAND.search(before) and not _AND.search(before):
+        return match[0]
+    return "-" if word == "negative" else ""
 
 
 def _undecorated(text: str) -> str:

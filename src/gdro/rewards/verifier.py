@@ -148,8 +148,10 @@ class MathVerifier:
         pairs: list[tuple[str, str]] = []
         for row, (gold, answer) in enumerate(zip(golds, answers, strict=True)):
             for text in [gold] if isinstance(gold, str) else gold:
-                rows.append(row)
-                pairs.append(as_one_kind(notation(text), notation(answer or "")))
+                pair = as_one_kind(notation(text), notation(answer or ""))
+                if pair is not None:
+                    rows.append(row)
+                    pairs.append(pair)
         verdicts = [_at_once(*pair) for pair in pairs]
         hard = [i for i, verdict in enumerate(verdicts) if verdict is None]
         judged = self._pool.judge([pairs[i] for i in hard])

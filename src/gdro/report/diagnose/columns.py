@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gdro.data.cells import cell, has_cell
+from gdro.report.diagnose.traces import GROUP
 from gdro.report.diagnose.values import rewards_or_none
 from gdro.report.visits import ReportError
 
@@ -38,6 +39,7 @@ class Columns:
         counts: Whether a row with `n` and `successes` is a group (`groups.jsonl`).
         step: Column of the step, if there is one.
         part: Column of the set that an id belongs to, if there is one.
+        group: Column of the rollout group, if there is one; its rollouts may end in several steps.
         advantage: Whether the log has TRL's advantages, which tell if a group had a gradient.
         program: Name of the program that writes such columns, or "".
     """
@@ -47,6 +49,7 @@ class Columns:
     counts: bool
     step: str | None
     part: str | None
+    group: str | None
     advantage: bool
     program: str
 
@@ -75,9 +78,11 @@ def columns_of(
         )
     step = next(iter(_present(STEPS, rows)), None)
     part = next(iter(_present(PARTS, rows)), None)
+    group = next(iter(_present((GROUP,), rows)), None) if "prompt_id" in ids else None
     program = next((p for p, mark in _MARKS.items() if mark <= set(names)), "")
     counted = not reward_columns
-    return Columns(ids, rewards, counted, step, part, len(rewards) > 1 and "advantage" in names, program)
+    advantage = len(rewards) > 1 and "advantage" in names
+    return Columns(ids, rewards, counted, step, part, group, advantage, program)
 
 
 _MARKS = {

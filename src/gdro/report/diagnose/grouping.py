@@ -30,9 +30,11 @@ class Grouping:
         self._columns, self._threshold, self._by_file = columns, threshold, num_files > 1
         self._index: list[dict[Key, int]] = [{} for _ in columns.ids]
         self._steps: dict[Any, int] = {}
-        # Rollouts: number of the prompt by each column, step, reward, advantage.
+        self._groups: dict[str, int] = {}
+        # Rollouts: number of the prompt by each column, step, group (or step), reward, advantage.
         self._keys: list[list[int]] = [[] for _ in columns.ids]
         self._step: list[int] = []
+        self._group: list[int] = []
         self._reward: list[float] = []
         self._advantage: list[float] = []
         self._whole: list[Group] = []  # groups that are one row
@@ -107,6 +109,7 @@ class Grouping:
         for column, key in zip(self._keys, keys, strict=True):
             column.append(key)
         self._step.append(step)
+        self._group.append(self._group_of(row, step))
         self._reward.append(reward)
         if self._columns.advantage:
             advantage = as_rewards(row.get("advantage"), "advantage")
@@ -130,6 +133,13 @@ class Grouping:
         step = as_step(cell(row, name)) if name else str(file) if self._by_file else None
         return self._steps.setdefault(step, len(self._steps))
 
+    def _group_of(self, row: Mapping[str, Any], step: int) -> int:
+        """Number of the group that a row names, below zero; otherwise its step's."""
+        name = self._columns.group
+        if name is None or cell(row, name) is None:
+            return step
+        return ~self._groups.setdefault(as_key(cell(row, name)), len(self._groups))
+
     def _seen(self, rewards: list[float]) -> None:
         low, high = self._range
         self._range = min([low, *rewards]), max([high, *rewards])
@@ -145,9 +155,12 @@ class Grouping:
         place = self._best()
         names = list(self._index[place])
         rows_by_group: dict[tuple[int, int], list[int]] = {}
-        for row, group in enumerate(zip(self._keys[place], self._step, strict=True)):
+        for row, group in enumerate(zip(self._keys[place], self._group, strict=True)):
             rows_by_group.setdefault(group, []).append(row)
-        groups = [(names[key], step, *self._counts(rows)) for (key, step), rows in rows_by_group.items()]
+        groups = [
+            (names[key], self._step[rows[0]], *self._counts(rows))
+            for (key, _), rows in rows_by_group.items()
+        ]
         return [*self._whole, *groups], self._columns.ids[place]
 
     def _best(self) -> int:
@@ -174,6 +187,7 @@ class Grouping:
         if self._reward:
             reward = " + ".join(map(repr, columns.rewards))
             steps = f" and {columns.step!r}" if columns.step else " and file" if self._by_file else ""
+            steps = f" and {columns.group!r}" if self._groups else steps
             notes.append(f"Rows are rollouts, grouped by {column!r}{steps}; the reward is {reward}.")
             if not steps:
                 notes.append("There are no steps: all rollouts of a prompt count as one group.")

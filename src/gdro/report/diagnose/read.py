@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from gdro.common.schema import Fault
-from gdro.data.containers import files_of, is_table
+from gdro.data.containers import by_numbers, files_of, is_table
 from gdro.data.damage import Damaged, DataError, Truncated
 from gdro.data.rows import check_splits, rows_of
 from gdro.report.diagnose.columns import Columns, columns_of
 from gdro.report.diagnose.grouping import Group, Grouping, Key
 from gdro.report.diagnose.rewards import RewardLog
+from gdro.report.diagnose.traces import flat_rows, trace_files
 from gdro.report.visits import ReportError
 
 _LOOK = 256  # rows that show which columns there are
@@ -81,8 +82,9 @@ def log_files(path: Path) -> list[Path]:
     inside = [path / name for name in ("groups.jsonl", "gdro/groups.jsonl") if (path / name).is_file()]
     folders = [path / name for name in ("completions", "rollouts") if (path / name).is_dir()]
     samples = sorted(f for f in path.rglob("samples_*") if is_table(f)) if path.is_dir() else []
-    if inside or samples:
-        return inside[:1] or samples
+    traces = trace_files(path) if path.is_dir() else []
+    if inside or samples or traces:
+        return inside[:1] or samples or sorted(traces, key=by_numbers)
     place = folders[0] if folders else path
     try:
         files = files_of(place, deep=True)
@@ -104,7 +106,10 @@ def _rows(files: Iterable[Path]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
                 continue
             if isinstance(row, Damaged):
                 raise ReportError(f"{file}, row {number}: {row}; delete it, or move the file away")
-            yield (file, number), row
+            try:
+                yield from (((file, number), flat) for flat in flat_rows(row))
+            except Fault as fault:
+                raise ReportError(f"{file}, row {number}: {fault}") from fault
 
 
 def _add(grouping: Grouping, row: Mapping[str, Any], place: Place, files: Sequence[Path]) -> None:
