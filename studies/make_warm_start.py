@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from teaching import teach
 
-from gdro.study.decoder import PAD, Decoder, Shape, save
-from gdro.study.testbed import Testbed, load_testbed
+from gdro.study.decoder import Decoder, Shape, save
+from gdro.study.testbed import PAD, Testbed, load_testbed
 
 
 def shape_of(testbed: Testbed, width: int = 48) -> Shape:

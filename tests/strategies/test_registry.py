@@ -102,7 +102,7 @@ def test_every_strategy_is_in_the_table():
 def foreign(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     """Entry points of other packages."""
     points: list[EntryPoint] = []
-    monkeypatch.setattr(names, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     names._table.cache_clear()
     yield points
     names._table.cache_clear()

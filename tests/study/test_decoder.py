@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gdro.errors import StudyError
-from gdro.study.decoder import END, PAD, Decoder, Shape, load, save
+from gdro.study.decoder import Decoder, Shape, load, save
+from gdro.study.testbed import END, PAD
 
 SHAPE = Shape(vocabulary=9, prompt=4, answer=5, width=16, layers=2, heads=2)
 

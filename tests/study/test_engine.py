@@ -13,12 +13,13 @@ from gdro import Controller, list_strategies, make_strategy
 from gdro.errors import StudyError
 from gdro.strategy import NoState, Strategy
 from gdro.study.config import warm_start_path
-from gdro.study.decoder import END, load
+from gdro.study.decoder import load
 from gdro.study.engine import run
-from gdro.study.learner import Training
-from gdro.study.testbed import load_testbed
-from gdro.study.variant import Variant, grader_of
-from gdro.study.worlds import TAIL, PoolSizes, StudyTask, make_world
+from gdro.study.grading import grader_of
+from gdro.study.testbed import END, load_testbed
+from gdro.study.training import PoolSizes, Training
+from gdro.study.variant import Variant
+from gdro.study.worlds import TAIL, StudyTask, make_world
 
 SIZES = PoolSizes(train=128, heldout=96, samples=8)
 

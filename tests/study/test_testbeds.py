@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from gdro.errors import StudyError
-from gdro.study.decoder import END
 from gdro.study.grading import Grader
-from gdro.study.testbed import Item, Testbed, load_testbed
+from gdro.study.testbed import END, Item, Testbed, load_testbed
 from gdro.study.testbeds.chains import Chains
 
 SHIPPED = ("chains", "arithmetic", "strings")

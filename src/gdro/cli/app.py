@@ -126,12 +126,15 @@ def _study(arguments: argparse.Namespace) -> int:
     import os
 
     from gdro.common.progress import bar
-    from gdro.study import load_study, publish, run_study
-    from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
+    from gdro.study.config import load_study
 
     check_folder(arguments.output, "--output")
     check_folder(arguments.results, "--results")
     study = load_study(arguments.config, arguments.overrides)
+    from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
+    from gdro.study.publish import publish
+    from gdro.study.runner import run_study
+
     workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     if workers < 1:
         raise GdroError(f"--workers is {workers}; it must be at least 1")

@@ -77,7 +77,7 @@ def add(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from gdro.recipes.checks import check_arms, check_evaluation
+    from gdro.recipes.checks import check_arms, check_evaluation, check_trl_names
 
     # Transformers warns of the option that TRL's own default sets.
     warnings.filterwarnings("ignore", message=r".*gradient_checkpointing.*")
@@ -86,6 +86,7 @@ def _train(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output or Path("runs"), "--output")
     check_evaluation(recipe)
     check_arms(recipe)
+    check_trl_names(recipe.trl)
     if arguments.dry_run:
         return _dry_run(arguments, recipe)
     # Slow imports wait until here, so that help and errors come at once.

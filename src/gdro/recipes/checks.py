@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -17,6 +17,7 @@ from gdro.common.secret_forms import HIDDEN
 from gdro.common.secret_names import is_secret
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
+from gdro.recipes.declared import declared_fields
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 from gdro.step.bounds import check_bounds
 from gdro.step.checks import check_seed
@@ -113,14 +114,27 @@ def strategy_of(recipe: Recipe, arm: Arm) -> Strategy[Any]:
     return named(arm.strategy, arm.options, mean if type(mean) is int else MEAN_ROLLOUTS)
 
 
+def check_trl_names(names: Iterable[str]) -> None:
+    """Raise a RecipeError if GRPOConfig lacks an option; it is read, not imported."""
+    known = declared_fields("trl.trainer.grpo_config", "GRPOConfig")
+    # What cannot be read is left to `check_trl`.
+    for name in names if known else ():
+        _check_known(name, known, "GRPOConfig")
+
+
+def _check_known(name: str, known: Iterable[str], config: str) -> None:
+    known = sorted(known)
+    if name not in known:
+        guess = did_you_mean(name, known, "trl.") or "; see its documentation"
+        raise RecipeError(f"trl.{name} is not an option of trl.{config}{guess}")
+
+
 def check_trl(options: Mapping[str, Any], config: type[Any]) -> None:
     """Raise a RecipeError if a config lacks an option, or a value is not allowed or of another type."""
     known = [field.name for field in dataclasses.fields(config)]
     hints = get_type_hints(config)
     for name, value in options.items():
-        if name not in known:
-            guess = did_you_mean(name, known, "trl.") or "; see its documentation"
-            raise RecipeError(f"trl.{name} is not an option of trl.{config.__name__}{guess}")
+        _check_known(name, known, config.__name__)
         if name in _CHOICES and value not in _CHOICES[name]:
             allowed = ", ".join(map(str, _CHOICES[name]))
             raise RecipeError(f"trl.{name} is {value!r}; allowed: {allowed}")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gdro.common.hints import hint
 from gdro.errors import StrategyError
 from gdro.strategies.presets import ALIASES, PRESETS, NamedComposition
 from gdro.strategy import Strategy
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "gdro.strategies"
 BUILT_IN = {
@@ -48,6 +50,9 @@ BUILT_IN = {
 @cache
 def _table() -> dict[str, tuple[EntryPoint, ...]]:
     """Entry points by name; more than one where packages clash."""
+    # Costs a quarter of `import gdro`, which needs no name yet.
+    from importlib.metadata import EntryPoint, entry_points
+
     built_in = [EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()]
     table: dict[str, tuple[EntryPoint, ...]] = {}
     for point in [*built_in, *entry_points(group=GROUP)]:

@@ -22,11 +22,9 @@ from gdro.step.bounds import check_bounds
 from gdro.step.checks import check_seed
 from gdro.strategies.registry import named, text_of
 from gdro.strategy import Strategy
-from gdro.study.decoder import load
-from gdro.study.learner import Training
-from gdro.study.testbed import load_testbed
+from gdro.study.testbed import POOL_COLUMNS, levels_of, load_testbed
+from gdro.study.training import PoolSizes, Training
 from gdro.study.variant import Variant
-from gdro.study.worlds import POOL_COLUMNS, PoolSizes, levels_of
 
 _WARM_STARTS = "warm_starts"
 _MOST_SEEDS = 10_000
@@ -165,6 +163,8 @@ def _check_arms(study: Study) -> None:
 
 def _check_bed(study: Study, name: str, bed: Bed) -> None:
     """Raise unless the warm start fits the testbed's task and every arm can train on its pool."""
+    from gdro.study.decoder import load  # torch, which no mistake above should wait for
+
     testbed, model = load_testbed(bed.task), load(warm_start_path(bed.warm_start))
     shape = (len(testbed.tokens) + 2, testbed.prompt_tokens, testbed.answer_tokens + 1)
     if shape != (model.shape.vocabulary, model.shape.prompt, model.shape.answer):

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gdro.errors import StudyError
-
-PAD, END = 0, 1
+from gdro.study.testbed import END, PAD
 
 
 @dataclass(frozen=True)

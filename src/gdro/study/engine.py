@@ -18,8 +18,9 @@ from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.numerics.passk import passk_unbiased
 from gdro.study.decoder import Decoder, Rollouts
 from gdro.study.grading import credit
-from gdro.study.learner import Learner, Training
-from gdro.study.worlds import TAIL, K, World, successes
+from gdro.study.learner import Learner
+from gdro.study.training import K, Training
+from gdro.study.worlds import TAIL, World, successes
 from gdro.types import Extension, Outcome, Plan, Request, Weights
 
 EASY = 0.3

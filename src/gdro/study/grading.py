@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from gdro.study.decoder import END, PAD
+from gdro.errors import StudyError
+from gdro.study.testbed import END, PAD
+from gdro.study.variant import CHOICES
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,22 @@ def credit(given: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
     length = (answer != PAD).sum(-1).clamp(min=1)
     leading = (given == answer).int().cumprod(-1).sum(-1)
     return leading.clamp(max=length) / length
+
+
+def grader_of(grade: str, final_tokens: int) -> Grader:
+    """The grader of a testbed whose final answers have so many tokens.
+
+    Raises:
+        StudyError: Options are graded, and final answers have more than one token.
+    """
+    if grade == "work":
+        return Grader()
+    options = CHOICES.fullmatch(grade)
+    if options is None:
+        return Grader(final_tokens)
+    if final_tokens != 1:
+        raise StudyError(
+            f"variant.grade is {grade!r}, but final answers of this task have {final_tokens} tokens; "
+            "options need one token (chains, arithmetic), so write grade: final"
+        )
+    return Grader(final_tokens, int(options[1]))

@@ -27,8 +27,9 @@ from gdro.study.config import Study, parse_seeds, strategy_of, training_of, warm
 from gdro.study.decoder import load
 from gdro.study.engine import run
 from gdro.study.testbed import load_testbed
+from gdro.study.training import PoolSizes
 from gdro.study.variant import Variant
-from gdro.study.worlds import PoolSizes, StudyTask, World, make_world
+from gdro.study.worlds import StudyTask, World, make_world
 
 RUNS_FILE = "runs.jsonl"
 

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gdro.errors import StudyError
-from gdro.study.decoder import END, PAD
 
+PAD, END = 0, 1  # token ids
+POOL_COLUMNS = ("difficulty", "level")
+"""Columns of every pool: the static level of its problems, under two names."""
 WRONG_SHARES = (0.6, 0.25, 0.15)  # how the mistakes of a fact fall on three wrong answers
 
 
@@ -116,6 +118,17 @@ def said(fact: tuple[list[int], list[float]], rng: np.random.Generator) -> int:
     """Sample one of a fact's four values."""
     values, shares = fact
     return values[min(3, int(np.searchsorted(np.cumsum(shares), rng.random())))]
+
+
+def levels_of(items: Iterable[Item], shares: list[float]) -> list[float]:
+    """Levels of a task's problems, the easiest first; a StudyError if `shares` are not as many."""
+    levels = sorted({item.level for item in items})
+    if len(levels) != len(shares):
+        raise StudyError(
+            f"variant.sources has {len(shares)} shares, but this task has {len(levels)} levels; give "
+            "one share for each level, the easiest first"
+        )
+    return levels
 
 
 def load_testbed(task: str) -> Testbed:

@@ -8,10 +8,9 @@ from math import isclose
 from typing import Any
 
 from gdro.errors import StudyError
-from gdro.study.grading import Grader
 
 GRADES = ("work", "final")
-_CHOICES = re.compile(r"final/([2-9])")
+CHOICES = re.compile(r"final/([2-9])")
 _SHARES = ("unsolvable", "wrong_labels", "refused", "verifier_noise", "tail")
 _LATER = (
     "refused",
@@ -57,7 +56,7 @@ class Variant:
     once: bool = False
 
     def __post_init__(self) -> None:
-        if self.grade not in GRADES and not _CHOICES.fullmatch(self.grade):
+        if self.grade not in GRADES and not CHOICES.fullmatch(self.grade):
             raise StudyError(
                 f"variant.grade is {self.grade!r}; allowed: {', '.join(GRADES)}, or final/K with "
                 "K from 2 to 9, like multiple choice with K options"
@@ -100,22 +99,3 @@ class Variant:
         plain = {field.name: field.default for field in fields(self)}
         given = asdict(self)
         return {k: v for k, v in given.items() if k not in _LATER or v != plain[k]}
-
-
-def grader_of(grade: str, final_tokens: int) -> Grader:
-    """The grader of a testbed whose final answers have so many tokens.
-
-    Raises:
-        StudyError: Options are graded, and final answers have more than one token.
-    """
-    if grade == "work":
-        return Grader()
-    options = _CHOICES.fullmatch(grade)
-    if options is None:
-        return Grader(final_tokens)
-    if final_tokens != 1:
-        raise StudyError(
-            f"variant.grade is {grade!r}, but final answers of this task have {final_tokens} tokens; "
-            "options need one token (chains, arithmetic), so write grade: final"
-        )
-    return Grader(final_tokens, int(options[1]))

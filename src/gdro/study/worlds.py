@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -14,37 +13,16 @@ from gdro.errors import StudyError
 from gdro.numerics.arrays import BoolArray, FloatArray
 from gdro.problem import Problem
 from gdro.study.decoder import Decoder
-from gdro.study.grading import Grader
-from gdro.study.testbed import Item, Testbed
-from gdro.study.variant import Variant, grader_of
+from gdro.study.grading import Grader, grader_of
+from gdro.study.testbed import POOL_COLUMNS, Item, Testbed, levels_of
+from gdro.study.training import PoolSizes
+from gdro.study.variant import Variant
 
-K = 8  # the k of pass@k
 _BASE_SAMPLES = 32
 TAIL = 0.02
 """Base pass rate below which a prompt belongs to the tail."""
-POOL_COLUMNS = ("difficulty", "level")
-"""Columns of every pool: the static level of its problems, under two names."""
 CLEAR = 0.06
 """Base pass rate above which a prompt is not in the tail; in between, 32 samples cannot tell."""
-
-
-@dataclass
-class PoolSizes:
-    """Numbers of training and held-out problems, and of samples in the last evaluation."""
-
-    train: int = 1024
-    heldout: int = 384
-    samples: int = 16
-
-    def __post_init__(self) -> None:
-        for name, least, why in (
-            ("train", 1, ""),
-            ("heldout", 1, ""),
-            ("samples", K, f", for pass@{K}"),
-        ):
-            size = getattr(self, name)
-            if size < least:
-                raise StudyError(f"sizes.{name} is {size}; it must be at least {least}{why}")
 
 
 @dataclass(frozen=True)
@@ -201,17 +179,6 @@ def _by_level(
     train = [item for level, n in zip(levels, need[0], strict=True) for item in pools[level][:n]]
     held = [item for level, n in zip(levels, need[0], strict=True) for item in pools[level][n:]]
     return [part[i] for part in (train, held) for i in rng.permutation(len(part))]
-
-
-def levels_of(items: Iterable[Item], shares: list[float]) -> list[float]:
-    """Levels of a task's problems, the easiest first; a StudyError if `shares` are not as many."""
-    levels = sorted({item.level for item in items})
-    if len(levels) != len(shares):
-        raise StudyError(
-            f"variant.sources has {len(shares)} shares, but this task has {len(levels)} levels; give "
-            "one share for each level, the easiest first"
-        )
-    return levels
 
 
 def _split(shares: list[float], num: int) -> npt.NDArray[np.int64]:

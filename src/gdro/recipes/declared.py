@@ -1,0 +1,60 @@
+"""Fields of a dataclass of another package, read from its source: an import would take seconds."""
+
+from __future__ import annotations
+
+import ast
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+
+
+def declared_fields(module: str, name: str) -> set[str]:
+    """Names of the fields of a class and of those that it derives from.
+
+    Args:
+        module: Name of the module that defines the class, e.g. `trl.trainer.grpo_config`.
+        name: Name of the class.
+
+    Returns:
+        The names; an empty set if a class is not where it was looked for, or is made by a program.
+    """
+    source = _source(module)
+    tree = ast.parse(source.read_bytes()) if source is not None else ast.Module([], [])
+    found = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+    if found is None:
+        inside = source is not None and source.name == "__init__.py"
+        origin = _imported(tree, name, module if inside else module.rpartition(".")[0])
+        return declared_fields(*origin) if origin is not None else set()
+    fields = {
+        n.target.id
+        for n in found.body
+        if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+    }
+    for base in found.bases:
+        inherited = declared_fields(module, base.id) if isinstance(base, ast.Name) else set[str]()
+        if not inherited:
+            return set()
+        fields |= inherited
+    return fields
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module; only its package is looked up, whose code does not run for that."""
+    package, *parts = module.split(".")
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations if spec is not None else None) or []:
+        path = Path(folder, *parts)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def _imported(tree: ast.Module, name: str, package: str) -> tuple[str, str] | None:
+    """The module and name of what a module of a package imports under a name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    relative = "." * node.level + node.module
+                    return resolve_name(relative, package), alias.name
+    return None
