@@ -158,3 +158,26 @@ def test_what_a_step_holds(tmp_path):
     assert sum(r["tokens"] for r in records) == scored.outcome.tokens_R.sum()
     assert sum(r["n"] for r in records) == scored.outcome.valid_R.sum()
     json.dumps(step, allow_nan=False)
+
+
+def test_prompts_are_named_once_when_they_are_first_visited(tmp_path):
+    asked = []
+
+    def describe(key):
+        asked.append(key)
+        return f"text of {key}", "gsm8k" if key == "a" else None
+
+    log = RunLog(tmp_path)
+    log.name_prompts(describe)
+    log.append({"ticket": 0}, [{"ticket": 0, "key": "a"}, {"ticket": 0, "key": "b"}])
+    log.append({"ticket": 1}, [{"ticket": 1, "key": "b"}, {"ticket": 1, "key": "c"}])
+    log.release()
+    again = RunLog(tmp_path)
+    again.name_prompts(describe)
+    again.rewind(lambda ticket: ticket == 0)
+    again.append({"ticket": 1}, [{"ticket": 1, "key": "c"}, {"ticket": 1, "key": "d"}])
+    assert asked == ["a", "b", "c", "d"]
+    assert list(read_jsonl(tmp_path / PROMPTS)) == [
+        {"key": "a", "text": "text of a", "source": "gsm8k"},
+        *({"key": key, "text": f"text of {key}"} for key in "bcd"),
+    ]

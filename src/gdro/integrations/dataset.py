@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -109,18 +109,16 @@ class DatasetPool:
             apart_R += [copies[number % len(copies)]] * group
         return apart_R
 
-    def texts(self, dataset: Any) -> Iterator[tuple[str, str]]:
-        """Key and text of each prompt."""
-        prompts = list(dataset["prompt"])
-        return ((key, prompt_text(prompts[self.row_N[i]])) for key, i in self.index.items())
+    def described(self, dataset: Any) -> Callable[[str], tuple[str, str | None]]:
+        """A function of a prompt's key: its text, and its source if a column names one."""
+        source = next((name for name in SOURCES if name in dataset.column_names), None)
+        columns = dataset.select_columns([name for name in ("prompt", source) if name])
 
-    def sources(self, dataset: Any) -> dict[str, str]:
-        """Source of each prompt by key, from the column `source` or `data_source`; empty without one."""
-        name = next((name for name in SOURCES if name in dataset.column_names), None)
-        if name is None:
-            return {}
-        values = list(dataset[name])
-        return {key: str(values[self.row_N[i]]) for key, i in self.index.items()}
+        def describe(key: str) -> tuple[str, str | None]:
+            row = columns[self.row_N[self.index[key]]]
+            return prompt_text(row["prompt"]), None if source is None else str(row[source])
+
+        return describe
 
     def rows(
         self, prompt_R: IntArray, offered: dict[int, list[dict[str, Any]]], dataset: Any
@@ -191,7 +189,7 @@ def dataset_pool(
     copies = _copies(keys, apart, index) if separate and num_copies else {}
     rows = list(first.values())
     prior_N = _priors(dataset, prior_column)[rows] if prior_column else None
-    values = {name: np.array(dataset[name])[rows] for name in columns}
+    values = {name: np.array(dataset[name][:])[rows] for name in columns}
     problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=values)
     names = (id_column,) if id_column else tuple(dataset.column_names)
     count_N = np.bincount([index[key] for key in (apart if separate else keys)])
@@ -200,7 +198,7 @@ def dataset_pool(
 
 def _priors(dataset: Any, prior_column: str) -> FloatArray:
     """Known pass rates of the dataset's rows, NaN where there is none."""
-    values: list[Any] = list(dataset[prior_column])
+    values: list[Any] = list(dataset[prior_column][:])
     for row, value in enumerate(values):
         number: bool = isinstance(value, Real) or getattr(value, "ndim", None) == 0
         if value is not None and not (number and (value != value or 0 <= float(value) <= 1)):
@@ -220,7 +218,7 @@ def _copies(keys: list[str], apart: list[str], index: dict[str, int]) -> dict[in
 
 
 def _column_keys(dataset: Any, id_column: str) -> list[str]:
-    values = list(dataset[id_column])
+    values = list(dataset[id_column][:])
     missing = next((i for i, v in enumerate(values) if v is None or v == ""), None)
     if missing is not None:
         raise ProblemError(f"id column {id_column!r} is empty in row {missing}; every row needs an id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from gdro.errors import ProblemError
 
-_ROWS = 2048  # read at once: a column at a time is several times faster than a row at a time
+_ROWS = 2048  # read at once
 
 
 def row_key(row: Mapping[str, Any]) -> str:
@@ -43,7 +43,9 @@ def row_key(row: Mapping[str, Any]) -> str:
 
 def row_keys(dataset: Any) -> list[str]:
     """`row_key` of every row of a `datasets.Dataset`."""
-    return [row_key(row) for row in _rows(dataset)]
+    if dataset.format["type"] is not None:  # tensors, or a transform: as the trainer will read them
+        return [row_key(row) for row in dataset]
+    return [key for columns in dataset.iter(_ROWS) for key in _block_keys(columns)]
 
 
 def repeated(keys: Sequence[str]) -> tuple[list[str], int]:
@@ -61,14 +63,24 @@ def repeated(keys: Sequence[str]) -> tuple[list[str], int]:
     return apart, len(keys) - len(seen)
 
 
-def _rows(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    if dataset.format["type"] is not None:  # tensors, or a transform: as the trainer will read them
-        yield from dataset
-        return
-    for columns in dataset.iter(_ROWS):
-        names = list(columns)
-        for values in zip(*columns.values(), strict=True):
-            yield dict(zip(names, values, strict=True))
+def _block_keys(columns: Mapping[str, list[Any]]) -> list[str]:
+    """`row_key` of each row of some columns: a column at a time is several times faster than a row."""
+    names = sorted(columns)
+    form = ", ".join(f"{_ENCODER.encode(name).replace('%', '%%')}: %s" for name in names)
+    try:
+        values = zip(*(_texts(columns[name]) for name in names), strict=True)
+        return [_digest((f"{{{form}}}" % row).encode()) for row in values]
+    except TypeError:  # `row_key` says which column
+        rows = zip(*(columns[name] for name in names), strict=True)
+        return [row_key(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """The JSON of each value."""
+    if {type(value) for value in values} <= _SCALARS:
+        # JSON has no line break of its own in a text or number.
+        return _LINES.encode(values)[1:-1].split("\n")
+    return [_ENCODER.encode(value) for value in values]
 
 
 def _digest(content: bytes) -> str:
@@ -97,6 +109,8 @@ def _plain(value: Any) -> Any:
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, default=_plain)
+_LINES = json.JSONEncoder(separators=("\n", ": "))
+_SCALARS = {str, int, float, bool, type(None)}
 
 
 def _why(row: Mapping[str, Any], error: TypeError) -> str:

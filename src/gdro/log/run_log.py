@@ -16,13 +16,15 @@ from typing import Any, cast
 from gdro.common.files import no_link, parsed, replacing, sync, write_json
 from gdro.common.lock import FolderLock
 from gdro.errors import LogError
-from gdro.log.schema import Check, checked, ticket
+from gdro.log.schema import Check, checked, text, ticket
 
 STEPS, GROUPS = "steps.jsonl", "groups.jsonl"
 RUN, PROMPTS, COMPLETIONS = "run.json", "prompts.jsonl", "completions.jsonl"
 SCHEMA = 2
 TEXT_LENGTH = 80
 _BLOCK = 1 << 16
+Describe = Callable[[str], tuple[str, str | None]]
+"""Text and source of the prompt of a key."""
 
 
 class RunLog:
@@ -45,10 +47,12 @@ class RunLog:
         self._notes: dict[str, str] = {}
         self._lock = FolderLock(self.directory)
         self._sizes: list[int] | None = None  # of the files of groups and steps, as this log left them
+        self._describe: Describe | None = None
+        self._named: set[str] = set()
         with self._readable_error():
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.hold()
-            for name in (STEPS, GROUPS, COMPLETIONS):
+            for name in (STEPS, GROUPS, COMPLETIONS, PROMPTS):
                 drop_partial_line(self.directory / name)
 
     def note(self, name: str, text: str) -> None:
@@ -96,6 +100,30 @@ class RunLog:
         with self._readable_error():
             _replace({self.directory / PROMPTS: _with_sources(text_by_key, source_by_key or {})})
 
+    def name_prompts(self, describe: Describe) -> None:
+        """Write the beginning of each prompt's text, and its source, when it is first visited.
+
+        A run over a million prompts need not wait until all are written, as with `write_prompts`.
+
+        Args:
+            describe: Text of the prompt of a key, and its source (None: not known).
+
+        Raises:
+            LogError: `prompts.jsonl` of the run that goes on is damaged.
+        """
+        self._describe = describe
+        path = self.directory / PROMPTS
+        self._named = {r["key"] for r in read_jsonl(path, text)} if path.exists() else set()
+
+    def _names(self, groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Records of prompts that are visited for the first time."""
+        if self._describe is None:
+            return []
+        new = [group["key"] for group in groups if group["key"] not in self._named]
+        described = [(key, *self._describe(key)) for key in dict.fromkeys(new)]
+        sources = {key: source for key, _, source in described if source is not None}
+        return list(_with_sources(((key, said) for key, said, _ in described), sources))
+
     def write_completions(self, text_by_key: Mapping[str, str]) -> None:
         """Append the beginning of a completion of some prompts; readers use a prompt's last one.
 
@@ -120,22 +148,26 @@ class RunLog:
                 log was deleted, truncated or written by another program since the last step.
         """
         self._begun = True
+        groups = list(groups)
+        names = self._names(groups)
         # Groups first, so that a logged step always has its groups.
-        paths = [self.directory / name for name in (GROUPS, STEPS)]
+        paths = [self.directory / name for name in (PROMPTS, GROUPS, STEPS)]
         with self._readable_error():
             self._lock.hold()
             sizes = [_size(path) for path in paths]
-            self._check_sizes(paths, sizes)
+            self._check_sizes(paths[1:], sizes[1:])
             try:
-                for path, records in zip(paths, (groups, (step,)), strict=True):
-                    _append(path, records)
+                for path, records in zip(paths, (names, groups, (step,)), strict=True):
+                    if path != paths[0] or records:
+                        _append(path, records)
             except OSError:
                 for path, size in zip(paths, sizes, strict=True):
                     if _size(path) > size:
                         with open(path, "rb+", opener=no_link) as file:
                             file.truncate(size)
                 raise
-            self._sizes = [_size(path) for path in paths]
+            self._sizes = [_size(path) for path in paths[1:]]
+            self._named.update(name["key"] for name in names)
 
     def release(self) -> None:
         """Release the lock, so that another process may write until this log is written again."""

@@ -19,17 +19,17 @@ def declared_fields(module: str, name: str) -> set[str]:
     """
     source = _source(module)
     tree = ast.parse(source.read_bytes()) if source is not None else ast.Module([], [])
-    found = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
-    if found is None:
+    definition = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+    if definition is None:
         inside = source is not None and source.name == "__init__.py"
         origin = _imported(tree, name, module if inside else module.rpartition(".")[0])
         return declared_fields(*origin) if origin is not None else set()
     fields = {
         n.target.id
-        for n in found.body
+        for n in definition.body
         if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
     }
-    for base in found.bases:
+    for base in definition.bases:
         inherited = declared_fields(module, base.id) if isinstance(base, ast.Name) else set[str]()
         if not inherited:
             return set()

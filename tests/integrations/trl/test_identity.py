@@ -13,11 +13,13 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset, Image, concatenate_datasets
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trl import GRPOTrainer
 
 from gdro import Controller, ProblemError, make_strategy
 from gdro.integrations.dataset import dataset_pool
-from gdro.integrations.row_keys import row_key
+from gdro.integrations.row_keys import _block_keys, row_key
 from gdro.integrations.trl import GDROTrainer
 
 
@@ -66,10 +68,10 @@ def plain(train: Dataset, reward: Any, **given: Any) -> GRPOTrainer:
 def test_rows_that_differ_in_any_column_are_different_prompts(column: str) -> None:
     train, reward = data(column), by_column(column)
     grpo = plain(train, reward)
-    for given in ({"strategy": "uniform"}, {"strategy": "rollout-gdro", "apply": False}):
+    for chosen in ({"strategy": "uniform"}, {"strategy": "rollout-gdro", "apply": False}):
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*copies")
-            ours = make(train, reward, **given)
+            ours = make(train, reward, **chosen)
         ours.train()
         assert ours.controller.problem.num_prompts == 12
         assert torch.equal(tiny.weights(ours), tiny.weights(grpo))
@@ -169,3 +171,22 @@ def test_a_key_is_the_same_in_every_process_and_release() -> None:
     assert done.stdout.strip() == row_key(row) == row_key(dict(reversed(row.items())))
     assert row_key({"v": np.arange(3)}) != row_key({"v": np.arange(3.0)})
     assert row_key(row) == "d08dcbdaf34213e5f032d925e99c1268"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(),
+            st.integers() | st.floats() | st.none() | st.booleans(),
+            st.lists(st.text(), max_size=2),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_keys_of_a_block_are_those_of_its_rows(rows):
+    names = ("prompt", "50% of\n", "messages")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    expected = [row_key(dict(zip(names, row, strict=True))) for row in rows]
+    assert _block_keys(columns) == expected

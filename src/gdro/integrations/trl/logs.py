@@ -11,7 +11,7 @@ LOG_FOLDER = "gdro"
 
 
 def opened_log(trainer: Any, resumed: bool) -> RunLog:
-    """The log in a trainer's folder, with the prompts of its dataset.
+    """The log in a trainer's folder, which names the prompts of its dataset.
 
     Args:
         trainer: The trainer.
@@ -21,5 +21,5 @@ def opened_log(trainer: Any, resumed: bool) -> RunLog:
     if not resumed:
         log.set_aside()
     pool, dataset = trainer._pool, trainer.train_dataset
-    log.write_prompts(pool.texts(dataset), pool.sources(dataset))
+    log.name_prompts(pool.described(dataset))
     return log
