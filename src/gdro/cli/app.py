@@ -132,7 +132,7 @@ def _study(arguments: argparse.Namespace) -> int:
     check_folder(arguments.results, "--results")
     study = load_study(arguments.config, arguments.overrides)
     from gdro.study.explored import CONFIRMATION, EXPLORATION, refuse_explored
-    from gdro.study.publish import publish
+    from gdro.study.publication import publish
     from gdro.study.runner import run_study
 
     workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers

@@ -14,13 +14,13 @@ from gdro.study.config import Study, load_study
 from gdro.study.testbed import Item, Testbed
 
 if TYPE_CHECKING:
-    from gdro.study.publish import publish
+    from gdro.study.publication import publish
     from gdro.study.runner import run_study
 
 __all__ = ["Item", "Study", "StudyError", "Testbed", "load_study", "publish", "run_study"]
 
 # They need torch, scipy and a browser's figures: seconds that a misspelt study should not wait for.
-_SLOW = {"publish": "gdro.study.publish", "run_study": "gdro.study.runner"}
+_SLOW = {"publish": "gdro.study.publication", "run_study": "gdro.study.runner"}
 
 
 def __getattr__(name: str) -> Any:
