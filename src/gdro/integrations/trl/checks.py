@@ -11,6 +11,7 @@ from gdro.controller import Controller
 from gdro.errors import ProblemError, StrategyError, UnsupportedError
 from gdro.integrations.trl.data import check_dataset
 from gdro.integrations.trl.static_decode import StaticDecoder
+from gdro.integrations.trl.unsloth import check_unsloth
 from gdro.problem import Problem
 from gdro.step.bounds import check_bounds
 from gdro.step.checks import check_parts
@@ -76,6 +77,7 @@ def check_config(args: Any) -> None:
 
 def check_strategy(trainer: Any, strategy: Strategy[Any]) -> None:
     """Raise an UnsupportedError if an option of the trainer keeps a strategy from what it needs."""
+    check_unsloth(type(trainer), trainer.args, strategy)
     check_losses(trainer, strategy)
     check_scale(trainer, strategy)
 
