@@ -127,20 +127,25 @@ def test_controller_state_follows_keys_into_a_changed_pool(tmp_path: Path) -> No
     assert (match.matched, match.added, match.removed) == (20, 0, 4)
 
 
-def test_two_processes_agree(tmp_path: Path) -> None:
-    script = Path(__file__).parent / "two_ranks.py"
+def two_processes(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, *launch, str(Path(__file__).parent / script), str(folder)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        str(script),
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+
+
+def test_sharded_weights_train_and_resume_as_whole_ones(tmp_path: Path) -> None:
+    done = two_processes("fsdp_ranks.py", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for strategy in ("default", "dapo"):
+        texts = [(tmp_path / f"{strategy}{rank}.txt").read_text() for rank in (0, 1)]
+        ends = [line for text in texts for line in text.splitlines()]
+        assert len(ends) == 4
+        assert len(set(ends)) == 1, "digests or weights differ between ranks, or after a resume"
+
+
+def test_two_processes_agree(tmp_path: Path) -> None:
+    done = two_processes("two_ranks.py", tmp_path)
     assert done.returncode != 0, "the killed rank ends the job"
     assert (tmp_path / "diverged1.txt").exists(), done.stderr[-3000:]
     lines = [(tmp_path / f"rank{r}.txt").read_text().split() for r in (0, 1)]
