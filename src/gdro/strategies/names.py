@@ -43,6 +43,7 @@ BUILT_IN = {
     "rollout-gdro": "gdro.strategies.rollout_gdro:RolloutGDRO",
     "sec": "gdro.strategies.baselines.sec:Sec",
     "speed": "gdro.strategies.baselines.speed:Speed",
+    "token-gdro": "gdro.strategies.token_gdro:TokenGDRO",
     "uniform": "gdro.strategies.uniform:Uniform",
 }
 

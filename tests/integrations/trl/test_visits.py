@@ -187,4 +187,12 @@ def test_every_strategy_says_what_it_waits_for() -> None:
         if type(kind).__module__.startswith("gdro.")
     )
     waiting = {strategy.name for strategy in ours if strategy.waits_for}
-    assert waiting == {"rollout-gdro", "prompt-gdro", "placebo-weights", "knapsack", "hora", "bbg"}
+    assert waiting == {
+        "rollout-gdro",
+        "prompt-gdro",
+        "placebo-weights",
+        "knapsack",
+        "hora",
+        "bbg",
+        "token-gdro",
+    }
