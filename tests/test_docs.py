@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from trl import GRPOConfig
 from gdro.cli.explain import explanation
 from gdro.strategies.names import BUILT_IN
 from gdro.tasks import chains
+
+sys.path.insert(0, str(Path(__file__).parent / "integrations/trl"))
+import agents
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,8 +85,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         bf16=False,
         report_to="none",
     )
+    agents.model("game").save_pretrained(folder / "tool_model")
+    agents.tokenizer(agents.GUESS).save_pretrained(folder / "tool_model")
     data = task.train.map(lambda row: {"subject_level": f"chains {row['length']}"})
-    return {"model": str(folder / "model"), "reward": chains.exact_match, "config": config, "data": data}
+    models = {name: str(folder / name) for name in ("model", "tool_model")}
+    return {**models, "reward": chains.exact_match, "config": config, "data": data}
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda p: p.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,6 +74,39 @@ def test_rollouts_follow_their_keys(tmp_path):
     moved.load(tmp_path / "s.npz")
     assert len(moved) == 1
     assert same(moved[1], rollout(6))
+
+
+def test_masks_are_saved_and_loaded(tmp_path):
+    store = new_store()
+    store.put(2, rollout(3))
+    masked = np.array([True, False, False, True, True])
+    store.put(0, replace(rollout(5), loss_mask=masked))
+    assert store[0].nbytes == rollout(5).nbytes + 5
+    store.save(tmp_path / "s.npz")
+    again = new_store()
+    again.load(tmp_path / "s.npz")
+    assert again[0].loss_mask.tolist() == masked.tolist() and again[0].own.sum() == 3
+    assert again[2].loss_mask is None and again[2].own.tolist() == [True] * 3
+    assert again.nbytes == store.nbytes
+    assert again[0].loss_mask.base is None, "a view would keep the masks of the whole file"
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    """Before tools a store had no masks: the model wrote every token."""
+    store = new_store()
+    store.put(3, rollout(4))
+    store.put(1, rollout(2))
+    store.save(tmp_path / "s.npz")
+    header, arrays = archive.read(tmp_path / "s.npz")
+    assert header["schema"] == 2 and arrays.pop("loss_mask").all()
+    archive.write(tmp_path / "old.npz", {**header, "schema": 1}, arrays)
+    again = new_store()
+    again.load(tmp_path / "old.npz")
+    assert list(again._rollouts) == [3, 1]
+    assert all(same(again[p], store[p]) for p in (1, 3))
+    archive.write(tmp_path / "later.npz", {**header, "schema": 3}, arrays)
+    with pytest.raises(CheckpointError, match="not a rollout store of this version"):
+        again.load(tmp_path / "later.npz")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "lengths", "kind"])
@@ -147,6 +182,11 @@ STRANGE = {
     "a negative length": {"completion_length_M": lambda a: np.array([-1, a.sum() + 1])},
     "lengths that overflow": {"prompt_length_M": lambda a: np.array([2**63 - 1, 2**63 - 1])},
     "lengths of floats": {"prompt_length_M": lambda a: a.astype(float)},
+    "no mask": {"loss_mask": lambda a: None},
+    "a mask of numbers": {"loss_mask": lambda a: a.astype(np.int32)},
+    "a mask in two axes": {"loss_mask": lambda a: a[:, None]},
+    "a mask that is too short": {"loss_mask": lambda a: a[:-1]},
+    "no token of the model": {"loss_mask": put(slice(0, 3), False)},
     "lengths of text": {"prompt_length_M": lambda a: a.astype("U4")},
     "lengths in two axes": {"prompt_length_M": lambda a: a[:, None]},
     "one length": {"prompt_length_M": lambda a: a[0]},

@@ -26,10 +26,21 @@ def prompt_text(prompt: Any) -> str:
     """The text of a prompt, or of its last message."""
     if isinstance(prompt, str):
         return prompt
-    content = prompt[-1]["content"] if prompt else ""
+    content = prompt[-1].get("content") if prompt else ""
     if isinstance(content, str):
         return content
     return " ".join(str(part.get("text") or "") for part in content or ())
+
+
+def row_text(row: Mapping[str, Any]) -> str:
+    """The text of a row's prompt; of a row without one, which an environment completes, its columns.
+
+    >>> row_text({"prompt": [{"role": "user", "content": "1+1"}], "seed": 3}), row_text({"seed": 3})
+    ('1+1', 'seed=3')
+    """
+    if "prompt" in row:
+        return prompt_text(row["prompt"])
+    return ", ".join(f"{name}={value}" for name, value in row.items())
 
 
 def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
@@ -112,11 +123,13 @@ class DatasetPool:
     def described(self, dataset: Any) -> Callable[[str], tuple[str, str | None]]:
         """A function of a prompt's key: its text, and its source if a column names one."""
         source = next((name for name in SOURCES if name in dataset.column_names), None)
-        columns = dataset.select_columns([name for name in ("prompt", source) if name])
+        columns = dataset
+        if "prompt" in dataset.column_names and dataset.format["type"] is None:
+            columns = dataset.select_columns([name for name in ("prompt", source) if name])
 
         def describe(key: str) -> tuple[str, str | None]:
             row = columns[self.row_N[self.index[key]]]
-            return prompt_text(row["prompt"]), None if source is None else str(row[source])
+            return row_text(row), None if source is None else str(row[source])
 
         return describe
 
@@ -125,7 +138,8 @@ class DatasetPool:
     ) -> list[dict[str, Any]]:
         """Dataset rows of rollouts: those in `offered`, by prompt, and copies of the first beyond them.
 
-        Prompts that were not offered are read from the dataset, and added.
+        Prompts that were not offered are read from the dataset, and added. The rows are copies: trainers
+        write fields of a rollout function into them.
         """
         rows: list[dict[str, Any]] = []
         used: dict[int, int] = {}
@@ -135,7 +149,7 @@ class DatasetPool:
             number = used.get(index, 0)
             used[index] = number + 1
             known = offered[index]
-            rows.append(known[number] if number < len(known) else dict(known[0]))
+            rows.append(dict(known[number] if number < len(known) else known[0]))
         return rows
 
 
@@ -145,16 +159,18 @@ def dataset_pool(
     prior_column: str | None = None,
     columns: Sequence[str] = (),
     separate: bool = False,
+    prompts: bool = True,
 ) -> DatasetPool:
     """Read the keys of a dataset.
 
     Args:
-        dataset: A map-style `datasets.Dataset` with a `prompt` column.
+        dataset: A map-style `datasets.Dataset`.
         id_column: Column of distinct ids. Without it, the key of a row is a hash of all columns.
         prior_column: Column of known pass rates in [0, 1] (None or NaN: unknown).
         columns: Further columns, which strategies or bins read.
         separate: Whether exact copies are prompts of their own, as in GRPOTrainer; otherwise each set of
             copies is one prompt, with a warning.
+        prompts: Whether the dataset must have a column `prompt`; environments may write the prompts.
 
     Returns:
         The distinct prompts, in the order of the dataset.
@@ -162,7 +178,7 @@ def dataset_pool(
     Raises:
         ProblemError: A column is missing, ids are missing or repeat, or rows cannot be compared.
     """
-    for column in filter(None, ("prompt", id_column, prior_column, *columns)):
+    for column in filter(None, ("prompt" if prompts else None, id_column, prior_column, *columns)):
         if column not in dataset.column_names:
             raise ProblemError(
                 f"the dataset has no column {column!r}; it has {', '.join(dataset.column_names)}"

@@ -14,6 +14,7 @@ import numpy as np
 from gdro.errors import ProblemError
 
 _ROWS = 2048  # read at once
+_PICTURES = 16  # of rows with images: each takes megabytes when it is read
 
 
 def row_key(row: Mapping[str, Any]) -> str:
@@ -45,7 +46,20 @@ def row_keys(dataset: Any) -> list[str]:
     """`row_key` of every row of a `datasets.Dataset`."""
     if dataset.format["type"] is not None:  # tensors, or a transform: as the trainer will read them
         return [row_key(row) for row in dataset]
-    return [key for columns in dataset.iter(_ROWS) for key in _block_keys(columns)]
+    num = _PICTURES if holds_images(dataset.features) else _ROWS
+    return [key for columns in dataset.iter(num) for key in _block_keys(columns)]
+
+
+def holds_images(features: Any) -> bool:
+    """Whether the features of a `datasets.Dataset` have an image, at any depth."""
+    if type(features).__name__ == "Image":
+        return True
+    inner = getattr(features, "feature", features)
+    if isinstance(inner, Mapping):
+        return any(map(holds_images, inner.values()))
+    if isinstance(inner, list):
+        return any(map(holds_images, inner))
+    return inner is not features and holds_images(inner)
 
 
 def repeated(keys: Sequence[str]) -> tuple[list[str], int]:

@@ -18,13 +18,14 @@ from gdro.errors import CheckpointError, StrategyError
 from gdro.problem import Problem
 from gdro.types import LARGEST
 
-_SCHEMA = 1
+_SCHEMA = 2  # 1 had no loss_mask: the model wrote every token of a completion
 _DTYPES = {
     "key_hash_M": np.uint64,
     "prompt_length_M": np.int64,
     "completion_length_M": np.int64,
     "prompt_ids": np.int32,
     "completion_ids": np.int32,
+    "loss_mask": np.bool_,
     "rewards_MK": np.float32,
 }
 
@@ -37,16 +38,25 @@ class StoredRollout:
         prompt_ids: Tokens of the prompt as given to the model, without padding.
         completion_ids: Tokens of the completion.
         rewards_K: Reward from each of the K reward functions, shape (K,).
+        loss_mask: Which tokens of the completion the model wrote, of the same shape; tools or an
+            environment wrote the others. None: all.
     """
 
     prompt_ids: npt.NDArray[np.int32]
     completion_ids: npt.NDArray[np.int32]
     rewards_K: npt.NDArray[np.float32]
+    loss_mask: npt.NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        return self.prompt_ids.nbytes + self.completion_ids.nbytes + self.rewards_K.nbytes
+        mask = 0 if self.loss_mask is None else self.loss_mask.nbytes
+        return self.prompt_ids.nbytes + self.completion_ids.nbytes + self.rewards_K.nbytes + mask
+
+    @property
+    def own(self) -> npt.NDArray[np.bool_]:
+        """Which tokens of the completion the model wrote, of the completion's shape."""
+        return np.ones(len(self.completion_ids), bool) if self.loss_mask is None else self.loss_mask
 
 
 class RolloutStore:
@@ -105,6 +115,7 @@ class RolloutStore:
             "completion_length_M": np.array([len(r.completion_ids) for r in rows], np.int64),
             "prompt_ids": np.concatenate([empty, *(r.prompt_ids for r in rows)]),
             "completion_ids": np.concatenate([empty, *(r.completion_ids for r in rows)]),
+            "loss_mask": np.concatenate([empty.astype(bool), *(r.own for r in rows)]),
             "rewards_MK": np.array([r.rewards_K for r in rows], np.float32),
         }
         header = {"schema": _SCHEMA, "kind": "rollout store", "rewards": self._rewards}
@@ -113,14 +124,16 @@ class RolloutStore:
     def read(self, path: str | Path) -> list[tuple[int, StoredRollout]]:
         """Prompts and rollouts of a file from `save`, oldest first; the store stays as it is.
 
-        Prompts that the dataset does not have are left out.
+        Prompts that the dataset does not have are left out. Files of earlier versions are read, too.
 
         Raises:
             CheckpointError: The file is missing, damaged or not a store.
         """
         header, arrays = archive.read(path)
-        if (header.get("schema"), header.get("kind")) != (_SCHEMA, "rollout store"):
+        if header.get("kind") != "rollout store" or header.get("schema") not in (1, _SCHEMA):
             raise CheckpointError(f"{path} is not a rollout store of this version: {header!r:.80}")
+        if header["schema"] == 1:
+            arrays["loss_mask"] = np.ones(required(arrays, "completion_ids").size, bool)
         names: Any = header.get("rewards")
         fault = _misfit(arrays) or self._out_of_range(arrays) or _misnamed(names, arrays["rewards_MK"])
         if fault:
@@ -151,11 +164,13 @@ class RolloutStore:
         for m in np.flatnonzero(np.isin(arrays["key_hash_M"], self._problem.key_hash_N)).tolist():
             prompt = slice(end_M[m] - arrays["prompt_length_M"][m], end_M[m])
             completion = slice(next_M[m] - arrays["completion_length_M"][m], next_M[m])
+            mask = arrays["loss_mask"][completion].copy()
             # Copies: a view would keep the tokens of the whole file, whatever the byte limit.
             rollout = StoredRollout(
                 arrays["prompt_ids"][prompt].copy(),
                 arrays["completion_ids"][completion].copy(),
                 arrays["rewards_MK"][m, column_K].copy(),
+                None if mask.all() else mask,
             )
             rollouts.append((index[int(arrays["key_hash_M"][m])], rollout))
         return rollouts
@@ -212,4 +227,14 @@ def _misfit(arrays: Arrays) -> str | None:
         fits = len(length_M) == num and bool(((length_M > 0) & (length_M <= most)).all())
         if not fits or int(length_M.sum()) != most:
             return f"{name}_length_M does not fit {num} prompts and {most} tokens"
+    return _unmasked(arrays["loss_mask"], arrays["completion_length_M"])
+
+
+def _unmasked(loss_mask: npt.NDArray[np.bool_], length_M: npt.NDArray[np.int64]) -> str | None:
+    """What is wrong with the mask of completions of these lengths, None if nothing."""
+    if len(loss_mask) != length_M.sum():
+        return f"loss_mask has {len(loss_mask)} values for {length_M.sum()} tokens"
+    start_M = np.cumsum(length_M) - length_M
+    if len(length_M) and not bool(np.logical_or.reduceat(loss_mask, start_M).all()):
+        return "the model wrote no token of one completion"
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import agents
+import pictures
 import pytest
 import tiny
 import torch
@@ -29,6 +31,12 @@ OF_THE_CLOCK = {
 
 def _train(cls: type, options: dict[str, Any], **extra: Any) -> Any:
     options = {"max_steps": 2, "use_cpu": True} | options
+    if "kind" in options:
+        given = options | extra
+        images = given["kind"] == "images"
+        trainer = pictures.make(cls, **given) if images else agents.make(cls=cls, **given)
+        trainer.train()
+        return trainer
     given = {name: options.pop(name) for name in ("peft_config",) if name in options}
     if "eval_strategy" in options:
         given["eval_dataset"] = tiny.dataset(4)
@@ -66,7 +74,14 @@ def _logged(trainer: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("case", TABLE)
+NEW = ("tools", "environment", "images")  # names of cases that need new transformers
+
+
+def _needs(case: str) -> Any:
+    return agents.WITH_TOOLS if any(word in case for word in NEW) else ()
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=_needs(case)) for case in TABLE])
 def test_uniform_is_grpo_bit_for_bit(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seam, "VLLMGeneration", FakeVLLM)
     plain = _train(GRPOTrainer, TABLE[case])

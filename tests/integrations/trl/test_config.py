@@ -109,6 +109,7 @@ def test_a_config_without_our_fields_is_grpos(tmp_path: Path) -> None:
         "process": None,
         "prompt_equal": False,
         "memory_bytes": 2**28,
+        "memory_episodes": True,
         "gdro_log": "brief",
         "resume_keys": "exact",
         "generation": "trl",

@@ -53,16 +53,40 @@ def test_a_tensor_that_trl_does_not_pad_is_refused_by_name() -> None:
         select_rows([batch, batch], np.array([0, 3]), ONE_PROCESS, PAD)
 
 
+def test_what_a_tool_said_stays_masked_and_padding_is_as_trls() -> None:
+    own = np.array([True, False, False, True])
+    tokens = np.full(4, 3, np.int32)
+    stored = StoredRollout(tokens[:2], tokens, np.ones(1, np.float32), own)
+    recalled = padded_tensors([stored], PAD, 3, torch.device("cpu"))
+    assert recalled["tool_mask"].tolist() == [[1, 0, 0, 1, 1, 1]]
+    batch = {name: padded(name, 2, 1) for name in recalled}
+    wider = replace_rows(batch, recalled, np.array([1]), PAD)
+    assert wider["tool_mask"].tolist() == [[3, 3, 1, 1, 1, 1], [1, 0, 0, 1, 1, 1]]
+
+
+def test_rounds_count_the_tokens_of_the_loss() -> None:
+    first = {
+        "completion_mask": torch.tensor([[1, 1], [1, 0]]),
+        "tool_mask": torch.tensor([[0, 1], [1, 1]]),
+    }
+    second = {"completion_mask": torch.tensor([[1, 1, 1]]), "tool_mask": torch.tensor([[1, 0, 0]])}
+    rounds = [r | {"completion_ids": r["completion_mask"]} for r in (first, second)]
+    got = select_rows(rounds, np.array([0, 2]), ONE_PROCESS, PAD)
+    assert got["tool_mask"].tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert int(got["num_items_in_batch"]) == 2
+
+
 @pytest.mark.parametrize(("multiple", "width"), [(None, 5), (4, 8)])
 def test_recalled_rows_keep_to_the_multiple_of_the_config(multiple: int | None, width: int) -> None:
     stored = StoredRollout(np.full(5, 3, np.int32), np.full(5, 3, np.int32), np.ones(1, np.float32))
     recalled = padded_tensors([stored], PAD, multiple, torch.device("cpu"))
     names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
-    assert list(recalled) == list(names)
+    assert list(recalled) == [*names, "tool_mask"]
     batch = {name: padded(name, 2, 4, multiple=multiple) for name in names}
     got = replace_rows(
         batch, {n: 3 * v if n.endswith("mask") else v for n, v in recalled.items()}, np.array([0]), PAD
     )
+    assert recalled["tool_mask"].tolist() == [[1] * width]
     for name in names:
         assert got[name].shape == (2, width)
         assert torch.equal(got[name], padded(name, 5, 4, multiple=multiple))

@@ -157,6 +157,8 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     assert int(extending[0][2]) <= 96
     remembering = [(tmp_path / f"remembering{r}.txt").read_text().split() for r in (0, 1)]
     assert remembering[0] == remembering[1], "digests, weights, ledgers or stores differ"
+    calling = [(tmp_path / f"calling{r}.txt").read_text().split() for r in (0, 1)]
+    assert calling[0] == calling[1], "digests, weights or ledgers differ"
     for rank in (0, 1):
         own, message = (tmp_path / f"diverged{rank}.txt").read_text().split(" ", 1)
         assert "differ between ranks at step 2: " in message

@@ -12,12 +12,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import agents
 import numpy as np
 import tiny
 from transformers import TrainerCallback
 
 from gdro import DivergenceError
 from gdro.integrations.trl import GDROTrainer
+from gdro.integrations.trl.turns import loss_mask
 
 
 def make(folder: Path, strategy: str, max_steps: int = 6, **options: Any) -> GDROTrainer:
@@ -71,8 +73,37 @@ def remember(folder: Path) -> None:
     (folder / f"remembering{rank}.txt").write_text(text)
 
 
+def call(folder: Path) -> None:
+    """Turns, further rounds and a memory on both ranks: the loss counts the model's tokens of both."""
+    kind = "rollout function" if agents.OLD else "tools"
+    trainer = agents.make(
+        kind,
+        train_dataset=agents.KINDS[kind]["train_dataset"](8),
+        strategy="reinforce-ada(rounds=2) + memory(anchors=3, candidates=5, anchor_rate=0.1)",
+        output_dir=str(folder / "calling"),
+        per_device_train_batch_size=8,
+        max_steps=8,
+    )
+    generate, masked = trainer._generate_and_score_completions, []
+
+    def counted(inputs):
+        batch = generate(inputs)
+        total = trainer.accelerator.gather(loss_mask(batch).sum()).sum()
+        assert int(total) == int(batch["num_items_in_batch"])
+        masked.append(int((batch["tool_mask"] == 0).sum()))
+        return batch
+
+    trainer._generate_and_score_completions = counted
+    trainer.train()
+    ledger = trainer.controller.ledger
+    assert ledger.recalled > 3 and ledger.rollouts > 128 and sum(masked) > 20
+    rank = trainer.accelerator.process_index
+    (folder / f"calling{rank}.txt").write_text(f"{digest(trainer)} {ledger.recalled_tokens}")
+
+
 def main(folder: Path) -> None:
     remember(folder)
+    call(folder)
     extending = make(folder / "extending", "reinforce-ada + prompt-gdro")
     extending.train()
     ledger = extending.controller.ledger

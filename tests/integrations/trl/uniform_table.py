@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import agents
+import pictures
 import tiny
 import torch
 from datasets import concatenate_datasets
@@ -211,6 +213,63 @@ LOOP: dict[str, Options] = {
     "completions logged": {"log_completions": True, "num_completions_to_print": 1},
     "saved": {"save_strategy": "steps", "save_steps": 1},
 }
+AGENTS: dict[str, Options] = {
+    "tools": {"kind": "tools"},
+    "tools, iterations": {"kind": "tools", "num_iterations": 2, "loss_type": "grpo"},
+    "tools, four micro-batches": {
+        "kind": "tools",
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 4,
+    },
+    "tools, truncated masked": {"kind": "tools", "mask_truncated_completions": True},
+    "tools, one call": {"kind": "tools", "max_tool_calling_iterations": 1, "loss_type": "vespo"},
+    "tools, entropy quantile": {"kind": "tools", "top_entropy_quantile": 0.5, "pad_to_multiple_of": 8},
+    "tools, completions logged": {"kind": "tools", "log_completions": True},
+    "asynchronous tools": {"kind": "tools", "tools": [agents.add_later]},
+    "environment": {"kind": "environment"},
+    "environment and a reward": {
+        "kind": "environment",
+        "reward_funcs": [agents.calls],
+        "reward_weights": [0.1],
+    },
+    "environment, evaluated": {
+        "kind": "environment",
+        "eval_dataset": agents.seeds(4),
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+    },
+    "two environments": {"kind": "two environments"},
+    "two environments, normalized": {
+        "kind": "two environments",
+        "multi_objective_aggregation": "normalize_then_sum",
+    },
+    "rollout function": {"kind": "rollout function"},
+    "rollout function, off-policy mask": {
+        "kind": "rollout function",
+        "off_policy_mask_threshold": 0.01,
+        "num_iterations": 2,
+    },
+    "rollout function, evaluated": {
+        "kind": "rollout function",
+        "eval_dataset": tiny.dataset(4),
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+    },
+}
+IMAGES: dict[str, Options] = {
+    "images": {},
+    "images, two a row": {"train_dataset": lambda: pictures.dataset(column="images")},
+    "images, in prompts": {"train_dataset": lambda: pictures.dataset(column="prompt")},
+    "images, four micro-batches": {
+        "train_dataset": lambda: pictures.dataset(column="images"),
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 4,
+        "num_iterations": 2,
+    },
+    "images, text alone": {"train_dataset": lambda: tiny.dataset(conversational=True)},
+}
+AGENTS |= {name: {"kind": "images", **options} for name, options in IMAGES.items()}
 
-TABLE = LOSSES | REWARDS | BATCHES | SAMPLING | VLLM | MODELS | LOOP
-assert len(TABLE) == sum(map(len, (LOSSES, REWARDS, BATCHES, SAMPLING, VLLM, MODELS, LOOP)))
+PARTS = (LOSSES, REWARDS, BATCHES, SAMPLING, VLLM, MODELS, LOOP, AGENTS)
+TABLE = {name: options for part in PARTS for name, options in part.items()}
+assert len(TABLE) == sum(map(len, PARTS))

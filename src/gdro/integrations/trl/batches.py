@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from gdro.errors import UnsupportedError
 from gdro.integrations.trl.losses import ADVANTAGE, ROW
+from gdro.integrations.trl.turns import loss_mask
 from gdro.memory.store import StoredRollout
 from gdro.numerics.arrays import BoolArray, IntArray
 
@@ -40,8 +41,8 @@ PADDINGS = {
     "ref_per_token_logps": Padding(0),
     "importance_sampling_ratio": Padding(1),
 }
-# Tensors that recalled rollouts have values for: the advantages, and those of PADDINGS but these two.
-_RECALLED = {*PADDINGS, "advantages", ROW, ADVANTAGE} - {"tool_mask", "ref_per_token_logps"}
+# Tensors that recalled rollouts have values for: the advantages, and those of PADDINGS but this one.
+_RECALLED = {*PADDINGS, "advantages", ROW, ADVANTAGE} - {"ref_per_token_logps"}
 
 
 def padding_of(name: str, pad_id: int) -> tuple[float, bool]:
@@ -82,13 +83,14 @@ def select_rows(
     Rows are numbered by round, then rank, then place in the batch.
 
     Raises:
-        UnsupportedError: TRL pads no tensor of one of the batch's names.
+        UnsupportedError: TRL pads no tensor of one of the batch's names, or rounds have different ones.
     """
+    _check_rounds(rounds)
     share = len(chosen_R) // accelerator.num_processes
     mine = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     chosen = torch.as_tensor(chosen_R, device=rounds[0]["completion_ids"].device)
     merged: dict[str, Any] = {}
-    num_items = torch.zeros((), dtype=torch.long)
+    masks: dict[str, torch.Tensor] = {}
     for name, first in rounds[0].items():
         if not torch.is_tensor(first) or first.ndim == 0:
             merged[name] = first
@@ -98,11 +100,21 @@ def select_rows(
         width = max(part.shape[1] for part in parts) if first.ndim > 1 else 0
         rows = torch.cat([widened(part, width, value, left) for part in parts])
         merged[name] = rows[chosen][mine]
-        if name == "completion_mask":
-            num_items = rows[chosen].sum()
-    # Tools are refused, so the loss is over all completion tokens of the chosen rows.
-    merged["num_items_in_batch"] = num_items
+        if name in ("completion_mask", "tool_mask"):
+            masks[name] = rows[chosen]
+    if "completion_mask" in masks:
+        merged["num_items_in_batch"] = loss_mask(masks).sum()
     return merged
+
+
+def _check_rounds(rounds: list[dict[str, Any]]) -> None:
+    names = [{name for name, value in r.items() if torch.is_tensor(value)} for r in rounds]
+    missing = set.union(*names) - set.intersection(*names)
+    if missing:
+        raise UnsupportedError(
+            f"some rounds of generation have {', '.join(sorted(missing))} and others not; a rollout "
+            "function must return the same fields (logprobs is a list each time, or None) every time"
+        )
 
 
 def _gathered(rows: torch.Tensor, accelerator: Any, value: float, left: bool) -> torch.Tensor:
@@ -116,7 +128,7 @@ def _gathered(rows: torch.Tensor, accelerator: Any, value: float, left: bool) ->
 def padded_tensors(
     rollouts: Sequence[StoredRollout], pad_id: int, multiple: int | None, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """Stored rollouts as TRL's tensors: prompt_ids, completion_ids and their masks.
+    """Stored rollouts as TRL's tensors: prompt_ids, completion_ids, their masks, and tool_mask.
 
     Widths are multiples of `multiple` (`pad_to_multiple_of` of GRPOConfig), if that is not None.
     """
@@ -132,7 +144,11 @@ def padded_tensors(
         return {f"{name}_ids": ids.to(device), f"{name}_mask": mask.to(device)}
 
     prompts = padded("prompt", [r.prompt_ids for r in rollouts])
-    return prompts | padded("completion", [r.completion_ids for r in rollouts])
+    completions = padded("completion", [r.completion_ids for r in rollouts])
+    own = torch.ones_like(completions["completion_mask"])
+    for m, rollout in enumerate(rollouts):
+        own[m, : len(rollout.completion_ids)] = torch.from_numpy(rollout.own.astype(np.int64))
+    return prompts | completions | {"tool_mask": own}
 
 
 def replace_rows(

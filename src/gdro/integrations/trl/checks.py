@@ -20,12 +20,6 @@ from gdro.strategies.default import default_strategy
 from gdro.strategies.registry import named
 from gdro.strategy import Strategy
 
-_REFUSED = {
-    "tools": "tool loops generate a number of turns that a plan cannot count",
-    "environment_factory": "environments own their prompts, so no plan can name them",
-    "rollout_func": "a rollout function generates for rows that it chooses itself",
-}
-
 
 def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: type) -> None:
     """Refuse arguments of a trainer that cannot work with plans.
@@ -34,16 +28,13 @@ def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: t
         UnsupportedError: A refused feature is used, or an argument is unknown.
     """
     _check_names(arguments, trainer)
-    check_dataset(train_dataset)
-    for name, why in _REFUSED.items():
-        if arguments.get(name):
-            raise UnsupportedError(f"{name} is not supported: {why}; use GRPOTrainer for this run")
-    images = {"image", "images"} & set(train_dataset.column_names)
-    if images:
+    if train_dataset is None and arguments.get("environment_factory"):
         raise UnsupportedError(
-            f"column {sorted(images)[0]!r} is not supported: image prompts are untested with groups of "
-            "unequal size; remove the column or use GRPOTrainer"
+            "environment_factory without train_dataset is not supported: a plan names rows, so give the "
+            "environment a dataset of what its reset(**row) starts from, e.g. "
+            "train_dataset=Dataset.from_dict({'seed': list(range(1000))})"
         )
+    check_dataset(train_dataset)
 
 
 def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:
@@ -124,14 +115,18 @@ def resolve_generation(generation: str, trainer: Any) -> StaticDecoder | None:
         "use_vllm": args.use_vllm,
         batching: getattr(args, batching, False),
         "cache_implementation": args.cache_implementation,
+        "tools or environments": bool(trainer.tools),
+        "rollout_func": trainer.rollout_func is not None,
+        "a processor of images": trainer._is_vlm,
         "DeepSpeed": getattr(trainer, "is_deepspeed_enabled", False),
         "FSDP": getattr(trainer, "is_fsdp_enabled", False),
     }
     for name, given in refused.items():
         if given:
             raise UnsupportedError(
-                f"generation='static' cannot be combined with {name}: it reads the whole weights of a "
-                "model on one device, and keeps a cache of its own; leave generation='trl'"
+                f"generation='static' cannot be combined with {name}: it completes each prompt once, as "
+                "text alone, from the whole weights of a model on one device, and keeps a cache of its "
+                "own; leave generation='trl'"
             )
     decoder = StaticDecoder()
     decoder.check(accelerator.unwrap_model(trainer.model), trainer.generation_config)

@@ -12,6 +12,10 @@ from typing import Any
 NOT_COLUMNS = ("prompt", "completion", "completion_ids")
 """Columns that reward functions get under another name, or not at all."""
 
+_OF_TRAINERS = (
+    *("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"),
+    *("environments", *NOT_COLUMNS),
+)
 _NEAR = 2  # kwargs["answer"] and kwargs.get("answer") load the name within this many instructions
 
 
@@ -35,6 +39,32 @@ def columns_read(function: Any, columns: Sequence[str]) -> list[str]:
             return []
         given = {*parameters, *_keywords(function)}
     return [name for name in columns if name in given and name not in NOT_COLUMNS]
+
+
+def names_given(trainer: Any, columns: Sequence[str], functions: Sequence[Any]) -> list[str]:
+    """Names by which a trainer gives functions values of their rows.
+
+    They are the dataset's columns, `environments` if there are any, and the fields of a rollout
+    function, which are those that `functions` require and nothing else gives.
+    """
+    names = list(columns)
+    if trainer.environment_factories is not None:
+        names.append("environments")
+    if trainer.rollout_func is not None:
+        wanted = (name for function in functions for name in _required(function))
+        names += [name for name in wanted if name not in _OF_TRAINERS]
+    return list(dict.fromkeys(names))
+
+
+def _required(function: Any) -> list[str]:
+    """Parameters without a default, and texts by which the `**kwargs` are subscripted."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # not written in Python
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+    return [*named, *sorted(_keywords(function))]
 
 
 def _keywords(function: Any) -> set[str]:

@@ -43,6 +43,8 @@ class GDROConfig(GRPOConfig):
         process: Name of the reward function that checks the work, with or without a threshold.
         prompt_equal: Multiply advantages by n_bar/n, the mean group size over the prompt's own.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps.
+        memory_episodes: False: a memory stores no rollout in which a tool, an environment or a rollout
+            function had a part.
         gdro_log: `brief` (six numbers) or `full` lines on the console.
         resume_keys: `exact`, `match` or `fresh`: how a resumed run treats a changed dataset.
         generation: `trl` for the trainer's own generation, `static` for a `StaticDecoder`.
@@ -85,6 +87,11 @@ class GDROConfig(GRPOConfig):
         False, "Multiply advantages by n_bar/n, for losses that average over rows."
     )
     memory_bytes: int = _option(2**28, "Most bytes of tokens that a strategy with a memory keeps.")
+    memory_episodes: bool = _option(
+        True,
+        "False: a memory stores no rollout in which a tool, an environment or a rollout function had a "
+        "part.",
+    )
     gdro_log: Console = _option("brief", "Lines on the console: brief (six numbers) or full.")
     resume_keys: ResumeKeys = _option(
         "exact",
@@ -140,6 +147,7 @@ class Settings:
     process: Correct | None
     prompt_equal: bool
     memory_bytes: int
+    memory_episodes: bool
     gdro_log: Console
     resume_keys: ResumeKeys
     generation: str

@@ -171,9 +171,11 @@ class Called(Judge):
         return f"another correct= than {self.name}"
 
     def ask(
-        self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any, state: Any
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any, **given: Any
     ) -> Rewards:
         """Answers for this rank's rows: 1, 0 or NaN (not known), shape (R,).
+
+        `given` has what the trainer gives beside the rows: its state, and environments if it has any.
 
         Raises:
             OutcomeError: The function returned something else.
@@ -184,8 +186,7 @@ class Called(Judge):
             prompts=prompts,
             completions=completions,
             completion_ids=completion_ids,
-            trainer_state=state,
-            **columns,
+            **(columns | given),
         )
         several = isinstance(answer, Iterable) and not isinstance(answer, str | Mapping)
         verdicts = [np.nan if v is None else v for v in answer] if several else []

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from gdro.errors import OutcomeError
-from gdro.integrations.dataset import prompt_text
+from gdro.integrations.dataset import row_text
 from gdro.integrations.trl.advantages import total_rewards
+from gdro.integrations.trl.columns import names_given
 from gdro.integrations.trl.correct import (
     Called,
     Judge,
@@ -44,6 +45,8 @@ class Judging:
         names, functions = trainer.reward_func_names, trainer.reward_funcs
         self.process = read_process(process, names, functions)
         checks = () if self.process is None else self.process.columns
+        own = [correct] if callable(correct) else []
+        columns = names_given(trainer, columns, [*functions, *own])
         self.judge = read_correct(correct, names, functions) or rule(
             names, functions, trainer.reward_weights.tolist(), columns, checks
         )
@@ -56,8 +59,11 @@ class Judging:
         """Answers of a function in `correct=` for this rank's rows, gathered; None without one."""
         if not isinstance(self.judge, Called):
             return None
-        answer_R = self.judge.ask(inputs, prompts, completions, completion_ids, self._trainer.state)
-        accelerator = self._trainer.accelerator
+        trainer = self._trainer
+        accelerator, given = trainer.accelerator, {"trainer_state": trainer.state}
+        if trainer.environments is not None:
+            given["environments"] = trainer.environments
+        answer_R = self.judge.ask(inputs, prompts, completions, completion_ids, **given)
         return accelerator.gather(torch.as_tensor(answer_R, device=accelerator.device))
 
     def verdicts(self, ticket: int, prompt_R: IntArray, seen: Seen) -> Verdicts:
@@ -96,10 +102,10 @@ class Judging:
         if not bool(bad_RK.any()):
             return
         row, column = (int(place) for place in bad_RK.nonzero()[0])
-        prompt = trainer.train_dataset[trainer._pool.row_N[int(prompt_R[row])]]["prompt"]
+        prompt = row_text(trainer.train_dataset[trainer._pool.row_N[int(prompt_R[row])]])
         raise OutcomeError(
             f"reward function {trainer.reward_func_names[column]!r} gave "
-            f"{rewards_RK[row, column]:g} for an answer to the prompt {prompt_text(prompt)[:_SHOWN]!r}; "
+            f"{rewards_RK[row, column]:g} for an answer to the prompt {prompt[:_SHOWN]!r}; "
             f"a reward must be a finite number, at most {most:.0e} in size with its weight: return None "
             "where there is no reward, or bound it"
         )

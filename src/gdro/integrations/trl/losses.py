@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from gdro.errors import UnsupportedError
+from gdro.integrations.trl.turns import loss_mask
 from gdro.numerics.arrays import IntArray
 
 ROW, ADVANTAGE = "gdro_row", "gdro_advantage"
@@ -75,7 +76,7 @@ def surrogate(
     `logps` has shape (rows, T), and `inputs` is TRL's batch: masks, advantages, and the old and
     reference log-probabilities where TRL has them.
     """
-    mask = inputs["completion_mask"]
+    mask = loss_mask(inputs)
     old = inputs.get("old_per_token_logps")
     ratio = torch.exp(logps - (logps if old is None else old))
     high = epsilon if epsilon_high is None else epsilon_high

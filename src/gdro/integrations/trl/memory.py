@@ -17,6 +17,7 @@ from gdro.integrations.trl.batches import LOGPS, padded_tensors, replace_rows
 from gdro.integrations.trl.checkpoints import STORE_FILE
 from gdro.integrations.trl.losses import ADVANTAGE, ROW
 from gdro.integrations.trl.step import Replays, Scored, TrlStep
+from gdro.integrations.trl.turns import elsewhere, loss_mask, warn_of_no_memory, with_tool_mask
 from gdro.memory.placing import Placed, place
 from gdro.memory.store import RolloutStore, StoredRollout
 from gdro.numerics.arrays import IntArray
@@ -77,23 +78,32 @@ class Joining:
 
     @property
     def tokens(self) -> int:
-        """Number of answer tokens that are trained on again."""
-        return sum(len(r.completion_ids) for r in self.rollouts)
+        """Number of the model's tokens that are trained on again."""
+        return sum(int(r.own.sum()) for r in self.rollouts)
 
 
 class TrlMemory:
     """Stores successful rollouts, and replaces rows without gradient by recalled ones.
 
+    Args:
+        trainer: The trainer.
+        problem: The dataset.
+        max_bytes: Most bytes of the store.
+        episodes: Whether rollouts are stored in which a tool, an environment or a rollout function had a
+            part.
+
     Raises:
         UnsupportedError: An option of the trainer cannot work with recalled rows.
     """
 
-    def __init__(self, trainer: Any, problem: Problem, max_bytes: int) -> None:
+    def __init__(self, trainer: Any, problem: Problem, max_bytes: int, episodes: bool = True) -> None:
+        if not episodes:
+            warn_of_no_memory(trainer)
         coef = trainer.router_aux_loss_coef if trainer.aux_loss_enabled else 0.0
         check_memory(trainer.args, coef)
         vocabulary = trainer.model.config.get_text_config().vocab_size
         self.store = RolloutStore(problem, max_bytes, vocabulary, trainer.reward_func_names)
-        self._trainer = trainer
+        self._trainer, self._episodes = trainer, episodes
         self._last: Joining | None = None
         self._rows = 1
 
@@ -148,9 +158,11 @@ class TrlMemory:
         rows = self._values(batch, joining, scored)
         taken = torch.as_tensor(mine, device=batch["completion_ids"].device)
         rows = {name: value[taken] for name, value in rows.items()}
+        if any(rollout.loss_mask is not None for rollout in joining.rollouts):
+            batch = with_tool_mask(batch)
         result = replace_rows(batch, rows, place_M[mine] - rank * local, self._pad_id)
         gather = self._trainer.accelerator.gather
-        result["num_items_in_batch"] = gather(result["completion_mask"].sum()).sum()
+        result["num_items_in_batch"] = gather(loss_mask(result).sum()).sum()
         return result
 
     def save(self, folder: Path) -> None:
@@ -161,14 +173,25 @@ class TrlMemory:
         """Store the latest success of each prompt, the same on every rank."""
         if step.weights.remember_R is None:
             return
-        rows = np.flatnonzero(step.weights.remember_R)
-        latest = {int(step.outcome.prompt_R[r]): int(r) for r in rows}
+        rows = np.flatnonzero(step.weights.remember_R).tolist()
+        if not self._episodes:
+            rows = self._without_episodes(rows, step)
+        latest = {int(step.outcome.prompt_R[r]): r for r in rows}
         tokens = _tokens_of(sorted(latest.values()), step.batches, self._trainer.accelerator)
         for prompt, row in latest.items():
-            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in tokens[row])
-            if len(completion_ids):  # a truncated answer may be masked out whole
+            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in tokens[row][:2])
+            own = np.array(tokens[row][2], bool)
+            if own.any():  # a truncated answer may be masked out whole
                 rewards_K = step.rewards_RK[row].float().cpu().numpy()
-                self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K))
+                mask = None if own.all() else own
+                self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K, mask))
+
+    def _without_episodes(self, rows: list[int], step: TrlStep) -> list[int]:
+        """Those of the rows in which only the model had a part."""
+        if elsewhere(self._trainer):
+            return []
+        tokens = _tokens_of(rows, step.batches, self._trainer.accelerator)
+        return [row for row in rows if all(tokens[row][2])]
 
     @property
     def _pad_id(self) -> int:
@@ -217,7 +240,7 @@ class TrlMemory:
 
     def _least_likely(self, prompt_M: IntArray) -> list[int]:
         rows = self._tensors(self._rollouts(prompt_M), self._trainer.accelerator.device)
-        total_M = (self._logps(rows) * rows["completion_mask"]).sum(dim=1)
+        total_M = (self._logps(rows) * loss_mask(rows)).sum(dim=1)
         order = torch.argsort(total_M, stable=True).tolist()
         # Ranks may round differently; all take the order of the first.
         return gather_object([order])[0]
@@ -225,9 +248,9 @@ class TrlMemory:
 
 def _tokens_of(
     rows: list[int], batches: Sequence[dict[str, Any]], accelerator: Any
-) -> dict[int, tuple[list[int], list[int]]]:
-    """Prompt and answer tokens by row, of some of all ranks' rows."""
-    own: dict[int, tuple[list[int], list[int]]] = {}
+) -> dict[int, tuple[list[int], ...]]:
+    """Prompt tokens, answer tokens and the answer's mask by row, of some of all ranks' rows."""
+    own: dict[int, tuple[list[int], ...]] = {}
     start = 0
     for batch in batches:
         local = len(batch["completion_ids"])
@@ -240,7 +263,8 @@ def _tokens_of(
     return {row: tokens for part in parts for row, tokens in part.items()}
 
 
-def _tokens(batch: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
-    prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
-    answer = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
-    return prompt.tolist(), answer.tolist()
+def _tokens(batch: dict[str, Any], row: int) -> tuple[list[int], ...]:
+    answer = batch["completion_mask"][row].bool()
+    prompt_ids = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+    completion_ids, own = batch["completion_ids"][row][answer], loss_mask(batch)[row][answer]
+    return prompt_ids.tolist(), completion_ids.tolist(), own.tolist()

@@ -26,7 +26,7 @@ class Logs:
 
     def _log_metric(self: Any, name: str, value: float) -> None:
         super()._log_metric(name, value)  # pyright: ignore[reportAttributeAccessIssue]
-        if self._gdro_planning:
+        if self._gdro_planned:
             self._gdro_unjudged.see(name, value)
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gdro.errors import CheckpointError, KeysError, SettingsError, UnsupportedError
-from gdro.integrations.trl.checkpoints import STATE_FILE, STORE_FILE
+from gdro.integrations.trl.checkpoints import STATE_FILE, STORE_FILE, is_plain_grpo
 from gdro.integrations.trl.start import say
 from gdro.memory.store import RolloutStore, StoredRollout
 
@@ -24,6 +24,28 @@ def check_resume_keys(resume_keys: str) -> None:
         )
 
 
+def restore(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
+    """Load what a trainer of gdro saved in a checkpoint beside the weights, and open the log.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or of another strategy or dataset.
+    """
+    if resume_keys == "fresh" or is_plain_grpo(folder):
+        warn_fresh(trainer, folder, resume_keys)
+        trainer._gdro_open_log()
+        return
+    memory, controller = trainer._gdro_memory, trainer.controller
+    # Read and checked before the controller is loaded: a refused checkpoint changes nothing.
+    remembered = [] if memory is None else read_memory(memory.store, folder)
+    trainer._gdro_judging.judge.load(folder)
+    trainer._gdro_open_log(resumed=True)
+    follow(trainer, folder, resume_keys)
+    if memory is not None:
+        memory.store.take(remembered)
+    for ticket in controller.open_tickets:
+        controller.abandon(ticket)  # saved inside its batch, which is generated again
+
+
 def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
     """Warn that a resumed training starts with a new controller, and why."""
     if not trainer.accelerator.is_main_process:
@@ -32,7 +54,7 @@ def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
     why = "resume_keys='fresh'" if asked else f"a GRPOTrainer wrote it: it has no {STATE_FILE}"
     warnings.warn(
         f"{folder}: weights, optimizer and step go on, beliefs of the prompts start anew ({why})",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

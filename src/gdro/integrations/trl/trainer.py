@@ -19,12 +19,11 @@ from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportPrivateImportUs
 
 from gdro.controller import Controller
 from gdro.difficulty.tracker import Difficulty
-from gdro.integrations.dataset import DatasetPool, dataset_pool, prompt_text, wanted_columns
+from gdro.integrations.dataset import DatasetPool, dataset_pool, wanted_columns
 from gdro.integrations.trl import checks, metrics
 from gdro.integrations.trl.card import Card
 from gdro.integrations.trl.checkpoints import (
     STATE_FILE,
-    is_plain_grpo,
     mark_incomplete,
     resolved,
     written,
@@ -34,15 +33,17 @@ from gdro.integrations.trl.console import Console, shorten
 from gdro.integrations.trl.correct import Correct, check_process
 from gdro.integrations.trl.data import check_copies, check_names, check_options, check_size
 from gdro.integrations.trl.guard import LuckWatch
+from gdro.integrations.trl.images import check_images, check_pixels
 from gdro.integrations.trl.judging import Judging, Seen
-from gdro.integrations.trl.logs import opened_log
+from gdro.integrations.trl.logs import opened_log, write_completions
 from gdro.integrations.trl.losses import ROW, LossCollector
 from gdro.integrations.trl.memory import TrlMemory
-from gdro.integrations.trl.resume import ResumeKeys, follow, read_memory, warn_fresh
+from gdro.integrations.trl.resume import ResumeKeys, restore
 from gdro.integrations.trl.start import say, start_line
 from gdro.integrations.trl.static_decode import StaticDecoder
 from gdro.integrations.trl.step import TrlStep, outcome_of
 from gdro.integrations.trl.subclass import check_order, check_planned, recorded_rewards
+from gdro.integrations.trl.turns import CheckedRollouts, TurnCounter, loss_mask, with_tool_mask
 from gdro.integrations.trl.visits import expected_visits, warn_of_idle
 from gdro.numerics.arrays import IntArray
 from gdro.strategies.compose import Part
@@ -87,6 +88,8 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         prompt_equal: Multiply advantages by n_bar/n, so that prompts with more rollouts do not
             weigh more in a loss that averages over rows.
         memory_bytes: Most bytes of tokens that a strategy with a memory keeps (256 MiB).
+        memory_episodes: False: a memory stores no rollout in which a tool, an environment or a rollout
+            function had a part. For those whose answers are random, see docs/memory.md.
         gdro_log: `brief` (default) shows six numbers a line on the console, `full` all of them; trackers
             and `state.log_history` get all either way.
         resume_keys: When training is resumed: `exact` (default) demands the dataset of the checkpoint,
@@ -106,12 +109,13 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
 
     args: Any
     model: Any
+    num_generations: Any
     _tokenizer: Any
     decoder: StaticDecoder | None
     last_plan: Plan | None = None
     _pool: DatasetPool
     _gdro_resume_keys: ResumeKeys
-    _gdro_planning = False
+    _gdro_planned: Sequence[int] = ()  # prompts of this rank's rows, while they are generated
     _gdro_losses: tuple[Outcome, LossCollector] | None = None
     _gdro_logps: torch.Tensor | None = None
     _gdro_memory: TrlMemory | None = None
@@ -130,6 +134,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         process: Correct | None = None,
         prompt_equal: bool | None = None,
         memory_bytes: int | None = None,
+        memory_episodes: bool | None = None,
         gdro_log: Console | None = None,
         resume_keys: ResumeKeys | None = None,
         generation: str | None = None,
@@ -149,13 +154,17 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         else:
             part, columns = controller.strategy, ()
             separate = controller.problem.num_prompts == len(dataset)
-        self._pool = dataset_pool(dataset, own.id_column, own.prior_column, columns, separate)
+        check_images(dataset, part)
+        prompts = kwargs.get("environment_factory") is None
+        self._pool = dataset_pool(dataset, own.id_column, own.prior_column, columns, separate, prompts)
         problem = self._pool.problem
         if controller is not None:
             checks.check_controller(controller, problem, own.of_controllers, mean)
         self.prompt_equal, self._gdro_resume_keys = own.prompt_equal, own.resume_keys
-        self._gdro_unjudged = metrics.Unjudged()
+        self._gdro_unjudged, self._gdro_turns = metrics.Unjudged(), TurnCounter()
         super().__init__(*args, **kwargs)
+        if self.rollout_func is not None:
+            self.rollout_func = CheckedRollouts(self.rollout_func)
         checks.check_config(self.args)
         check_names(self.reward_func_names, own.correct)
         if own.gdro_log == "brief":
@@ -168,7 +177,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         )
         checks.check_strategy(self, part)
         if part.remembers:
-            self._gdro_memory = TrlMemory(self, problem, own.memory_bytes)
+            self._gdro_memory = TrlMemory(self, problem, own.memory_bytes, own.memory_episodes)
         self._gdro_announce(len(dataset))
 
     def _gdro_announce(self, num_rows: int) -> None:
@@ -264,15 +273,20 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         """Generate and score rollouts: this rank's batch, and the rewards of all ranks."""
         mean, rank = self.num_generations, self.accelerator.process_index
         local = len(prompt_R) // self.accelerator.num_processes
-        rows = self._pool.rows(prompt_R[rank * local : (rank + 1) * local], offered, self.train_dataset)
+        planned_R = prompt_R[rank * local : (rank + 1) * local]
+        rows = self._pool.rows(planned_R, offered, self.train_dataset)
         try:
             # One generation a row: TRL then neither averages over fixed groups nor asks a vLLM
             # server for prompts[::n]. The advantages it computes are replaced.
-            self.num_generations, self._gdro_planning = 1, True
+            self.num_generations, self._gdro_planned = 1, planned_R.tolist()
             with recorded_rewards(self, self._gdro_judging.ask) as seen:
                 output = super()._generate_and_score_completions(rows)
         finally:
-            self.num_generations, self._gdro_planning = mean, False
+            self.num_generations, self._gdro_planned = mean, ()
+        if self.rollout_func is not None:
+            output = with_tool_mask(output)
+        check_pixels(output, self.controller.strategy)
+        self._gdro_turns.see(output)
         return output, seen[0]  # gathered: the same on every rank
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
@@ -283,9 +297,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        if self._gdro_planning and self.args.log_completions and self.controller.log is not None:
-            texts = zip(map(self._pool.key, inputs), map(prompt_text, completions), strict=True)
-            self.controller.log.write_completions(dict(texts))
+        write_completions(self, completions)
         return rewards
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
@@ -319,23 +331,8 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        folder, keys = Path(checkpoint), self._gdro_resume_keys
-        if keys == "fresh" or is_plain_grpo(folder):
-            warn_fresh(self, folder, keys)
-            self._gdro_open_log()
-            return
-        memory = self._gdro_memory
-        # Read and checked before the controller is loaded: a refused checkpoint changes nothing.
-        remembered = [] if memory is None else read_memory(memory.store, folder)
-        self._gdro_judging.judge.load(folder)
-        self._gdro_open_log(resumed=True)
-        follow(self, folder, keys)
-        if memory is not None:
-            memory.store.take(remembered)
-        for ticket in self.controller.open_tickets:
-            self.controller.abandon(ticket)  # saved inside its batch, which is generated again
+        if checkpoint is not None:
+            restore(self, Path(checkpoint), self._gdro_resume_keys)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train as GRPOTrainer does; True resumes from the newest checkpoint that is whole."""
@@ -369,7 +366,7 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
     def _gdro_outcome(
         self, ticket: int, prompt_R: IntArray, output: dict[str, Any], seen: Seen
     ) -> Outcome:
-        tokens_R: Any = self.accelerator.gather(output["completion_mask"].sum(dim=1).contiguous())
+        tokens_R: Any = self.accelerator.gather(loss_mask(output).sum(dim=1).contiguous())
         verdicts = self._gdro_judging.verdicts(ticket, prompt_R, seen)
         return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts)
 
@@ -377,10 +374,11 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         extra = {"step": self.state.global_step, "epoch": float(self.state.epoch or 0.0)}
         memory = self._gdro_memory
         own, recalled = ({}, (0, 0)) if memory is None else (memory.metrics(), memory.recalled)
-        extra |= self._gdro_unjudged.pop(self.accelerator) | own
+        turns = self._gdro_turns.pop(self.accelerator)
+        extra |= self._gdro_unjudged.pop(self.accelerator) | own | turns
         self.controller.observe(outcome, loss_R, extra=extra, recalled=recalled)
         values = self.controller.metrics() | self.controller.curriculum()
-        values |= {f"gdro/{name}": value for name, value in own.items()}
+        values |= {f"gdro/{name}": value for name, value in (own | turns).items()}
         metrics.record(self._metrics["train"], values)
 
     def _gdro_close(self) -> None:
