@@ -42,7 +42,7 @@ def greedy_within(
     >>> greedy_within(value_PA, 6, 2, np.array([10.0, 1.0]), 33.0)[0]
     array([3, 3])
     """
-    step_A = np.arange(value_PA.shape[1])
+    step_A: FloatArray = np.arange(value_PA.shape[1], dtype=np.float64)
 
     def plan(price: float) -> tuple[IntArray, float]:
         priced_PA: FloatArray = value_PA - price * cost_P[:, None] * step_A
