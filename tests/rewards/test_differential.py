@@ -18,7 +18,7 @@ from gdro.rewards.verifier import _at_once
 from gdro.rewards.wire import RIGHT, WRONG
 
 LONG = settings().max_examples >= 10_000  # `make chaos`
-PAIRS = 1_000 if LONG else 200
+PAIRS = 1_000 if LONG else 80
 MUTATED = 100_000 if LONG else 10_000
 AT_ONCE = 10_000 if LONG else 500
 

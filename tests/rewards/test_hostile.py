@@ -15,6 +15,8 @@ from gdro.rewards.extract import plain
 from gdro.rewards.wire import CRASHED, RIGHT, TOO_SLOW, WRONG
 from gdro.rewards.worker import verdicts_of
 
+TEXTS = 10_000 if settings().max_examples >= 10_000 else 3_000  # the first in `make chaos`
+
 FAMILIES = {
     "tower of powers": lambda n: "9^{" * n + "9" + "}" * n,
     "tower of stars": lambda n: "9" + "**9" * n,
@@ -141,12 +143,12 @@ def noise(rng: random.Random) -> str:
     return "".join(chr(rng.randrange(most)) for _ in range(rng.randint(0, 40)))
 
 
-def test_ten_thousand_texts_are_answered(verifier: MathVerifier) -> None:
+def test_thousands_of_texts_are_answered(verifier: MathVerifier) -> None:
     rng = random.Random(0)
-    texts = [(noise if i % 4 == 0 else mutated)(rng) for i in range(10_000)]
+    texts = [(noise if i % 4 == 0 else mutated)(rng) for i in range(TEXTS)]
     golds = [SEEDS[i % len(SEEDS)] for i in range(len(texts))]
     right = verifier.compare(golds, texts)
-    assert len(right) == 10_000 and 100 < sum(right) < 2000
+    assert len(right) == TEXTS and TEXTS / 100 < sum(right) < TEXTS / 5
     assert len(verifier.score(texts[:500], [f"\\boxed{{{text}}}" for text in texts[:500]])) == 500
 
 
