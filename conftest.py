@@ -1,4 +1,4 @@
-"""verl and TRL need environments of their own; each runs its own tests (see the Makefile)."""
+"""verl and vLLM need environments of their own; each runs its own tests (see the Makefile)."""
 
 from importlib.util import find_spec
 
@@ -8,4 +8,8 @@ ON_VERL = [
     "tests/verl/*",
     "benchmarks/verl_*",
 ]
-collect_ignore_glob = [] if find_spec("verl") else ON_VERL
+ON_VLLM = ["tests/vllm_cpu/*"]
+collect_ignore_glob = [
+    *([] if find_spec("verl") else ON_VERL),
+    *([] if find_spec("vllm") else ON_VLLM),
+]

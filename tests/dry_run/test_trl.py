@@ -12,7 +12,8 @@ import pytest
 from gdro import GdroError
 from gdro.cli import main
 from gdro.dry_run.trl import dry_run, tiny_recipe
-from gdro.recipes.run import run, trl_config
+from gdro.evaluation.transformers import load_model
+from gdro.recipes.run import evaluate_base, evaluate_model, load_task, run, trl_config
 from gdro.recipes.schema import list_recipes, load_recipe
 from gdro.strategies.registry import make_strategy
 
@@ -130,14 +131,20 @@ def test_an_evaluation_is_whole_or_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(GdroError, match="must be at least k=8"):
         run(load_recipe("quickstart", ["evaluation.samples=4"]), tmp_path / "out")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(GdroError, match=r"evaluation\.samples=0"):
+    with pytest.raises(GdroError, match=r"trl\.fsdp.*evaluation\.samples=0"):
+        run(load_recipe("quickstart", ["trl.fsdp=full_shard"]), tmp_path / "out")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(GdroError, match=r"ACCELERATE_USE_DEEPSPEED=true.*gdro eval"):
         run(load_recipe("quickstart"), tmp_path / "out")
 
 
 def test_two_processes_train_a_recipe(tmp_path: Path) -> None:
-    """As on several devices: torchrun, one optimiser step a batch, files by the first process alone."""
+    """As on several devices: torchrun, one optimiser step a batch, files by the first process alone.
+
+    The evaluations, of which the first process makes all, give the numbers of a single process.
+    """
     overrides = [
-        "evaluation.samples=0",
+        "evaluation={samples: 4, base_samples: 6, k: 2, every: 1, batch_size: 50}",
         "trl.max_steps=2",
         "trl.save_steps=2",
         "trl.generation_batch_size=64",
@@ -165,6 +172,18 @@ def test_two_processes_train_a_recipe(tmp_path: Path) -> None:
     ]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    arm = json.loads((tmp_path / "out/rollout-gdro/eval.json").read_text())
+    out = tmp_path / "out"
+    arm = json.loads((out / "rollout-gdro/eval.json").read_text())
     assert arm["rollouts"] == 128 and ran.stdout.count("report: ") == 1
-    assert (tmp_path / "out/rollout-gdro/checkpoint-2/gdro.npz").exists()
+    assert (out / "rollout-gdro/checkpoint-2/gdro.npz").exists()
+    assert json.loads((out / "summary.json").read_text())["arms"] == {"rollout-gdro": arm}
+    lines = (out / "rollout-gdro/evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+    recipe = load_recipe("quickstart", overrides)
+    base_N = evaluate_base(recipe, tmp_path, load_task)
+    assert (tmp_path / "base.json").read_text() == (out / "base.json").read_text()
+    model = load_model(str(out / "rollout-gdro/model"))
+    alone, successes_N = evaluate_model(recipe, load_task(recipe), model, base_N)
+    assert arm.items() >= alone.items()
+    assert json.loads(lines[-1])["successes"] == successes_N.tolist()

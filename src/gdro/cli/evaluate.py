@@ -6,11 +6,11 @@ import argparse
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gdro.common.files import check_folder
+from gdro.common.installed import is_absent
 from gdro.common.untrusted import shown
 from gdro.errors import GdroError
 
@@ -206,7 +206,7 @@ def _check_generator(arguments: argparse.Namespace) -> None:
                 f"--server is {shown(arguments.server)!r}; it must be a URL, e.g. "
                 "http://localhost:8000/v1"
             )
-    elif arguments.backend == "vllm" and find_spec("vllm") is None:
+    elif arguments.backend == "vllm" and is_absent("vllm"):
         raise GdroError("vLLM is not installed; pip install vllm, or leave out --backend vllm")
 
 

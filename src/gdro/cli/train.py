@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -90,6 +89,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _dry_run(arguments, recipe)
     # Slow imports wait until here, so that help and errors come at once.
+    from gdro.recipes.processes import is_first
     from gdro.recipes.run import run
     from gdro.report import write_report
 
@@ -97,7 +97,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if seeds is not None:
         return _train_seeds(arguments, recipe, seeds, output)
     summary = run(recipe, output, resume=arguments.resume)
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         return 0
     page = write_report([output], output / "report.html", output / "figures")
     _print(summary)
@@ -170,10 +170,13 @@ def _train_seeds(arguments: argparse.Namespace, recipe: Any, seeds: list[int], o
     from functools import partial
 
     from gdro.cli.tables import print_table
+    from gdro.recipes.processes import is_first
     from gdro.recipes.run import run
     from gdro.recipes.seeds import SEEDS, run_seeds, table_of
 
     comparison = run_seeds(recipe, seeds, output, partial(run, resume=arguments.resume))
+    if not is_first():
+        return 0
     print_table(*table_of(comparison))
     print(f"\nresults: {output / SEEDS}")
     return 0

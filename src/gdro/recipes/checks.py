@@ -18,6 +18,7 @@ from gdro.common.secret_names import is_secret
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import GdroError
 from gdro.recipes.declared import declared_fields
+from gdro.recipes.processes import num_processes
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 from gdro.step.bounds import check_bounds
 from gdro.step.checks import check_seed
@@ -43,11 +44,6 @@ _NOT_NEGATIVE = (*_CLIPPING, "learning_rate", "top_k", "beta", "weight_decay")
 _LEAST = {**dict.fromkeys(_NOT_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1), "num_generations": 2}
 # Types of values by the declared type; True is an int in Python, but never meant as one.
 _TAKEN = {int: (int,), float: (int, float), bool: (bool,), str: (str,), NoneType: (NoneType,)}
-
-
-def num_processes() -> int:
-    """Number of processes that torchrun or accelerate started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def check_evaluation(recipe: Recipe) -> None:
@@ -76,11 +72,22 @@ def check_evaluation(recipe: Recipe) -> None:
             f"evaluation.every is {options.every} with samples {options.samples}; it must be 0, or at "
             "least 1 with samples"
         )
-    if options.samples and num_processes() > 1:
+    if options.samples and num_processes() > 1 and (by := _sharding(recipe)):
         raise RecipeError(
-            "evaluation.samples is above 0 with several processes; recipes are evaluated in one: pass "
-            "evaluation.samples=0, and evaluate the saved model with gdro eval"
+            f"evaluation.samples is {options.samples} with {by}: the model is sharded, and one process "
+            "evaluates; pass evaluation.samples=0, and evaluate the saved model with gdro eval"
         )
+
+
+def _sharding(recipe: Recipe) -> str:
+    """What divides the model among the processes; empty if each has all of it."""
+    for name in ("fsdp", "deepspeed"):
+        if recipe.trl.get(name):
+            return f"trl.{name}"
+        variable = f"ACCELERATE_USE_{name.upper()}"
+        if os.environ.get(variable, "").lower() in ("true", "1"):
+            return f"{variable}={os.environ[variable]}"
+    return ""
 
 
 def check_arms(recipe: Recipe) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -35,10 +34,10 @@ from gdro.recipes.checks import (
     check_surroundings,
     check_task,
     check_trl,
-    num_processes,
 )
 from gdro.recipes.evaluations import Heldout, begun, curves_of
 from gdro.recipes.heldout import by_slice, by_source, draw, metrics
+from gdro.recipes.processes import computed_once, is_first, num_processes
 from gdro.recipes.run_folder import KEPT, differing, keep
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 from gdro.recipes.trainer_checks import check_trainer
@@ -135,7 +134,7 @@ def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
             f"{output} holds arms ({', '.join(sorted(set(begun)))}) but no {KEPT}, so it is unknown "
             "which recipe they belong to; pass another --output for a new run"
         )
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         return
     if changed != []:
         (output / BASE).unlink(missing_ok=True)
@@ -288,17 +287,20 @@ def evaluate_model(
 def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -> Any:
     """Pass rates of the base model on held-out prompts, which define the slices."""
     path, samples = output / BASE, recipe.evaluation.base_samples
-    if not path.exists():
-        task = load(recipe)
+    if not computed_once(path.exists):
+        task = load(recipe)  # in every process, so that each of them reports what is wrong with it
         config = trl_config(recipe, output)
-        model = task.model.to(config.device)
-        # In the trainer's precision, where gdro generates in place of TRL.
-        cast = bool(config.bf16) and recipe.adapter.generation == "static"
-        with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
-            result, successes_N = evaluate_model(recipe, task, model, None, samples)
-        rates = (successes_N / samples).tolist()
-        write_json(path, {**result, "rate_N": rates})
-    return np.array(read_json(path, ("rate_N",))["rate_N"])
+
+        def evaluate() -> None:
+            model = task.model.to(config.device)
+            # In the trainer's precision, where gdro generates in place of TRL.
+            cast = bool(config.bf16) and recipe.adapter.generation == "static"
+            with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
+                result, successes_N = evaluate_model(recipe, task, model, None, samples)
+            write_json(path, {**result, "rate_N": (successes_N / samples).tolist()})
+
+        computed_once(evaluate)
+    return np.array(computed_once(lambda: read_json(path, ("rate_N",))["rate_N"]))
 
 
 def _train_arm(
@@ -326,7 +328,8 @@ def _train_arm(
         )
         return {**result, "successes": successes_N.tolist()}
 
-    heldout = Heldout(trainer, folder, about, evaluate, recipe.evaluation.every, until)
+    evaluated = partial(computed_once, evaluate)
+    heldout = Heldout(trainer, folder, about, evaluated, recipe.evaluation.every, until)
     if recipe.evaluation.every or until is not None:
         begun(folder, checkpoint)
         trainer.add_callback(heldout)
@@ -336,7 +339,7 @@ def _train_arm(
     if heldout.stopped:
         return
     trainer.save_model(str(folder / "model"))
-    result = {} if base_N is None else evaluate()
+    result = {} if base_N is None else evaluated()
     if recipe.evaluation.every:
         heldout.write(result)
     result.pop("successes", None)
@@ -392,5 +395,6 @@ def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     summary["base"].pop("rate_N")
     low, high = float((base_N < 0.02).mean()), float((base_N > 0.9).mean())
     summary["heavy_tail"] = {"p_below_.02": low, "p_above_.9": high}
-    write_json(output / SUMMARY, summary)
+    if is_first():
+        write_json(output / SUMMARY, summary)
     return summary

@@ -11,6 +11,7 @@ import numpy as np
 
 from gdro.common.files import write_json
 from gdro.evaluation.statistics import paired
+from gdro.recipes.processes import is_first
 from gdro.recipes.schema import Recipe
 
 SEEDS = "seeds.json"
@@ -27,7 +28,8 @@ def run_seeds(
     """Run a recipe for every seed in a folder `seed-N`, compare its arms, and write `seeds.json`."""
     summaries = [run(dataclasses.replace(recipe, seed=seed), output / f"seed-{seed}") for seed in seeds]
     comparison = compared(summaries)
-    write_json(output / SEEDS, comparison)
+    if is_first():
+        write_json(output / SEEDS, comparison)
     return comparison
 
 

@@ -95,10 +95,10 @@ class FakeVLLM:
         return (chosen / self._options["temperature"]).log_softmax(-1)
 
 
-def model() -> Any:
+def model(**changes: int) -> Any:
     """The tiny model with weights ten times as large: at its own size prompts hardly matter to it, and
     rows that were given to the wrong prompt would look right."""
-    scaled = tiny.model()
+    scaled = tiny.model(**changes)
     for parameter in scaled.parameters():
         if parameter.ndim > 1:
             parameter.data.mul_(10.0)
