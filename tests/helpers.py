@@ -78,6 +78,7 @@ DIFFICULTIES = {
     "decayed": Difficulty(),
     "windowed": Difficulty(tracker="windowed", window=3, estimator="any", k=4),
     "unbiased": Difficulty(tracker="windowed", window=5, estimator="unbiased", edges=(0.2, 0.8)),
+    "predicted": Difficulty(predictor=("difficulty",)),
 }
 
 

@@ -14,7 +14,8 @@ from gdro.checkpoint.codec import Arrays, decode, encode, required
 from gdro.checkpoint.keys import KeyMatch, match_keys
 from gdro.difficulty.belief import Belief
 from gdro.difficulty.categories import categories
-from gdro.difficulty.tracker import Difficulty, DifficultyTracker, restored_tracker
+from gdro.difficulty.restore import restored_tracker
+from gdro.difficulty.tracker import Difficulty, DifficultyTracker
 from gdro.errors import CheckpointError
 from gdro.groups import Groups, group
 from gdro.log import records
@@ -119,7 +120,7 @@ class Controller:
         ticket = self._plans.next_ticket
         rng = np.random.default_rng([self.seed, ticket])
         prompt_P = self._select(request, rng)
-        bin_P = frozen(self._tracker.bin_N[prompt_P], np.int64)
+        bin_P = frozen(self._tracker.bins(prompt_P), np.int64)
         draft = Draft(prompt_P, bin_P, request.num_rollouts)
         rollouts_P = checks.check_rollouts(
             self.strategy.name, self.strategy.allocate(self._state, self.belief, draft, rng), request

@@ -28,16 +28,19 @@ class Problem:
         prior_N: Known pass rate of each prompt in [0, 1] (NaN: unknown), shape (N,), for instance
             from an earlier run. Prompts with a prior start in a bin instead of as unseen.
         columns: Other data of each prompt by name, shape (N,) each: numbers (a difficulty) or strings
-            (a topic), for strategies and bins that use them.
+            (a topic), for strategies and bins that use them; or D numbers each, shape (N, D) (an
+            embedding), for `Difficulty.predictor`.
+        texts: Text of each prompt, N strings, for a predictor that reads `prompt`.
 
     Raises:
-        ProblemError: Keys are missing, not strings or not distinct, a prior is out of range, or a
-            column has another length or missing numbers.
+        ProblemError: Keys are missing, not strings or not distinct, a prior is out of range, a column
+            has another length or missing numbers, or texts are not N strings.
     """
 
     prompt_keys: Sequence[str]
     prior_N: FloatArray | None = None
     columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    texts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         given: Sequence[Any] = self.prompt_keys
@@ -68,16 +71,19 @@ class Problem:
             object.__setattr__(self, "prior_N", _checked_prior(self.prior_N, len(keys)))
         columns = {name: _checked_column(name, c, len(keys)) for name, c in self.columns.items()}
         object.__setattr__(self, "columns", columns)
+        if self.texts is not None:
+            _check_texts(self.texts, len(keys))
 
-    def column(self, name: str, needed_by: str) -> npt.NDArray[Any]:
+    def column(self, name: str, needed_by: str, wide: bool = False) -> npt.NDArray[Any]:
         """A column, shape (N,).
 
         Args:
             name: Name of the column.
             needed_by: What needs the column, for the error message.
+            wide: Whether it may hold several numbers for each prompt, shape (N, D).
 
         Raises:
-            ProblemError: There is no such column.
+            ProblemError: There is no such column, or it is wide and may not be.
         """
         if name not in self.columns:
             known = ", ".join(sorted(self.columns)) or "none"
@@ -85,7 +91,13 @@ class Problem:
                 f"{needed_by} needs the column {name!r} of the prompts, which have {known}; add it to "
                 f"the dataset, or pass Problem(..., columns={{{name!r}: values}})"
             )
-        return self.columns[name]
+        column = self.columns[name]
+        if column.ndim > 1 and not wide:
+            raise ProblemError(
+                f"{needed_by} needs one value for each prompt; the column {name!r} has "
+                f"{column.shape[1]} numbers for each (an embedding?), which only a predictor reads"
+            )
+        return column
 
     def sorted_column(self, name: str) -> tuple[IntArray, npt.NDArray[Any]]:
         """The order of the prompts by a column, and the values in that order, shape (N,) each.
@@ -114,10 +126,12 @@ class Problem:
 
 def _checked_column(name: str, values: Any, num_prompts: int) -> npt.NDArray[Any]:
     column = np.array(values)
-    if column.shape != (num_prompts,) or column.dtype.kind not in "biufU":
+    narrow = column.ndim == 1 and column.dtype.kind in "biufU"
+    wide = column.ndim == 2 and column.shape[1] > 0 and column.dtype.kind in "iuf"
+    if not (narrow or wide) or len(column) != num_prompts:
         raise ProblemError(
             f"column {name!r} has shape {column.shape} and dtype {column.dtype}; it needs one number or "
-            f"string for each of {num_prompts} prompts"
+            f"string for each of {num_prompts} prompts, or equally many numbers for each"
         )
     if column.dtype.kind == "f" and not bool(np.isfinite(column).all()):
         raise ProblemError(
@@ -125,6 +139,15 @@ def _checked_column(name: str, values: Any, num_prompts: int) -> npt.NDArray[Any
         )
     column.flags.writeable = False
     return column
+
+
+def _check_texts(texts: Sequence[Any], num_prompts: int) -> None:
+    bad = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+    if len(texts) != num_prompts or bad is not None:
+        what = (
+            f"texts[{bad}] is {texts[bad]!r:.60}" if bad is not None else f"there are {len(texts)} texts"
+        )
+        raise ProblemError(f"{what}; pass one string for each of {num_prompts} prompts")
 
 
 def _checked_prior(prior: Any, num_prompts: int) -> FloatArray:

@@ -64,6 +64,13 @@ def test_spearman_shares_ranks_and_calibration_leaves_first_visits_out():
     assert (found.predicted.tolist(), found.observed.tolist()) == ([0.25], [0.5])
 
 
+def test_first_visits_are_calibrated_where_they_were_predicted():
+    rows = [(0, 2, 3, 4, 4), (0, 1, 2, 4, 1), (1, 1, 2, 4, 3), (2, 0, -1, 4, 0), (2, 3, 1, 4, 4)]
+    found = calibration(visits(rows, predicted=0.25), first=True)
+    assert found is not None and found.visits.tolist() == [2]
+    assert (found.predicted.tolist(), found.observed.tolist()) == ([0.25], [0.5])
+
+
 def test_thinning_keeps_means():
     value = np.arange(1000.0)
     value[3] = np.nan

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from logs import HOSTILE, play
 
+from gdro import Controller, Difficulty, Outcome, Problem, Request, RunLog, make_strategy
 from gdro.cli import main
 from gdro.errors import LogError
 from gdro.log.run_log import GROUPS, PROMPTS, RUN, SCHEMA, STEPS
 from gdro.report import ReportError, write_report
 from gdro.report.figures import learning
+from gdro.report.figures.prompts import calibrated
 from gdro.report.load import load_runs
 
 FIGURES = (
@@ -122,6 +124,29 @@ def test_a_log_without_groups_is_drawn_without_what_it_lacks(folder: Path, tmp_p
     missing = {"calibration", "policy", "heldout", "standard_error", "allocation", "never_solved"}
     sections = re.findall(r'<section id="(\w+)">', page)
     assert sections == ["verdicts", *(name for name in FIGURES if name not in missing)]
+
+
+def test_predicted_first_visits_have_a_panel_of_their_own(folder: Path, tmp_path: Path) -> None:
+    level = np.arange(400) % 4
+    problem = Problem([f"p{i}" for i in range(400)], columns={"level": level})
+    controller = Controller(
+        make_strategy("rollout-gdro"),
+        problem,
+        difficulty=Difficulty(predictor=("level",)),
+        log=RunLog(tmp_path / "Run/gdro"),
+    )
+    for step in range(12):
+        plan = controller.plan(Request(32, 128, np.arange(32 * step, 32 * step + 32)))
+        right = np.random.default_rng(step).random(128) < 0.1 + 0.25 * level[plan.prompt_R]
+        outcome = Outcome(plan.ticket, plan.prompt_R, right.astype(float), right, np.full(128, 7))
+        controller.observe(outcome)
+    runs, _ = load_runs([tmp_path / "Run"])
+    figure = calibrated(runs)
+    assert figure is not None and "predicted from the columns of the predictor" in figure.reading
+    titles = [panel.title for panel in figure.panels]
+    assert titles[0].startswith("Spearman Run") and titles[1].startswith("First visits: Spearman Run 0.")
+    plain = calibrated(load_runs([folder / "grpo"])[0])
+    assert plain is not None and len(plain.panels) == 1
 
 
 def test_one_step_is_enough(tmp_path: Path) -> None:

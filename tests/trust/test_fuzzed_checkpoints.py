@@ -29,6 +29,7 @@ CASES = (
     *((name, "decayed") for name in ("joint", "memory", "sec", "greso", "rollout-exp3p-True", "mopps")),
     *((name, "decayed") for name in ("reinforce-ada", "adarft", "difficulty-pool", "dapo", "speed")),
     *(("hora", "decayed"), (DEFAULT, "decayed"), (DEFAULT, "windowed"), (PASSK, "unbiased")),
+    *(("rollout-gdro", "predicted"), ("joint", "predicted")),
 )
 SECONDS = 120  # far beyond any refusal, on any machine
 JUNK = (

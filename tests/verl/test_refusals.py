@@ -120,6 +120,20 @@ def test_ids_priors_and_columns_are_read() -> None:
         found.rows({"extra_info": [{"index": 4}]})
 
 
+def test_a_predictor_reads_texts_and_lists_of_numbers() -> None:
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What is {i}?"}],
+            "extra_info": {"index": i, "vector": [float(i), 1.0]},
+        }
+        for i in (7, 3)
+    ]
+    names = ("prompt", "extra_info.vector")
+    problem = prompts_of(Dataset.from_list(rows), "extra_info.index", None, names).problem
+    assert problem.texts == ["What is 7?", "What is 3?"]
+    assert problem.columns["extra_info.vector"].tolist() == [[7.0, 1.0], [3.0, 1.0]]
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_allowed_estimators_centre_groups_of_any_size(name: str) -> None:
     """Two right of three, one of five: a right answer is above zero, and each group's sum is zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any, Literal, cast, get_args
@@ -10,15 +10,14 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gdro.checkpoint.codec import required
 from gdro.common.hints import hint
 from gdro.common.options import check_kinds
 from gdro.difficulty.bins import Bins, binning
-from gdro.difficulty.categories import Categories
 from gdro.difficulty.counts import Counts, DecayedCounts, WindowedCounts
 from gdro.difficulty.guessing import check_guess, guessing
+from gdro.difficulty.predictor import Predictor
 from gdro.difficulty.prior import Prior
-from gdro.errors import CheckpointError, StrategyError
+from gdro.errors import StrategyError
 from gdro.numerics.arrays import FloatArray, IntArray, one_more
 from gdro.numerics.hashing import RunningHash
 from gdro.numerics.passk import passk_posterior, passk_unbiased
@@ -26,7 +25,6 @@ from gdro.numerics.ranks import RankIndex, blocked
 from gdro.problem import Problem
 from gdro.types import UNSEEN
 
-_MOST_VISITS = np.iinfo(np.int32).max
 PAPER_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -55,6 +53,10 @@ class Difficulty:
         guess: Probability g that a guess is right, or the name of a dataset column with such
             probabilities or with numbers of choices (2 or more). Pass rates, pass@k and bins then
             measure skill, (p - g) / (1 - g).
+        predictor: Dataset columns from which the pass rates of prompts are predicted, online: numbers,
+            categories, texts, lists of numbers (an embedding), or `prompt`, the text of the prompt. The
+            prediction is the prior mean, as strong as earlier ones were right, and gives unseen prompts
+            a bin.
 
     Raises:
         StrategyError: An option is out of range.
@@ -72,9 +74,11 @@ class Difficulty:
     prior_strength: float = 1.0
     prior_decay: float = 0.995
     guess: float | str = 0.0
+    predictor: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_kinds("difficulty", vars(self), type(self))
+        object.__setattr__(self, "predictor", _names(self.predictor))
         check_guess(self.guess)
         edges = _numbers(self.edges)
         object.__setattr__(self, "edges", edges)
@@ -105,14 +109,14 @@ class Difficulty:
             )
 
     def identity(self) -> dict[str, Any]:
-        """The options as plain data; without `guess` where it is off, as in files of before it."""
-        options = asdict(self)
-        return options if self.guess else {k: v for k, v in options.items() if k != "guess"}
+        """The options as plain data; without later ones where they are off, as in files before them."""
+        return {k: v for k, v in asdict(self).items() if v or k not in ("guess", "predictor")}
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Dataset columns that are read."""
-        return tuple(name for name in (self.column, self.guess) if name and isinstance(name, str))
+        known = (self.column, self.guess, *self.predictor)
+        return tuple(dict.fromkeys(name for name in known if name and isinstance(name, str)))
 
     @property
     def num_bins(self) -> int:
@@ -126,6 +130,19 @@ def _numbers(edges: Any) -> tuple[float, ...]:
     if not all(isinstance(edge, Real) for edge in numbers):
         raise StrategyError(f"edges are {edges!r}; they must be numbers that increase inside (0, 1)")
     return tuple(float(edge) for edge in numbers)
+
+
+def _names(predictor: Any) -> tuple[str, ...]:
+    names: list[Any] = [predictor] if isinstance(predictor, str) else []
+    if isinstance(predictor, list | tuple):
+        names = list(cast("Iterable[Any]", predictor))
+    wrong = not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names)
+    if wrong or not (isinstance(predictor, str | list | tuple)):
+        raise StrategyError(
+            f"difficulty option predictor is {predictor!r}; allowed: a list of distinct names of "
+            "columns, 'prompt' for the text of the prompt among them"
+        )
+    return tuple(names)
 
 
 def difficulty_of(options: Mapping[str, Any]) -> Difficulty:
@@ -154,6 +171,7 @@ class DifficultyTracker:
         self.binning = binning(config.bins, config.column, config.edges, config.hysteresis, problem)
         self._prior_N = problem.prior_N
         self.guessing = guessing(config.guess, problem)
+        self.predictor = Predictor(config.predictor, problem) if config.predictor else None
         self.counts: Counts = (
             DecayedCounts(num, config.decay)
             if config.tracker == "decayed"
@@ -191,9 +209,12 @@ class DifficultyTracker:
     ) -> tuple[FloatArray, FloatArray]:
         strength = self.config.prior_strength
         mean_P = self.prior.mean(prompt_P)
+        if self.predictor is not None and self.predictor.is_ready:
+            mean_P, strength = self.predictor.mean(prompt_P), self.predictor.strength(strength)
         if self._prior_N is not None:
             own_P = self._prior_N[prompt_P]
             mean_P = np.where(np.isnan(own_P), mean_P, np.clip(own_P, 0.05, 0.95))
+            strength = np.where(np.isnan(own_P), strength, self.config.prior_strength)
         if self.guessing is not None:
             mean_P = np.clip(self.guessing.skill(prompt_P, mean_P), 0.05, 0.95)
         return success_P + strength * mean_P, failure_P + strength * (1.0 - mean_P)
@@ -226,6 +247,8 @@ class DifficultyTracker:
         totals = self._skilled(prompt_P, *raw)
         self.visits_N[prompt_P] = one_more(self.visits_N[prompt_P])
         self.prior.observe(prompt_P, successes_P / trials_P)
+        if self.predictor is not None:
+            self.predictor.observe(prompt_P, successes_P / trials_P, trials_P)
         old_P = self.bin_N[prompt_P].astype(np.int64)
         new_P = self.binning.bins(prompt_P, self._passk(prompt_P, *totals), old_P)
         self.bin_N[prompt_P] = new_P
@@ -237,6 +260,16 @@ class DifficultyTracker:
         after = self._rows(prompt_P) if before else {}
         for name, rows in before.items():
             self._hashes[name].change(prompt_P, rows, after[name])
+
+    def bins(self, prompt_P: IntArray) -> IntArray:
+        """Bins of prompts, those of unseen ones as predicted, -1 where nothing is, shape (P,)."""
+        bin_P = self.bin_N[prompt_P].astype(np.int64)
+        unseen_P = np.flatnonzero(bin_P == UNSEEN)
+        if self.predictor is None or not self.predictor.is_ready or not len(unseen_P):
+            return bin_P
+        of_P = prompt_P[unseen_P]
+        bin_P[unseen_P] = self.binning.bins(of_P, self.passk(of_P), bin_P[unseen_P])
+        return bin_P
 
     @property
     def index(self) -> RankIndex:
@@ -276,6 +309,7 @@ class DifficultyTracker:
             "bin_N": self.bin_N,
             "prior": self.prior.array(),
             **self.counts.arrays(),
+            **({} if self.predictor is None else self.predictor.arrays()),
         }
 
     def load_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -284,62 +318,6 @@ class DifficultyTracker:
         self.visits_N = arrays["visits_N"]
         self._block, self.bin_N = blocked(arrays["bin_N"])
         self.counts.adopt(arrays)
+        if self.predictor is not None:
+            self.predictor.load(arrays)
         self._start_over()
-
-
-def restored_tracker(
-    config: Difficulty,
-    problem: Problem,
-    arrays: Mapping[str, npt.NDArray[Any]],
-    remap: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
-    categories: Categories,
-) -> DifficultyTracker:
-    """A tracker with the state of a checkpoint, whose arrays are named `difficulty/...`.
-
-    `remap` moves rows of a saved array to their prompts' places in the current dataset.
-
-    Raises:
-        CheckpointError: An array is missing, or has a wrong shape, type or value.
-        KeysError: Prompts changed their category and `categories` are exact.
-    """
-    tracker = DifficultyTracker(config, problem)
-    values: dict[str, npt.NDArray[Any]] = {}
-    for name, own in tracker.arrays().items():
-        saved = required(arrays, f"difficulty/{name}")
-        if categories.changed:
-            saved, own = _recoded(name, saved, own, categories)
-        values[name] = remap(saved, own) if "_N" in name else saved
-        if values[name].shape != own.shape or values[name].dtype != own.dtype:
-            raise CheckpointError(
-                f"difficulty/{name} has shape {saved.shape} and dtype {saved.dtype} in the checkpoint, "
-                f"this tracker needs {own.shape} {own.dtype}; use the options it was written with"
-            )
-    _check_values(values, categories.num_bins)
-    values["bin_N"] = categories.bins(values["bin_N"]).astype(tracker.bin_N.dtype, copy=False)
-    tracker.load_arrays(values)
-    return tracker
-
-
-def _recoded(
-    name: str, saved: npt.NDArray[Any], own: npt.NDArray[Any], categories: Categories
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """A saved array and the current one, made comparable where the categories differ."""
-    if name == "prior" and saved.ndim == 1 and not len(saved) % 2:
-        halves = zip(np.split(saved, 2), np.split(own, 2), strict=True)
-        return np.concatenate([categories.rows(*half) for half in halves]), own
-    if name == "bin_N" and saved.dtype.kind == "i":  # fewer bins may take fewer bytes
-        return saved.astype(np.int64), own.astype(np.int64)
-    return saved, own
-
-
-def _check_values(values: Mapping[str, npt.NDArray[Any]], num_bins: int) -> None:
-    """Raise for values that no run produces, such as indices out of range."""
-    ranges = {"visits_N": (0, _MOST_VISITS), "bin_N": (UNSEEN, num_bins - 1)}
-    for name, value in values.items():
-        low, high = ranges.get(name, (0, np.finfo(np.float32).max))
-        # A NaN is neither above nor below.
-        if value.size and not (float(value.min()) >= low and float(value.max()) <= high):
-            raise CheckpointError(
-                f"difficulty/{name} spans {value.min()}..{value.max()} in the checkpoint, allowed are "
-                f"{low}..{high}; it is damaged, go back to an earlier one"
-            )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gdro.difficulty.features import TEXT
 from gdro.difficulty.tracker import Difficulty
 from gdro.errors import ProblemError
 from gdro.integrations.row_keys import repeated, row_key, row_keys
@@ -44,7 +45,7 @@ def row_text(row: Mapping[str, Any]) -> str:
 
 
 def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tuple[str, ...]:
-    """Dataset columns that a strategy or its bins read.
+    """Dataset columns that a strategy, its bins or the predictor of pass rates read.
 
     Raises:
         StrategyError: `strategy` is no strategy, or `difficulty` no `Difficulty`.
@@ -52,6 +53,33 @@ def wanted_columns(strategy: Strategy[Any], difficulty: Difficulty | None) -> tu
     check_parts(strategy, difficulty)
     own = () if difficulty is None else difficulty.columns
     return tuple(dict.fromkeys((*strategy.columns, *own)))
+
+
+def columns_of(
+    values: Mapping[str, Sequence[Any]], rows: Sequence[int]
+) -> tuple[dict[str, Any], list[str] | None]:
+    """Columns of the given rows as `Problem` takes them, and the texts of their prompts if asked for.
+
+    Args:
+        values: Values of all rows by column; `prompt` is read as text.
+        rows: Numbers of the rows.
+
+    Raises:
+        ProblemError: A column holds lists of different lengths.
+    """
+    columns: dict[str, Any] = {}
+    for name, column in values.items():
+        if name == TEXT:
+            continue
+        try:
+            columns[name] = np.array([column[row] for row in rows])
+        except ValueError:
+            raise ProblemError(
+                f"column {name!r} holds lists of different lengths; it must hold one number, one text, "
+                "or equally many numbers for each row"
+            ) from None
+    texts = [prompt_text(values[TEXT][row]) for row in rows] if TEXT in values else None
+    return columns, texts
 
 
 @dataclass(frozen=True)
@@ -167,7 +195,7 @@ def dataset_pool(
         dataset: A map-style `datasets.Dataset`.
         id_column: Column of distinct ids. Without it, the key of a row is a hash of all columns.
         prior_column: Column of known pass rates in [0, 1] (None or NaN: unknown).
-        columns: Further columns, which strategies or bins read.
+        columns: Further columns, which strategies, bins or predictors read.
         separate: Whether exact copies are prompts of their own, as in GRPOTrainer; otherwise each set of
             copies is one prompt, with a warning.
         prompts: Whether the dataset must have a column `prompt`; environments may write the prompts.
@@ -205,8 +233,8 @@ def dataset_pool(
     copies = _copies(keys, apart, index) if separate and num_copies else {}
     rows = list(first.values())
     prior_N = _priors(dataset, prior_column)[rows] if prior_column else None
-    values = {name: np.array(dataset[name][:])[rows] for name in columns}
-    problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=values)
+    values, texts = columns_of({name: list(dataset[name][:]) for name in columns}, rows)
+    problem = Problem(prompt_keys=list(first), prior_N=prior_N, columns=values, texts=texts)
     names = (id_column,) if id_column else tuple(dataset.column_names)
     count_N = np.bincount([index[key] for key in (apart if separate else keys)])
     return DatasetPool(problem, id_column, names, rows, index, copies, count_N)

@@ -13,7 +13,7 @@ _CHUNK = 1 << 15  # keys or rows hashed at once: bounds the memory that long one
 _MODULUS = 1 << 64
 
 
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Finaliser of splitmix64 (Steele, Lea, Flood 2014): a bijection with full avalanche."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -37,7 +37,7 @@ def _hash_chunk(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
     order_N = np.argsort(-length_N, kind="stable")
     start_N = (np.cumsum(length_N) - length_N)[order_N]
     # The length goes in first: a key never collides with its own prefix by design.
-    state_N = _mix(length_N[order_N].astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+    state_N = mixed(length_N[order_N].astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
     columns = np.arange(int(length_N.max(initial=0)), dtype=np.int64)
     live_C = np.searchsorted(-length_N[order_N], -columns, side="left")
     for column, live in zip(columns.tolist(), live_C.tolist(), strict=True):
@@ -46,7 +46,7 @@ def _hash_chunk(keys: Sequence[str]) -> npt.NDArray[np.uint64]:
         state *= np.uint64(0xD6E8FEB86659FD93)
         state ^= state >> np.uint64(32)
     hash_N = np.empty(len(keys), np.uint64)
-    hash_N[order_N] = _mix(state_N)
+    hash_N[order_N] = mixed(state_N)
     return hash_N
 
 
@@ -78,7 +78,7 @@ def _hashes(array: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray
         state *= np.uint64(0xD6E8FEB86659FD93)
         state ^= state >> np.uint64(32)
         state ^= word
-    return _mix(state * np.uint64(0xD6E8FEB86659FD93))
+    return mixed(state * np.uint64(0xD6E8FEB86659FD93))
 
 
 def _words(array: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:

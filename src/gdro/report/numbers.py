@@ -100,12 +100,19 @@ class Calibration:
     spearman: float
 
 
-def calibration(visits: Visits) -> Calibration | None:
+def calibration(visits: Visits, first: bool = False) -> Calibration | None:
     """How well the belief before a visit predicted it; None if the log does not have it.
 
-    First visits, before which nothing was known, are left out.
+    First visits before which nothing was known are left out. With `first` the others are, which leaves
+    prompts whose pass rates were predicted from their columns, or known.
     """
     used_V = visits.bin_V >= 0
+    if first:
+        order_V = np.lexsort((visits.step_V, visits.prompt_V))
+        prompt_V = visits.prompt_V[order_V]
+        first_V = np.zeros(len(used_V), bool)
+        first_V[order_V[np.r_[True, prompt_V[1:] != prompt_V[:-1]]]] = True
+        used_V = used_V & first_V
     if used_V.sum() < 2:
         return None
     predicted_V = visits.predicted_V[used_V]

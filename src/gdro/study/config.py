@@ -16,6 +16,7 @@ from gdro.common.files import check_name
 from gdro.common.hints import hint
 from gdro.common.options import check_kinds
 from gdro.common.redaction import hidden
+from gdro.difficulty.features import TEXT
 from gdro.difficulty.tracker import difficulty_of
 from gdro.errors import StudyError
 from gdro.step.bounds import check_bounds
@@ -184,10 +185,10 @@ def _check_bed(study: Study, name: str, bed: Bed) -> None:
             )
         difficulty = difficulty_of({**study.difficulty, **arm.difficulty})
         for wanted in (*strategy.columns, *difficulty.columns):
-            if wanted not in POOL_COLUMNS:
+            if wanted not in (*POOL_COLUMNS, TEXT):
                 raise StudyError(
                     f"arms.{arm_name} needs the column {wanted!r}; the pool of a study has "
-                    f"{', '.join(POOL_COLUMNS)}"
+                    f"{', '.join(POOL_COLUMNS)}, and 'prompt' for a predictor"
                 )
 
 

@@ -201,4 +201,5 @@ def _spoil(answer_NG: npt.NDArray[np.int64], variant: Variant, rng: np.random.Ge
 
 def _problem(items: list[Item]) -> Problem:
     level = np.array([i.level for i in items])
-    return Problem([i.prompt for i in items], columns=dict.fromkeys(POOL_COLUMNS, level))
+    prompts = [i.prompt for i in items]
+    return Problem(prompts, columns=dict.fromkeys(POOL_COLUMNS, level), texts=prompts)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny
 from datasets import DatasetDict, concatenate_datasets
 
-from gdro import GdroError, ProblemError
-from gdro.integrations.dataset import dataset_pool
+from gdro import Difficulty, GdroError, ProblemError, make_strategy
+from gdro.integrations.dataset import dataset_pool, wanted_columns
 from gdro.integrations.trl import GDROTrainer
 
 
 def make(rewards: Any = tiny.lucky, data: Any = None, strategy: str = "uniform", **given: Any):
-    own = {k: given.pop(k) for k in ("correct", "id_column") if k in given}
+    own = {k: given.pop(k) for k in ("correct", "id_column", "difficulty") if k in given}
     return GDROTrainer(
         model=tiny.model(),
         reward_funcs=rewards,
@@ -112,3 +114,36 @@ def test_reward_functions_of_one_name_are_told_apart_or_refused() -> None:
         make(rewards, correct="lucky")
     with pytest.warns(UserWarning, match="both called 'lucky': the trainer logs them as one"):
         make(rewards, correct=("length", 0.5), max_steps=1).train()
+
+
+@pytest.mark.parametrize("conversational", [False, True])
+def test_a_predictor_reads_texts_numbers_and_lists_of_numbers(conversational: bool) -> None:
+    rows = tiny.dataset(8, conversational).add_column("vector", [[float(i), 1.0] for i in range(8)])
+    names = wanted_columns(
+        make_strategy("uniform"), Difficulty(predictor=("prompt", "difficulty", "vector"))
+    )
+    problem = dataset_pool(rows, columns=names).problem
+    assert problem.texts == [f"0{i}+a=" for i in range(8)]
+    assert problem.columns["vector"].shape == (8, 2) and set(problem.columns) == {"difficulty", "vector"}
+    ragged = tiny.dataset(8).add_column("vector", [[1.0] * (1 + i % 2) for i in range(8)])
+    with pytest.raises(ProblemError, match="column 'vector' holds lists of different lengths"):
+        dataset_pool(ragged, columns=("vector",))
+    with pytest.raises(ProblemError, match="the dataset has no column 'vector'"):
+        dataset_pool(tiny.dataset(8), columns=("vector",))
+
+
+def test_a_trainer_predicts_from_what_it_reads() -> None:
+    difficulty = Difficulty(predictor=("prompt", "parity"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*a prompt is visited about")
+        trainer = make(
+            strategy="rollout-gdro", data=tiny.dataset(96), difficulty=difficulty, max_steps=20
+        )
+    trainer.train()
+    parity = np.array(tiny.dataset(96)["parity"][:])
+    unseen = trainer.controller.belief.visits_N == 0
+    rates = [
+        trainer.controller.belief.pass_rate(np.flatnonzero(unseen & (parity == p)))
+        for p in ("odd", "even")
+    ]
+    assert rates[0].mean() > rates[1].mean() + 0.2  # odd prompts are right more often, see tiny.lucky

@@ -45,7 +45,8 @@ def warn_of_few_visits(controller: Controller, visits: float) -> None:
     if any(part.waits_for != "visits" for part in idle):
         fix = (
             "give known pass rates (prior_column), or bins of a column, which hold from the first step "
-            f"(difficulty=Difficulty(bins='column', column=...)); or {fix}"
+            "(difficulty=Difficulty(bins='column', column=...)), or predict pass rates from columns "
+            f"(difficulty=Difficulty(predictor=['prompt'])); or {fix}"
         )
     often = "once" if f"{visits:.2g}" == "1" else f"{visits:.2g} times"
     warnings.warn(
@@ -85,7 +86,8 @@ def _moves_between(part: Strategy[Any]) -> bool:
 def _idle(controller: Controller) -> Iterator[Strategy[Any]]:
     """Parts of the strategy that cannot act on a prompt before it was visited."""
     problem, by_column = controller.problem, controller.difficulty.bins == "column"
-    known = by_column or (problem.prior_N is not None and bool((problem.prior_N >= 0).any()))
+    known = by_column or bool(controller.difficulty.predictor)
+    known = known or (problem.prior_N is not None and bool((problem.prior_N >= 0).any()))
     for part in _parts(controller.strategy):
         if part.waits_for == "visits" or (part.waits_for == "bin" and not known):
             yield part

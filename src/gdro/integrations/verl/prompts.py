@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gdro.errors import ProblemError
+from gdro.integrations.dataset import columns_of
 from gdro.numerics.arrays import IntArray
 from gdro.problem import Problem
 
@@ -79,8 +80,9 @@ def prompts_of(table: Any, id: str, prior: str | None, columns: Sequence[str]) -
     known = [] if prior is None else _field(table, prior, "prior")
     rates = [np.nan if value is None else float(value) for value in known]
     prior_N = None if prior is None else np.array(rates)
-    values = {name: np.array(_field(table, name, "column")) for name in columns}
-    return Prompts(Problem(keys, prior_N, values), id, index)
+    fields = {name: _field(table, name, "column") for name in columns}
+    values, texts = columns_of(fields, range(len(keys)))
+    return Prompts(Problem(keys, prior_N, values, texts), id, index)
 
 
 _FIX = (

@@ -9,7 +9,7 @@ from gdro.numerics.arrays import IntArray
 from gdro.report.figures.common import by_step, keys, line_of
 from gdro.report.load import LoggedRun
 from gdro.report.numbers import Solved, calibration, solved
-from gdro.report.panels import Axes, Figure, Series
+from gdro.report.panels import Axes, Figure, Panel, Series
 from gdro.report.plots import line_panel
 from gdro.report.theme import SOFT
 
@@ -40,20 +40,37 @@ def _count(by_run: Mapping[str, Solved], name: str, run: LoggedRun) -> IntArray 
 
 
 def calibrated(runs: Sequence[LoggedRun]) -> Figure | None:
-    """Predicted against observed pass rate, with the rank correlation of each run in the title."""
+    """Predicted against observed pass rate, with the rank correlation of each run in the title.
+
+    A second panel has the first visits of runs whose unseen prompts were predicted.
+    """
+    foretold = [run if run.header.get("difficulty", {}).get("predictor") else None for run in runs]
+    panels = [
+        _calibrated(runs, "Spearman", False),
+        _calibrated(foretold, "First visits: Spearman", True),
+    ]
+    if panels[0] is None:
+        return None
+    reading = (
+        "On the dashed line a prompt is answered as often as the tracker expected; above it the model "
+        "has learned faster than the belief, below it the belief was too hopeful."
+    )
+    if panels[1] is not None:
+        reading += " Before a first visit, the pass rate is predicted from the columns of the predictor."
+    title = "Did the beliefs come true?"
+    shown = [panel for panel in panels if panel is not None]
+    return Figure("calibration", title, reading, shown, keys=keys(runs), wide=len(shown))
+
+
+def _calibrated(runs: Sequence[LoggedRun | None], title: str, first: bool) -> Panel | None:
+    """Predicted against observed pass rates of the given runs, None places left out."""
     lines, correlations = [Series("as predicted", [0, 1], [0, 1], SOFT, [4, 4])], []
     for number, run in enumerate(runs):
-        result = None if run.visits is None else calibration(run.visits)
-        if result is not None:
+        result = None if run is None or run.visits is None else calibration(run.visits, first)
+        if run is not None and result is not None:
             lines.append(line_of(number, run, result.predicted, result.observed))
             correlations.append(f"{run.name} {result.spearman:.2f}")
     if not correlations:
         return None
     axes = Axes("pass rate expected before the visit", "pass rate observed", (0, 1), (0, 1))
-    panel = line_panel(f"Spearman {', '.join(correlations)}", lines, axes, 300)
-    reading = (
-        "On the dashed line a prompt is answered as often as the tracker expected; above it the model "
-        "has learned faster than the belief, below it the belief was too hopeful."
-    )
-    title = "Did the beliefs come true?"
-    return Figure("calibration", title, reading, [panel], keys=keys(runs), wide=1)
+    return line_panel(f"{title} {', '.join(correlations)}", lines, axes, 300)
