@@ -87,7 +87,8 @@ def test_a_perfect_prediction_is_bounded_and_single_rollouts_say_nothing() -> No
         predictor = Predictor(["level"], problem)
         for start in range(0, 400, 40):
             prompt = np.arange(start, start + 40)
-            predictor.observe(prompt, 0.25 + 0.5 * (prompt % 2), np.full(40, rollouts))
+            rate = np.array([0.25, 0.75])[prompt % 2]
+            predictor.observe(prompt, rate, np.full(40, rollouts))
         assert predictor.strength(1.5) == expected
 
 
@@ -137,12 +138,12 @@ def test_it_forgets_as_the_policy_learns() -> None:
     predictor = Predictor(["level"], problem)
     for rate, steps in ((0.1, 40), (0.9, 60)):
         for _ in range(steps):
-            predictor.observe(np.arange(64), np.full(64, rate), np.full(64, 4))
+            predictor.observe(np.arange(64), np.full(64, rate, np.float64), np.full(64, 4))
     assert predictor.mean(UNSEEN).min() > 0.85
 
 
 def test_a_saved_state_goes_on_alike(tmp_path: Path) -> None:
-    options = {"predictor": ["level", "prompt", "vector"]}
+    options: dict[str, Any] = {"predictor": ["level", "prompt", "vector"]}
     whole = trained(steps=12, **options)
     part = trained(steps=8, **options)
     part.save(tmp_path / "c.npz")
