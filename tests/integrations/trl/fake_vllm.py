@@ -48,6 +48,8 @@ class FakeVLLM:
         self.synced, self.calls = 0, list[Call]()
         server = {"model_config": {"logprobs_mode": "processed_logprobs"}}
         self.vllm_client = SimpleNamespace(get_server_info=lambda: server)
+        longest = SimpleNamespace(max_model_len=model.config.max_position_embeddings)
+        self.llm = SimpleNamespace(llm_engine=SimpleNamespace(model_config=longest))
 
     def sync_weights(self) -> None:
         """Take the trainer's weights."""

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import trl.trainer.grpo_trainer as seam
 from agents import KINDS, WITH_TOOLS, make
+from fake_vllm import FakeVLLM
 
 from gdro.integrations.trl.turns import loss_mask
 from gdro.memory.store import StoredRollout
@@ -94,10 +96,15 @@ def test_recalled_rows_are_whole_and_masked(kind: str, strategy: str) -> None:
         {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "loss_type": "dr_grpo"},
         {"pad_to_multiple_of": 8, "mask_truncated_completions": True},
         {"off_policy_mask_threshold": 0.1, "num_iterations": 2},
+        {"use_vllm": True, "vllm_mode": "server"},
+        {"use_vllm": True, "vllm_mode": "colocate", "vllm_importance_sampling_mode": "token_mask"},
     ],
 )
 @pytest.mark.parametrize("kind", [ALL[1], ALL[2]])
-def test_memory_and_turns_with_features_of_the_trainer(kind: str, options: dict[str, Any]) -> None:
+def test_memory_and_turns_with_features_of_the_trainer(
+    kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seam, "VLLMGeneration", FakeVLLM)
     trainer, steps = spied(kind, max_steps=8, **options)
     before = tiny.weights(trainer)
     trainer.train()

@@ -185,7 +185,7 @@ def test_lora_eval_and_log_completions(capsys: pytest.CaptureFixture[str]) -> No
     assert len(trainer._logs["advantages"]) == len(trainer._logs["prompt"]) == 16
     log = Path(trainer.args.output_dir) / "gdro"
     prompts = {r["key"]: r["text"] for r in read_jsonl(log / "prompts.jsonl")}
-    assert len(prompts) == 24 and "07+a=" in prompts.values()
+    assert len(prompts) == 16 and set(prompts.values()) < set(tiny.dataset()["prompt"])
     visited = {r["key"] for r in read_jsonl(log / "groups.jsonl")}
     assert {r["key"] for r in read_jsonl(log / "completions.jsonl")} == visited
     theirs = read_rewards(log.parent / "completions")  # what TRL itself writes

@@ -226,6 +226,13 @@ AGENTS: dict[str, Options] = {
     "tools, entropy quantile": {"kind": "tools", "top_entropy_quantile": 0.5, "pad_to_multiple_of": 8},
     "tools, completions logged": {"kind": "tools", "log_completions": True},
     "asynchronous tools": {"kind": "tools", "tools": [agents.add_later]},
+    "tools, vLLM server": {"kind": "tools", "use_vllm": True, "vllm_mode": "server"},
+    "tools, vLLM colocate": {
+        "kind": "tools",
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_importance_sampling_mode": "token_truncate",
+    },
     "environment": {"kind": "environment"},
     "environment and a reward": {
         "kind": "environment",
@@ -238,6 +245,7 @@ AGENTS: dict[str, Options] = {
         "eval_strategy": "steps",
         "eval_steps": 1,
     },
+    "environment, vLLM server": {"kind": "environment", "use_vllm": True, "vllm_mode": "server"},
     "two environments": {"kind": "two environments"},
     "two environments, normalized": {
         "kind": "two environments",
