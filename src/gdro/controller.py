@@ -120,7 +120,12 @@ class Controller:
         ticket = self._plans.next_ticket
         rng = np.random.default_rng([self.seed, ticket])
         prompt_P = self._select(request, rng)
-        bin_P = frozen(self._tracker.bins(prompt_P), np.int64)
+        drawn = self.apply and request.offered_P is None
+        selector = self.strategy if drawn else Strategy[Any]()
+        of = selector, Strategy[Any]()
+        mass_B, even_B = (frozen(s.mass(self._state, self.belief), np.float64) for s in of)
+        # Prompts that were drawn by bin keep the bin that they were drawn from, which may be unseen.
+        bin_P = self._tracker.bins(prompt_P, np.array_equal(mass_B, even_B))
         draft = Draft(prompt_P, bin_P, request.num_rollouts)
         rollouts_P = checks.check_rollouts(
             self.strategy.name, self.strategy.allocate(self._state, self.belief, draft, rng), request
@@ -128,13 +133,9 @@ class Controller:
         shadow_P = None if self.apply else rollouts_P
         if not self.apply:
             rollouts_P = even_split(request.num_prompts, request.num_rollouts)
-        drawn = self.apply and request.offered_P is None
-        selector = self.strategy if drawn else Strategy[Any]()
         importance_P = selector.importance(self._state, self.belief, bin_P)
-        mass_B = selector.mass(self._state, self.belief)
         rollouts_P, importance_P = frozen(rollouts_P, np.int64), frozen(importance_P, np.float64)
-        mass_B = frozen(mass_B, np.float64)
-        plan = Plan(ticket, prompt_P, rollouts_P, bin_P, importance_P, mass_B=mass_B)
+        plan = Plan(ticket, prompt_P, rollouts_P, bin_P, importance_P, mass_B=frozen(mass_B, np.float64))
         self._plans.add(Pending(plan, shadow_P))
         self.ledger.plans += 1
         self.ledger.planned += request.num_rollouts

@@ -112,6 +112,16 @@ def test_nothing_is_predicted_before_64_visits() -> None:
     assert len(set(c.belief.pass_rate(UNSEEN))) == 1
 
 
+@pytest.mark.parametrize("mode", ["resample", "reweight"])
+def test_prompts_that_were_drawn_by_bin_keep_it(mode: str) -> None:
+    """Importance weights and bandits count on the probability of the bin that was drawn."""
+    strategy = make_strategy("prompt-gdro", mode=mode)
+    c = more(Controller(strategy, pool(), difficulty=Difficulty(predictor=("level",))), 0, 4)
+    plan = c.plan(Request(64, 256))
+    unseen = c.belief.visits_N[plan.prompt_P] == 0
+    assert unseen.any() and set((plan.bin_P[unseen] < 0).tolist()) == {mode == "resample"}
+
+
 def test_what_was_seen_counts_more_than_what_is_predicted() -> None:
     c = trained(predictor=["level"])
     hard = np.flatnonzero(LEVEL[:1024] == 4)[:1]

@@ -15,7 +15,7 @@ from gdro.problem import Problem
 
 _FORGET = 0.999  # per visit: as the policy learns, older visits say less
 _READY = 64  # visits before predictions are used
-_LEAST, _MOST = 0.05, 0.95
+_LEAST, _MOST = 0.01, 0.99
 _STRONGEST = 32.0  # rollouts that a prediction weighs at most
 _LARGEST = 1e15  # of the sums; features are of length about one
 _DIGITS = 6  # of predictions: sums in another order are the same on every rank

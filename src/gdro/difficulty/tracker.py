@@ -18,7 +18,7 @@ from gdro.difficulty.guessing import check_guess, guessing
 from gdro.difficulty.predictor import Predictor
 from gdro.difficulty.prior import Prior
 from gdro.errors import StrategyError
-from gdro.numerics.arrays import FloatArray, IntArray, one_more
+from gdro.numerics.arrays import FloatArray, IntArray, frozen, one_more
 from gdro.numerics.hashing import RunningHash
 from gdro.numerics.passk import passk_posterior, passk_unbiased
 from gdro.numerics.ranks import RankIndex, blocked
@@ -261,15 +261,14 @@ class DifficultyTracker:
         for name, rows in before.items():
             self._hashes[name].change(prompt_P, rows, after[name])
 
-    def bins(self, prompt_P: IntArray) -> IntArray:
-        """Bins of prompts, those of unseen ones as predicted, -1 where nothing is, shape (P,)."""
+    def bins(self, prompt_P: IntArray, predicted: bool) -> IntArray:
+        """Bins of prompts, -1 where unseen, unless they are `predicted` there, shape (P,), read-only."""
         bin_P = self.bin_N[prompt_P].astype(np.int64)
         unseen_P = np.flatnonzero(bin_P == UNSEEN)
-        if self.predictor is None or not self.predictor.is_ready or not len(unseen_P):
-            return bin_P
-        of_P = prompt_P[unseen_P]
-        bin_P[unseen_P] = self.binning.bins(of_P, self.passk(of_P), bin_P[unseen_P])
-        return bin_P
+        if predicted and self.predictor is not None and self.predictor.is_ready and len(unseen_P):
+            of_P = prompt_P[unseen_P]
+            bin_P[unseen_P] = self.binning.bins(of_P, self.passk(of_P), bin_P[unseen_P])
+        return frozen(bin_P, np.int64)
 
     @property
     def index(self) -> RankIndex:
