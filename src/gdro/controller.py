@@ -120,12 +120,10 @@ class Controller:
         ticket = self._plans.next_ticket
         rng = np.random.default_rng([self.seed, ticket])
         prompt_P = self._select(request, rng)
-        drawn = self.apply and request.offered_P is None
-        selector = self.strategy if drawn else Strategy[Any]()
-        of = selector, Strategy[Any]()
-        mass_B, even_B = (frozen(s.mass(self._state, self.belief), np.float64) for s in of)
-        # Prompts that were drawn by bin keep the bin that they were drawn from, which may be unseen.
-        bin_P = self._tracker.bins(prompt_P, np.array_equal(mass_B, even_B))
+        plain = Strategy[Any]()
+        selector = self.strategy if self.apply and request.offered_P is None else plain
+        mass_B, even_B = (s.mass(self._state, self.belief) for s in (selector, plain))
+        bin_P = self._tracker.bins(prompt_P, predicted=np.array_equal(mass_B, even_B))
         draft = Draft(prompt_P, bin_P, request.num_rollouts)
         rollouts_P = checks.check_rollouts(
             self.strategy.name, self.strategy.allocate(self._state, self.belief, draft, rng), request

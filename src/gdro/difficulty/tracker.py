@@ -262,7 +262,10 @@ class DifficultyTracker:
             self._hashes[name].change(prompt_P, rows, after[name])
 
     def bins(self, prompt_P: IntArray, predicted: bool) -> IntArray:
-        """Bins of prompts, -1 where unseen, unless they are `predicted` there, shape (P,), read-only."""
+        """Bins of prompts, -1 where unseen, unless they are `predicted` there, shape (P,), read-only.
+
+        Prompts that were drawn by bin keep the bin that they were drawn from: weights count on its mass.
+        """
         bin_P = self.bin_N[prompt_P].astype(np.int64)
         unseen_P = np.flatnonzero(bin_P == UNSEEN)
         if predicted and self.predictor is not None and self.predictor.is_ready and len(unseen_P):
