@@ -1,4 +1,4 @@
-"""Names of array types, read-only copies, and counts that stop at the end of their range."""
+"""Names of array types, read-only copies, sets of prompts, and counts that stop at their range's end."""
 
 from __future__ import annotations
 
@@ -28,6 +28,31 @@ def integers(values: Any, name: str, error: type[Exception]) -> IntArray:
             f"{array.dtype}; pass dataset indices, e.g. np.array([4, 0, 7])"
         )
     return frozen(array, np.int64)
+
+
+def distinct(values: IntArray) -> IntArray:
+    """The values in increasing order, each once.
+
+    `np.unique` keeps them in a hash table, which takes three times as long for those of a plan, and a
+    hundred times where the process holds millions of other objects.
+
+    >>> distinct(np.array([4, 1, 4])).tolist()
+    [1, 4]
+    """
+    ordered = np.sort(values)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+
+
+def among(values: IntArray, others: IntArray) -> BoolArray:
+    """Whether each value is one of the others.
+
+    >>> among(np.array([4, 1, 7]), np.array([7, 4, 9])).tolist()
+    [True, False, True]
+    """
+    if not len(others):
+        return np.zeros(len(values), bool)
+    ordered = np.sort(others)
+    return ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
 
 
 def one_more(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:

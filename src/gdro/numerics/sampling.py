@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.numerics.arrays import FloatArray, IntArray, among, distinct
 
 
 class ByLabel(Protocol):
@@ -60,7 +60,7 @@ def draw_outside(num_prompts: int, taken_P: IntArray, count: int, rng: np.random
     count = min(count, num_prompts - len(taken_P))
     # Enough for every taken prompt to be drawn too.
     drawn = rng.choice(num_prompts, min(num_prompts, count + len(taken_P)), replace=False)
-    return drawn[~np.isin(drawn, taken_P)][:count]
+    return drawn[~among(drawn, taken_P)][:count]
 
 
 def draw_weighted(
@@ -132,7 +132,7 @@ def shuffled(num: int, part: int, rng: np.random.Generator) -> Iterator[IntArray
     while len(taken) < num:
         drawn = rng.choice(num, min(num, len(taken) + part), replace=False)
         if len(taken):
-            drawn = drawn[~np.isin(drawn, taken)]
+            drawn = drawn[~among(drawn, taken)]
         yield drawn
         taken, part = np.concatenate([taken, drawn]), 4 * part
 
@@ -152,7 +152,7 @@ def draw_nearest(
     nearer = low + rng.permutation(np.flatnonzero(distance < last))
     nearer = nearer[np.argsort(np.abs(value_N[nearer] - target), kind="stable")]
     # Values at the last distance may reach far beyond the window.
-    last_K = np.unique(window[distance == last])
+    last_K = distinct(window[distance == last])
     start: IntArray = np.searchsorted(value_N, last_K, side="left")
     size: IntArray = np.searchsorted(value_N, last_K, side="right") - start
     slot = rng.choice(int(size.sum()), num_prompts - len(nearer), replace=False)

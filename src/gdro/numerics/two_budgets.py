@@ -36,11 +36,11 @@ def greedy_within(
         Everett, 1963, "Generalized Lagrange Multiplier Method for Solving Problems of Optimum Allocation
         of Resources".
 
-    >>> value_PA = np.array([[0.0, 4.0, 5.0], [0.0, 1.0, 2.0]])
-    >>> greedy_within(value_PA, 6, 2, np.array([10.0, 1.0]), 100.0)
-    (array([4, 2]), 0.0)
-    >>> greedy_within(value_PA, 6, 2, np.array([10.0, 1.0]), 33.0)[0]
-    array([3, 3])
+    >>> value_PA = np.array([[0.0, 4.0, 7.0], [0.0, 1.0, 2.0]])
+    >>> greedy_within(value_PA, 6, 2, np.array([10.0, 1.0]), 100.0)[0].tolist()
+    [4, 2]
+    >>> greedy_within(value_PA, 6, 2, np.array([10.0, 1.0]), 33.0)[0].tolist()
+    [3, 3]
     """
     step_A: FloatArray = np.arange(value_PA.shape[1], dtype=np.float64)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.difficulty.tracker import Difficulty
 from gdro.errors import BudgetError, GdroError, ProblemError, RequestError, StrategyError
-from gdro.numerics.arrays import IntArray, frozen
+from gdro.numerics.arrays import IntArray, distinct, frozen
 from gdro.problem import Problem
 from gdro.strategy import More, Strategy, check_roles
 from gdro.types import Outcome, Plan, Request, Weights
@@ -81,7 +81,7 @@ def check_selected(strategy: str, selected: Any, request: Request, num_prompts: 
         problem = f"{len(prompt_P)} prompts, asked for {request.num_prompts}"
     elif len(outside):
         problem = f"prompt {outside[0]}, the pool has 0..{num_prompts - 1}"
-    elif len(np.unique(prompt_P)) < len(prompt_P):
+    elif len(distinct(prompt_P)) < len(prompt_P):
         problem = f"a prompt twice: {prompt_P.tolist()[:8]}"
     if problem is not None:
         raise StrategyError(
@@ -130,7 +130,7 @@ def check_more(strategy: str, more: More, num_prompts: int, round: int) -> None:
             f"{strategy} asked for {round + 1} extensions of one plan; at most {_MOST_ROUNDS} are "
             "allowed: bound the rounds in its extend()"
         )
-    if not len(prompt_P) or len(np.unique(prompt_P)) < len(prompt_P):
+    if not len(prompt_P) or len(distinct(prompt_P)) < len(prompt_P):
         raise StrategyError(f"{strategy} extends by no prompt, or by one twice: {prompt_P.tolist()[:8]}")
     if int(prompt_P.min()) < 0 or int(prompt_P.max()) >= num_prompts:
         raise StrategyError(

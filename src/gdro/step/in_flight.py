@@ -12,7 +12,7 @@ from gdro.checkpoint.codec import Arrays, required
 from gdro.common.schema import MOST_COUNT
 from gdro.errors import CheckpointError, TicketError
 from gdro.groups import Groups
-from gdro.numerics.arrays import FloatArray, IntArray, frozen
+from gdro.numerics.arrays import FloatArray, IntArray, among, distinct, frozen
 from gdro.strategy import More
 from gdro.types import UNSEEN, Extension, Plan, Weights
 
@@ -64,7 +64,7 @@ class Pending:
 
 def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
     """A plan with more rollouts; prompts that are new to it are appended."""
-    fresh_P = more.prompt_P[~np.isin(more.prompt_P, plan.prompt_P)]
+    fresh_P = more.prompt_P[~among(more.prompt_P, plan.prompt_P)]
     prompt_P = np.concatenate([plan.prompt_P, fresh_P])
     order = np.argsort(prompt_P, kind="stable")
     place_P = order[np.searchsorted(prompt_P[order], more.prompt_P)]
@@ -224,7 +224,7 @@ def _check(ticket: int, get: Arrays, num_bins: int) -> None:
         array = get[name]
         fits = array.shape in shapes and array.dtype == dtype
         fine[name] = fits and bool(((array >= low) & (array <= high)).all())
-    fine["prompt_P"] &= len(shape) == 1 and len(np.unique(prompt_P)) == len(prompt_P) > 0
+    fine["prompt_P"] &= len(shape) == 1 and len(distinct(prompt_P)) == len(prompt_P) > 0
     if fine["first_P"] and fine["rollouts_P"]:
         fine["first_P"] = bool((get["first_P"] <= get["rollouts_P"]).all())
     bad = next((name for name, good in fine.items() if not good), None)

@@ -12,7 +12,7 @@ import numpy as np
 from gdro.checkpoint.codec import derived, within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import BoolArray, FloatArray, IntArray, one_more
+from gdro.numerics.arrays import BoolArray, FloatArray, IntArray, among, distinct, one_more
 from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.sampling import shuffled
 from gdro.strategy import Role, Strategy, one_of, require
@@ -163,7 +163,7 @@ class Memory(Strategy[Stored]):
             number=state.number + int(np.count_nonzero(before < 0)),
             total=state.total + len(solved) * state.steps - int(before[before >= 0].sum()),
         )
-        changed = np.union1d(visited, expired)
+        changed = distinct(np.concatenate([visited, expired]))
         return replace(after, usable_N=state.usable_N.put(changed, self._usable(after, changed)))
 
     def restored(self, state: Stored) -> Stored:
@@ -212,7 +212,7 @@ class Memory(Strategy[Stored]):
         for rank_K in shuffled(int(state.usable_N.sizes[1]), 2 * wanted, rng):
             drawn = state.usable_N.index.select(1, rank_K)
             known = drawn[belief.pass_rate(drawn) > self.anchor_rate]
-            chosen += known[~np.isin(known, failed)].tolist()
+            chosen += known[~among(known, failed)].tolist()
             if len(chosen) >= wanted:
                 break
         # By `_make`, for calls with names take three times as long, and there are hundreds.

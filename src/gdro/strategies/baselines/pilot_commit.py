@@ -11,7 +11,7 @@ import numpy as np
 from gdro.checkpoint.codec import within
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
-from gdro.numerics.arrays import BoolArray, IntArray
+from gdro.numerics.arrays import BoolArray, IntArray, among
 from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.sampling import shuffled
 from gdro.strategies.baselines.screening import Screening, went_on
@@ -161,7 +161,7 @@ def _drawn(
     for status in order:
         for rank_K in shuffled(int(status_N.sizes[status]), 2 * count, rng):
             row_K = status_N.index.select(status, rank_K)
-            drawn = np.concatenate([drawn, row_K[~np.isin(row_K, taken_P)]])
+            drawn = np.concatenate([drawn, row_K[~among(row_K, taken_P)]])
             if len(drawn) >= count:
                 return drawn[:count]
     return drawn
