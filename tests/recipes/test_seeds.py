@@ -59,3 +59,13 @@ def test_effects_are_paired_by_seed(tmp_path: Path) -> None:
     assert len(heads) == len(control) == len(other)
     assert control[2] == "" and other[2].startswith("+20.0%") and other[-2:] == ["", "2.00 to 4.00"]
     assert (tmp_path / "seeds.json").exists()
+
+
+def test_a_run_with_few_logged_steps_has_ends(tmp_path: Path) -> None:
+    def short(recipe: Recipe, folder: Path) -> dict:
+        made = fake(recipe, folder)
+        made["arms"]["mine"]["curves"]["length"] = [2.0, 3.0, 5.0]
+        return made
+
+    found = run_seeds(Recipe(name="r", task="t"), [1, 2], tmp_path, short)
+    assert table_of(found)[1][1][-1] == "2.00 to 5.00"

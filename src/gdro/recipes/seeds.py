@@ -101,8 +101,9 @@ def _change(effect: dict[str, Any] | None) -> str:
 
 
 def _ends(curves: Sequence[dict[str, list[float]]], name: str) -> str:
-    """Means over the first and the last tenth of training, over seeds."""
-    shares = [np.array_split(np.array(curve[name]), 10) for curve in curves if curve[name]]
+    """Means over the first and the last tenth of training (or logged step, if few are), over seeds."""
+    values = [np.array(curve[name]) for curve in curves if curve[name]]
+    shares = [np.array_split(value, min(10, len(value))) for value in values]
     if not shares:
         return ""
     first, last = (np.mean([part[i].mean() for part in shares]) for i in (0, -1))
