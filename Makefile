@@ -61,6 +61,7 @@ bench: $(READY) browser  ## speed of the controllers and of a trainer step, agai
 	$(BIN)/python benchmarks/table.py runs/bench.json
 	$(BIN)/python benchmarks/dataset_size.py
 	$(BIN)/python benchmarks/dataset_size.py --strategies gdro --sizes 14100 1000000 10000000
+	$(BIN)/python benchmarks/trl_dataset.py
 	$(BIN)/python benchmarks/trl_step.py --strategy none --no-target
 	$(BIN)/python benchmarks/trl_step.py --strategy rollout-gdro
 	$(BIN)/python benchmarks/trl_step.py --strategy prompt-gdro

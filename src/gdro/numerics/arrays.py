@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+N = TypeVar("N", np.int64, np.float64)
 
 
 def frozen(values: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -30,7 +31,7 @@ def integers(values: Any, name: str, error: type[Exception]) -> IntArray:
     return frozen(array, np.int64)
 
 
-def distinct(values: IntArray) -> IntArray:
+def distinct(values: npt.NDArray[N]) -> npt.NDArray[N]:
     """The values in increasing order, each once.
 
     `np.unique` keeps them in a hash table, which takes three times as long for those of a plan, and a
