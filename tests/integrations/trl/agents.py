@@ -136,7 +136,7 @@ def add(a: int, b: int) -> int:
     Returns:
         Their sum.
     """
-    return a + b
+    return int(a) + int(b)  # older versions parse arguments as texts
 
 
 async def add_later(a: int, b: int) -> int:
@@ -149,7 +149,7 @@ async def add_later(a: int, b: int) -> int:
     Returns:
         Their sum.
     """
-    return a + b
+    return int(a) + int(b)  # older versions parse arguments as texts
 
 
 add_later.__name__ = "add"
@@ -196,6 +196,7 @@ class Guess:
         Returns:
             `=`, or `+` and `-` where the number is larger or smaller.
         """
+        digit = int(digit)
         self.guesses.append(digit)
         return "=" if digit == self.secret else "+" if digit < self.secret else "-"
 

@@ -23,7 +23,27 @@ LETTERS = [*tiny.ALPHABET, "?"]
 SPECIAL = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
 TEMPLATE = """{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}\
 {% for part in m.content %}{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>\
-{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% endfor %}"""
+{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{% for c in m.tool_calls or [] %}\
+{{ c.function.name }}{{ c.function.arguments }}{% endfor %}{% if m.role == 'assistant' %}$\
+{% endif %}{% endfor %}{% if add_generation_prompt %}?{% endif %}"""
+# Every digit is a call, so that a model that was taught nothing calls often.
+CALL = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "?",
+    "fields": {
+        "tool_calls": {
+            "open_pattern": r"(?P<number>\d)",
+            "close_pattern": r"\$|$",
+            "content": "text",
+            "repeats": True,
+            "transform": {
+                "type": "function",
+                "function": {"name": "show", "arguments": {"number": "{number}"}},
+            },
+        },
+        "content": {"close_pattern": r"\$|$", "content": "text"},
+    },
+}
 COLOURS = {"a": (250, 10, 10), "b": (10, 10, 250)}
 
 
@@ -54,6 +74,7 @@ def processor() -> ImagesAlone:
         additional_special_tokens=SPECIAL,
         model_input_names=["input_ids", "attention_mask"],
     )
+    tokenizer.response_template = CALL
     sizes = {"patch_size": 2, "temporal_patch_size": 2, "merge_size": 2}
     images = Qwen2VLImageProcessorPil(min_pixels=16, max_pixels=256, **sizes)
     return ImagesAlone(images, tokenizer, TEMPLATE)
@@ -101,7 +122,7 @@ def picture(number: int) -> Any:
 
 
 def dataset(num: int = 24, column: str = "image") -> Dataset:
-    """Rows with one picture (`image`), with one or two (`images`), or with one inside the `prompt`."""
+    """Rows with one picture (`image`), one or two (`images`), one inside the `prompt`, or `none`."""
     rows: list[dict[str, Any]] = []
     for i in range(num):
         pictures = {"image": picture(i), "images": [picture(i)] * (1 + i % 2)}
@@ -118,15 +139,33 @@ def dataset(num: int = 24, column: str = "image") -> Dataset:
     return Dataset.from_list(rows, features=Features(features))
 
 
+SHOWING: dict[str, Any] = {
+    "max_completion_length": 14,
+    "generation_kwargs": {"suppress_tokens": [17, 18, 19, 20]},  # only pictures have these
+}
+
+
+def show(number: int) -> list[dict[str, Any]]:
+    """Shows a picture.
+
+    Args:
+        number: Its number.
+
+    Returns:
+        The picture.
+    """
+    return [{"type": "image", "image": picture(int(number))}]
+
+
 def named(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
     """Right when the text has the letter of the colour."""
-    return [float(a in c[0]["content"]) for c, a in zip(completions, answer, strict=True)]
+    return [float(a in c[-1]["content"]) for c, a in zip(completions, answer, strict=True)]
 
 
 def make(cls: type = GDROTrainer, **options: Any) -> Any:
     arguments = {"model": model, "processing_class": processor, "train_dataset": dataset}
     given = {name: options.pop(name, value) for name, value in arguments.items()}
-    names = ("strategy", "id_column", "generation")
+    names = ("strategy", "id_column", "generation", "tools")
     own = {name: options.pop(name) for name in names if name in options}
     options.pop("kind", None)
     return cls(

@@ -22,7 +22,8 @@ def patches(batch: dict[str, Any]) -> list[torch.Tensor]:
     """The pixels of each row's images."""
     per_image = batch["image_grid_thw"].prod(dim=-1).tolist()
     images = iter(torch.split(batch["pixel_values"], per_image))
-    return [torch.cat([next(images) for _ in range(num)]) for num in batch["num_images"]]
+    rows = [[next(images) for _ in range(num)] for num in batch["num_images"]]
+    return [torch.cat(row) if row else torch.zeros(0, 24) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,8 @@ def patches(batch: dict[str, Any]) -> list[torch.Tensor]:
         {},
         {"num_iterations": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
         {"strategy": "prompt-gdro(signal=surrogate)"},
+        {"tools": [pictures.show], "per_device_train_batch_size": 8, "steps_per_generation": 2}
+        | pictures.SHOWING,
     ],
 )
 def test_groups_of_unequal_size_keep_their_images(options: dict[str, Any]) -> None:
@@ -45,20 +48,24 @@ def test_groups_of_unequal_size_keep_their_images(options: dict[str, Any]) -> No
         return batches[-1]
 
     def checked(model: Any, inputs: dict[str, Any]) -> Any:
-        """In every micro-batch the pictures have as many tokens as the prompt has places for them."""
-        places = (inputs["prompt_ids"] == 17).sum(dim=1).tolist()
+        """In every micro-batch the pictures have as many tokens as their row has places for them."""
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        places = (ids == 17).sum(dim=1).tolist()
         assert [len(p) // 4 for p in patches(inputs)] == places
         return losses(model, inputs)
 
     trainer._gdro_batch, trainer._compute_loss = keep, checked
     trainer.train()
-    encode, sizes = trainer.processing_class.image_processor, set()
+    encode, sizes, more = trainer.processing_class.image_processor, set(), 0
     for step, batch in zip(steps, batches, strict=True):
         sizes |= set(step.plan.rollouts_P.tolist())
         for row, pixels in enumerate(patches(batch)):
             images = trainer.train_dataset[int(step.outcome.prompt_R[row])]["images"]
-            assert batch["num_images"][row] == len(images)
-            assert torch.equal(pixels, encode(images=images, return_tensors="pt")["pixel_values"])
+            own = encode(images=images, return_tensors="pt")["pixel_values"]
+            assert torch.equal(pixels[: len(own)], own)
+            more += batch["num_images"][row] - len(images)
+            assert (len(pixels) > len(own)) == (batch["num_images"][row] > len(images))
+    assert (more > 5) == ("tools" in options)
     assert len(sizes) > 1 or "strategy" in options
     assert trainer.controller.ledger.closed >= 1 and torch.isfinite(tiny.weights(trainer)).all()
 
@@ -95,13 +102,22 @@ def test_memory_and_further_rounds_are_refused_with_images(
 
 @pytest.mark.parametrize("strategy", ["uniform + memory", "dapo"])
 def test_images_that_come_later_are_refused(strategy: str) -> None:
-    """A transform adds them, so no column of the dataset has them; tools may do so, too."""
+    """A transform adds them, so no column of the dataset has them."""
 
     def shown(rows: dict[str, Any]) -> dict[str, Any]:
         return rows | {"images": [[Pictures.new("RGB", (4, 4))] for _ in rows["prompt"]]}
 
     data = tiny.dataset(conversational=True).with_transform(shown)
     trainer = pictures.make(train_dataset=lambda: data, strategy=strategy, id_column="id")
+    with pytest.raises(UnsupportedError, match="a batch has images, and strategy"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("strategy", ["uniform + memory", "dapo"])
+def test_images_from_tools_are_refused_there(strategy: str) -> None:
+    data = tiny.dataset(conversational=True)
+    given = {"tools": [pictures.show], "max_steps": 3, **pictures.SHOWING}
+    trainer = pictures.make(train_dataset=lambda: data, strategy=strategy, **given)
     with pytest.raises(UnsupportedError, match="a batch has images, and strategy"):
         trainer.train()
 

@@ -274,7 +274,17 @@ IMAGES: dict[str, Options] = {
         "gradient_accumulation_steps": 4,
         "num_iterations": 2,
     },
-    "images, text alone": {"train_dataset": lambda: tiny.dataset(conversational=True)},
+    "images from tools": {
+        "train_dataset": lambda: pictures.dataset(column="none"),
+        "tools": [pictures.show],
+        **pictures.SHOWING,
+    },
+    "images, and more from tools": {
+        "train_dataset": lambda: pictures.dataset(column="images"),
+        "tools": [pictures.show],
+        **pictures.SHOWING,
+    },
+    "images, text alone": {"train_dataset": lambda: pictures.dataset(column="none")},
 }
 AGENTS |= {name: {"kind": "images", **options} for name, options in IMAGES.items()}
 
