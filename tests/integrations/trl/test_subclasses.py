@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from trl import GRPOTrainer
+from trl import GRPOTrainer, SFTTrainer
+from trl.experimental.async_grpo import AsyncGRPOTrainer
 
 from gdro import OutcomeError
 from gdro.errors import UnsupportedError
@@ -150,3 +151,11 @@ def test_what_the_hook_returns_is_checked(wrong: Any) -> None:
 
     with pytest.raises(OutcomeError, match=r"adjust_advantages returned shape .* shape \(16,\)"):
         make(Wrong).train()
+
+
+@pytest.mark.parametrize("trainer", [AsyncGRPOTrainer, SFTTrainer])
+def test_a_trainer_that_generates_elsewhere_is_refused(trainer: type) -> None:
+    """It would train without a plan, and without a word."""
+    cls: Any = type("Mine", (GDROMixin, trainer), {})
+    with pytest.raises(UnsupportedError, match=rf"^{trainer.__name__} has no .* before GRPOTr"):
+        cls(model="never-loaded", args=None, train_dataset=tiny.dataset())
