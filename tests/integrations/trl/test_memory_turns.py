@@ -186,3 +186,24 @@ def test_of_environments_and_rollout_functions_nothing_is_stored_then(kind: str)
         warnings.filterwarnings("error", message="memory_episodes")
         spied(kind, max_steps=1)
         make(kind, strategy="uniform", memory_episodes=False)
+
+
+@WITH_TOOLS
+def test_a_check_leaves_out_the_episodes_of_one_environment() -> None:
+    """As docs/memory.md says of runs in which only some environments are random."""
+
+    def repeatable(completions: list[Any], environment: list[str], **_: Any) -> list[float]:
+        return [float(name == "guess") for name in environment]
+
+    trainer, steps = spied(
+        "two environments",
+        reward_funcs=[repeatable],
+        reward_weights=[0.0],
+        process="repeatable",
+        correct=["Guess", ("Parity", 0.4)],
+    )
+    trainer.train()
+    store, names = trainer._gdro_memory.store, trainer.train_dataset["environment"]
+    assert {names[p] for p in range(8) if p in store} == {"guess"}
+    right = {int(p) for step, *_ in steps for p in step.outcome.prompt_R[step.outcome.correct_R]}
+    assert {names[p] for p in right} == {"guess", "parity"}
