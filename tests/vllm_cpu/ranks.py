@@ -17,10 +17,8 @@ STEPS = 5
 
 def train(model: Path, folder: Path, strategy: str, **options: Any) -> None:
     """Train, check this rank's rows, and write its state."""
-    output = folder / strategy
-    trainer: Any = runs.make(
-        model, output, strategy, per_device_train_batch_size=8, max_steps=STEPS, **options
-    )
+    options |= {"per_device_train_batch_size": 8, "max_steps": STEPS}
+    trainer: Any = runs.make(model, folder / strategy, strategy, **options)
     # As with a new engine: where two ranks are one engine, both must draw the same tokens.
     torch.manual_seed(trainer.accelerator.process_index // trainer.args.vllm_tensor_parallel_size)
     seen = runs.trained(trainer)
@@ -32,6 +30,7 @@ def train(model: Path, folder: Path, strategy: str, **options: Any) -> None:
 
 
 def main(mode: str, model: Path, folder: Path, server: str) -> None:
+    """No resume: on two CPU processes the pinned transformers cannot read an optimizer's state."""
     cpu_weights.keep_layers_plain()
     cpu_weights.engine_for_tests(shared=True)
     cpu_weights.send_by_file()
@@ -39,9 +38,9 @@ def main(mode: str, model: Path, folder: Path, server: str) -> None:
         train(model, folder, "rollout-gdro", vllm_tensor_parallel_size=2)
         train(model, folder, "dapo", vllm_tensor_parallel_size=2)
         return
-    given = {"mode": "server", "vllm_server_base_url": server, "vllm_server_timeout": 120.0}
-    train(model, folder, "rollout-gdro", **given)
-    train(model, folder, "dapo", **given)
+    served = {"mode": "server", "vllm_server_base_url": server, "vllm_server_timeout": 120.0}
+    train(model, folder, "rollout-gdro", **served)
+    train(model, folder, "dapo", **served)
     train(model, folder, "default")
     train(model, folder, "rollout-gdro")
 

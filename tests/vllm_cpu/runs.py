@@ -52,6 +52,7 @@ def make(
         "model": AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
         "processing_class": tiny.tokenizer(),
         "train_dataset": tiny.dataset(prompts),
+        "eval_dataset": tiny.dataset(4),
         "reward_funcs": reward,
         "peft_config": options.pop("peft_config", None),
     }
@@ -78,6 +79,7 @@ class Seen:
         asked: Prompts of each round, one a row, that TRL gave to its vLLM engine or client.
         answers: How many answers each request wanted for a prompt.
         batches: What each step gives to the loss.
+        held_out: Batches of evaluations, whose requests are the trainer's own.
         groups: Rollouts of each prompt in each plan, all ranks.
     """
 
@@ -85,6 +87,7 @@ class Seen:
     asked: list[list[str]] = field(default_factory=list)
     answers: set[int] = field(default_factory=set)
     batches: list[Batch] = field(default_factory=list)
+    held_out: list[Batch] = field(default_factory=list)
     groups: list[Counter[int]] = field(default_factory=list)
 
 
@@ -125,13 +128,15 @@ def trained(trainer: Any, resume: str | None = None) -> Seen:
         return further
 
     def generated(prompts: Any, images: Any, num_generations: int, **more: Any) -> Any:
-        seen.asked.append([text(trainer, ids) for ids in prompts])
-        seen.answers.add(num_generations)
+        if trainer.model.training:
+            seen.asked.append([text(trainer, ids) for ids in prompts])
+            seen.answers.add(num_generations)
         return generate(prompts, images, num_generations, **more)
 
     def scored(rows: Any) -> Batch:
-        seen.batches.append(score(rows))
-        return seen.batches[-1]
+        batch = score(rows)
+        (seen.batches if trainer.model.training else seen.held_out).append(batch)
+        return batch
 
     controller.plan, controller.extend, engine.generate = planned, extended, generated
     trainer._generate_and_score_completions = scored
@@ -150,8 +155,8 @@ def check(trainer: Any, seen: Seen, steps: int) -> None:
     local = ROWS // trainer.accelerator.num_processes
     assert len(seen.batches) == len(seen.groups) == steps
     assert seen.asked == seen.planned and seen.answers == {1}
-    for batch in seen.batches:
-        assert len(batch["completion_ids"]) == local
+    assert all(len(batch["completion_ids"]) == local for batch in seen.batches)
+    for batch in [*seen.batches, *seen.held_out]:
         # The trainer's log-probabilities are of this row's completion after this row's prompt.
         assert gaps(batch).abs().max() < SAME
         ratio = batch["importance_sampling_ratio"]
