@@ -101,7 +101,7 @@ $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 		-e ".[verl,report]" pytest pytest-xdist hypothesis
 	touch $@
 
-verl-quickstart: $(VERL_READY)  ## train a tiny model with rollout-gdro in verl on Ray, two ranks on the CPU
+verl-quickstart: $(VERL_READY)  ## train a tiny model in verl on Ray, two ranks on the CPU
 	$(VERL_BIN)/gdro verl-quickstart
 
 RECIPES_OUT := runs/verl-recipes

@@ -41,7 +41,7 @@ def milliseconds(strategy: str) -> np.ndarray:
         start = time.perf_counter()
         step = VerlStep(plan)
         step.submit(uids, plan.prompt_P.tolist(), rollouts)
-        outcome = step.read(keys, RowScores(reward, reward > 0.5, np.full(len(keys), 100)))
+        outcome = step.read(keys, RowScores(reward, reward > 0.5, np.full(len(keys), 100), reward >= 0))
         step.weigh(controller.weigh(outcome))
         scale(advantages, step.factors(keys))
         controller.observe(outcome, extra=step.counts(keys))

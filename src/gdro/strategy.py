@@ -145,6 +145,11 @@ class Strategy(Generic[S]):
         return "remember" in self.roles
 
     @property
+    def keeps_for(self) -> int:
+        """Steps after which a remembered rollout is no longer recalled; 0: no limit."""
+        return 0
+
+    @property
     def waits_for(self) -> Literal["", "bin", "visits"]:
         """What a prompt needs before the strategy treats it differently from others.
 

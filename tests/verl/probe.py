@@ -10,9 +10,22 @@ from typing import Any
 
 import verl.trainer.ppo.v1.trainer_base as verl_trainer
 from omegaconf import open_dict
+from verl.experimental.agent_loop.agent_loop import register
+from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from gdro.integrations.verl import GDROTrainer
+
+ROWS = (
+    "prompts",
+    "responses",
+    "input_ids",
+    "position_ids",
+    "response_mask",
+    "rollout_log_probs",
+    "old_log_probs",
+    "rollout_is_weights",
+)
 
 
 class Probe:
@@ -31,6 +44,8 @@ class Probe:
             return write(keys=keys, partition_id=partition_id, fields=fields, **options)
 
         verl_trainer.tq.kv_batch_put = put
+        step = getattr(self, "_step", None)
+        joined = {} if step is None else {"recalled": sorted(step.recalled), "anchors": step.anchors}
         start = time.perf_counter()
         try:
             batch = super()._compute_advantage(batch, metrics)
@@ -39,8 +54,10 @@ class Probe:
         data = verl_trainer.tq.kv_batch_get(
             keys=seen["keys"],
             partition_id=batch.partition_id,
-            select_fields=["index", "rm_scores", "responses", "rollout_log_probs", "old_log_probs"],
+            select_fields=["index", "uid", "rm_scores", "num_turns", *ROWS],
         )
+        names = set(data.keys())
+        rows = {name: [r.tolist() for r in data[name].unbind()] for name in ROWS if name in names}
         gap = [
             float((a - b).abs().max())
             for a, b in zip(
@@ -54,13 +71,31 @@ class Probe:
             "padding": [bool(tag.get("is_padding", False)) for tag in batch.tags],
             "index": [int(getattr(i, "data", i)) for i in data["index"]],
             "reward": [float(r.sum()) for r in data["rm_scores"].unbind()],
-            "tokens": [t.tolist() for t in data["responses"].unbind()],
+            "tokens": rows["responses"],
+            "uid": [str(getattr(u, "data", u)) for u in data["uid"]],
+            "turns": [int(getattr(n, "data", n)) for n in data["num_turns"]],
+            "tags": list(batch.tags),
+            **joined,
+            **rows,
             "gap": max(gap),
             "metrics": {k: float(v) for k, v in metrics.items() if k.startswith("gdro/")},
         }
         with Path(os.environ["PROBE_FILE"]).open("a") as file:
             file.write(json.dumps(line) + "\n")
         return batch
+
+
+@register("probe_turns")
+class TwoTurns(SingleTurnAgentLoop):
+    """After the answer a token of a tool, without loss, and one more of the model's."""
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> Any:
+        output = await super().run(sampling_params, **kwargs)
+        if len(output.response_ids) + 2 <= self.response_length:
+            output.response_ids += [self.tokenizer.eos_token_id] * 2  # no text of their own
+            output.response_mask += [0, 1]
+            output.response_logprobs += [0.0, -1.0]
+        return output
 
 
 @register_trainer("probe_stock")

@@ -23,7 +23,8 @@ def constant(tmp_path_factory) -> tuple[Ran, Ran]:
     save = ("trainer.save_freq=3", WHOLE)
     modes = {
         "stock": ("trainer.v1.trainer_mode=probe_stock",),
-        "uniform": (*GDRO, "+gdro.strategy=uniform"),
+        # A memory that stores successes and recalls none.
+        "uniform": (*GDRO, "+gdro.strategy='uniform + memory(replay=false, anchors=0)'"),
     }
     going = [go(tmp_path_factory.mktemp(name), *mode, *save, steps=3) for name, mode in modes.items()]
     stock, uniform = [run.finish() for run in going]

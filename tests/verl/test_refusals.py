@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
 import torch
 import verl.trainer.constants_ppo as verl_constants
+from configs import config
 from datasets import Dataset
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
-from verl.trainer.ppo.v1 import PPOTrainerSync
+from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync
 
-import verl
 from gdro import Controller, Problem, Request, make_strategy
 from gdro.errors import OutcomeError, ProblemError, StrategyError, UnsupportedError
 from gdro.integrations.verl import GDROTrainer, queue
 from gdro.integrations.verl.options import ESTIMATORS, check_config
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.step import RowScores, VerlStep, outcome_of, rows_of, scale
-
-CONFIGS = Path(verl.__file__).parent / "trainer/config"
-
-
-def config(*overrides: str):
-    wanted = [
-        "trainer.v1.trainer_mode=gdro",
-        "actor_rollout_ref.rollout.n=4",
-        "algorithm.adv_estimator=grpo",
-        *overrides,
-    ]
-    with initialize_config_dir(str(CONFIGS), version_base=None):
-        return compose("ppo_trainer", wanted)
+from gdro.integrations.verl.trainer import _others
 
 
 @pytest.mark.parametrize(
@@ -49,9 +36,6 @@ def config(*overrides: str):
         ("++data.gen_batch_size=3", "train_batch_size"),
         ("++skip.rollout_tq.enable=true", "come from a file"),
         ("+gdro={strategy: reinforce-ada}", "take `dapo` or `speed`"),
-        ("+gdro.strategy='mopps + memory'", "Take `rollout-gdro`.* only leave `memory` out"),
-        ("+gdro.strategy=GDRO", r"\+gdro.strategy=gdro: it has a memory.*or train with TRL$"),
-        ("+gdro.strategy=gdro-tail", r"\+gdro.strategy=gdro-tail: it has a memory"),
         ("+gdro={strategy: prompt-gdro, options: {signal: surrogate}}", "signal=failure"),
     ],
 )
@@ -65,15 +49,17 @@ def test_what_cannot_work_is_refused_with_the_fix(override: str, words: str) -> 
     [
         ("+gdro.strategi=joint", "allowed: .*gdro.strategy"),
         ("+gdro.strategy=misspelt", "misspelt"),
-        ("+gdro={options: {n_min: 1}}", "2 or more"),
+        ("+gdro={strategy: rollout-gdro, options: {n_min: 1}}", "2 or more"),
+        ("+gdro={options: {n_min: 3}}", "no part 'n_min'; known: rollout-gdro, memory"),
         ("+gdro.threshold=high", "threshold"),
         ("+gdro.resume=perhaps", "resume"),
-        ("actor_rollout_ref.rollout.n=16", r"rollout-gdro\(n_max=48\)"),
+        ("+gdro.strategy=rollout-gdro actor_rollout_ref.rollout.n=16", r"rollout-gdro\(n_max=48\)"),
     ],
 )
 def test_bad_options_are_named(override: str, words: str) -> None:
+    overrides = override.split() if " actor" in override else [override]
     with pytest.raises(StrategyError, match=words):
-        GDROTrainer(config(override))
+        GDROTrainer(config(*overrides))
 
 
 def test_extending_strategies_need_rewards_in_time() -> None:
@@ -88,6 +74,12 @@ def test_other_trainers_do_not_ignore_our_options() -> None:
         PPOTrainerSync(config("trainer.v1.trainer_mode=colocate_async", "+gdro.strategy=joint"))
     with pytest.raises(UnsupportedError, match="use_v1=true"):
         RayPPOTrainer(config("trainer.use_v1=false"), None, {}, None)
+
+
+def test_a_verl_without_its_deprecated_trainer_is_fine(monkeypatch) -> None:
+    assert _others() == [PPOTrainer, RayPPOTrainer]
+    monkeypatch.setitem(sys.modules, "verl.trainer.ppo.ray_trainer", None)
+    assert _others() == [PPOTrainer]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ _EPILOG = """\
 examples:
   gdro verl-dry-run -- algorithm.adv_estimator=grpo data.train_files=train.parquet \\
       data.val_files=val.parquet actor_rollout_ref.model.path=Qwen/Qwen3-1.7B-Base \\
-      trainer.v1.trainer_mode=gdro +gdro.strategy=rollout-gdro
+      trainer.v1.trainer_mode=gdro
   gdro verl-dry-run --stub qwen3 -- ...        without a network: a Qwen3, a tokenizer of bytes
   VERL_MAIN="gdro verl-dry-run --stub qwen3 --" recipes/verl/qwen3_1.7b_dapo14k_rollout.sh
 """
@@ -43,11 +43,11 @@ def add(commands: Any) -> None:
     dry.set_defaults(run=_dry_run)
     quick = commands.add_parser(
         "verl-quickstart",
-        help="train a tiny model with rollout-gdro in verl, on Ray, on a CPU",
+        help="train a tiny model in verl, on Ray, on a CPU",
         description="Train the quickstart's model in verl's own main_ppo on real Ray with two processes "
         "on the CPU, and print what the controller did.",
     )
-    quick.add_argument("--strategy", default="rollout-gdro", help="name of the strategy (%(default)s)")
+    quick.add_argument("--strategy", default="gdro", help="name of the strategy (%(default)s)")
     quick.add_argument("--steps", type=int, default=20, help="training steps (%(default)s)")
     quick.add_argument("--output", type=Path, default=Path("runs/verl-quickstart"), help=output)
     quick.set_defaults(run=_quickstart)
@@ -93,16 +93,11 @@ def _dry_run(arguments: argparse.Namespace) -> int:
 
 def _check_strategy(name: str) -> None:
     """Raise before Ray starts if a strategy is unknown, or verl cannot train with it."""
-    strategy = make_strategy(name)
-    for wrong, what in (
-        (strategy.remembers, "has a memory, and rollouts of earlier steps cannot join verl's batches"),
-        (strategy.needs_loss, "needs each rollout's loss, which verl keeps in its workers"),
-    ):
-        if wrong:
-            raise GdroError(
-                f"--strategy {name!r} {what}; take another, e.g. rollout-gdro (docs/verl.md), or train "
-                "with TRL"
-            )
+    if make_strategy(name).needs_loss:
+        raise GdroError(
+            f"--strategy {name!r} needs each rollout's loss, which verl keeps in its workers; take "
+            "another, e.g. gdro (docs/verl.md), or train with TRL"
+        )
 
 
 def _quickstart(arguments: argparse.Namespace) -> int:

@@ -18,16 +18,21 @@ from gdro.errors import CheckpointError, StrategyError
 from gdro.problem import Problem
 from gdro.types import LARGEST
 
+STORE_FILE = "gdro_memory.npz"
+"""Name of the store's file in a trainer's checkpoint."""
+
 _SCHEMA = 2  # 1 had no loss_mask: the model wrote every token of a completion
 _DTYPES = {
     "key_hash_M": np.uint64,
     "prompt_length_M": np.int64,
     "completion_length_M": np.int64,
+    "step_M": np.int64,
     "prompt_ids": np.int32,
     "completion_ids": np.int32,
     "loss_mask": np.bool_,
     "rewards_MK": np.float32,
 }
+_LATEST = 2**53  # far beyond any training
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,14 @@ class StoredRollout:
         rewards_K: Reward from each of the K reward functions, shape (K,).
         loss_mask: Which tokens of the completion the model wrote, of the same shape; tools or an
             environment wrote the others. None: all.
+        step: Step of the training in which it was generated, 0 where the adapter does not say.
     """
 
     prompt_ids: npt.NDArray[np.int32]
     completion_ids: npt.NDArray[np.int32]
     rewards_K: npt.NDArray[np.float32]
     loss_mask: npt.NDArray[np.bool_] | None = None
+    step: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -105,6 +112,12 @@ class RolloutStore:
             _, dropped = self._rollouts.popitem(last=False)
             self.nbytes -= dropped.nbytes
 
+    def expire(self, before: int) -> None:
+        """Drop the rollouts of steps before this one; they are the first that were stored."""
+        while self._rollouts and next(iter(self._rollouts.values())).step < before:
+            _, dropped = self._rollouts.popitem(last=False)
+            self.nbytes -= dropped.nbytes
+
     def save(self, path: str | Path) -> None:
         """Write the store to one file, atomically."""
         rows = list(self._rollouts.values())
@@ -118,6 +131,8 @@ class RolloutStore:
             "loss_mask": np.concatenate([empty.astype(bool), *(r.own for r in rows)]),
             "rewards_MK": np.array([r.rewards_K for r in rows], np.float32),
         }
+        if any(r.step for r in rows):
+            arrays["step_M"] = np.array([r.step for r in rows], np.int64)
         header = {"schema": _SCHEMA, "kind": "rollout store", "rewards": self._rewards}
         archive.write(path, header, arrays)
 
@@ -134,6 +149,7 @@ class RolloutStore:
             raise CheckpointError(f"{path} is not a rollout store of this version: {header!r:.80}")
         if header["schema"] == 1:
             arrays["loss_mask"] = np.ones(required(arrays, "completion_ids").size, bool)
+        arrays.setdefault("step_M", np.zeros(required(arrays, "key_hash_M").size, np.int64))
         names: Any = header.get("rewards")
         fault = _misfit(arrays) or self._out_of_range(arrays) or _misnamed(names, arrays["rewards_MK"])
         if fault:
@@ -171,6 +187,7 @@ class RolloutStore:
                 arrays["completion_ids"][completion].copy(),
                 arrays["rewards_MK"][m, column_K].copy(),
                 None if mask.all() else mask,
+                int(arrays["step_M"][m]),
             )
             rollouts.append((index[int(arrays["key_hash_M"][m])], rollout))
         return rollouts
@@ -227,6 +244,9 @@ def _misfit(arrays: Arrays) -> str | None:
         fits = len(length_M) == num and bool(((length_M > 0) & (length_M <= most)).all())
         if not fits or int(length_M.sum()) != most:
             return f"{name}_length_M does not fit {num} prompts and {most} tokens"
+    step_M = arrays["step_M"]
+    if len(step_M) != num or not bool(((step_M >= 0) & (step_M < _LATEST)).all()):
+        return f"step_M does not hold {num} steps of 0 or more"
     return _unmasked(arrays["loss_mask"], arrays["completion_length_M"])
 
 

@@ -136,6 +136,10 @@ class Joint(Strategy[JointState]):
         return any(self._part(role).needs_loss for role in _FIELDS)
 
     @property
+    def keeps_for(self) -> int:
+        return self._part("remember").keeps_for
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(c for role in _FIELDS for c in self._part(role).columns))
 

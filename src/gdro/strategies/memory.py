@@ -121,6 +121,10 @@ class Memory(Strategy[Stored]):
     def roles(self) -> tuple[Role, ...]:
         return ("remember",)
 
+    @property
+    def keeps_for(self) -> int:
+        return self.max_age
+
     def init(self, num_prompts: int, num_bins: int) -> Stored:
         zeros_N, none_N = np.zeros(num_prompts, np.int32), np.zeros(num_prompts, np.int8)
         at_N = PersistentArray(np.full(num_prompts, -1))  # 64 bits, as any number of steps is loaded

@@ -14,9 +14,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from gdro.common.files import parsed
 from gdro.errors import CheckpointError
+from gdro.memory.store import STORE_FILE
 
 STATE_FILE = "gdro.npz"
-STORE_FILE = "gdro_memory.npz"
 _ARCHIVES = (".pt", ".pth", ".bin")
 
 

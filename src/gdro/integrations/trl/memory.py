@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ from accelerate.utils import gather_object
 from gdro.errors import UnsupportedError
 from gdro.groups import differing_rows
 from gdro.integrations.trl.batches import LOGPS, padded_tensors, replace_rows
-from gdro.integrations.trl.checkpoints import STORE_FILE
 from gdro.integrations.trl.losses import ADVANTAGE, ROW
 from gdro.integrations.trl.step import Replays, Scored, TrlStep
 from gdro.integrations.trl.turns import elsewhere, loss_mask, warn_of_no_memory, with_tool_mask
-from gdro.memory.placing import Placed, place
-from gdro.memory.store import RolloutStore, StoredRollout
+from gdro.memory.joining import Joining, latest_rows, memory_metrics, recalled
+from gdro.memory.placing import place
+from gdro.memory.store import STORE_FILE, RolloutStore, StoredRollout
 from gdro.numerics.arrays import IntArray
 from gdro.problem import Problem
 
@@ -56,32 +55,6 @@ def check_memory(args: Any, router_coef: float = 0.0) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Joining:
-    """Recalled rollouts that join one step.
-
-    Attributes:
-        placed: The recalls, and the rows that they replace.
-        rollouts: Tokens and rewards of the recalls.
-    """
-
-    placed: Placed
-    rollouts: tuple[StoredRollout, ...]
-
-    @property
-    def replays(self) -> Replays | None:
-        num = len(self.placed.replays)
-        if not num:
-            return None
-        rewards_MK = np.stack([r.rewards_K for r in self.rollouts[:num]])
-        return Replays(self.placed.replays, rewards_MK)
-
-    @property
-    def tokens(self) -> int:
-        """Number of the model's tokens that are trained on again."""
-        return sum(int(r.own.sum()) for r in self.rollouts)
-
-
 class TrlMemory:
     """Stores successful rollouts, and replaces rows without gradient by recalled ones.
 
@@ -110,26 +83,11 @@ class TrlMemory:
     @property
     def recalled(self) -> tuple[int, int]:
         """Number of rows that joined in the last step, and of their tokens."""
-        return (0, 0) if self._last is None else (len(self._last.rollouts), self._last.tokens)
+        return recalled(self._last)
 
     def metrics(self) -> dict[str, float]:
         """Scalars of the last step and of the store."""
-        rows, tokens = self.recalled
-        replays = 0 if self._last is None else len(self._last.placed.replays)
-        rollouts = () if self._last is None else self._last.rollouts
-        names = self._trainer.reward_func_names
-        # With one function every sum is the number of rows.
-        sums = np.nansum([r.rewards_K for r in rollouts], axis=0) if rollouts else np.zeros(len(names))
-        given = zip(names, sums.tolist(), strict=True) if len(names) > 1 else ()
-        return {
-            **{f"memory_reward_{name}": value for name, value in given},
-            "memory_replays": float(replays),
-            "memory_anchors": float(rows - replays),
-            "memory_row_share": rows / self._rows,
-            "memory_length": tokens / rows if rows else 0.0,
-            "memory_rollouts": float(len(self.store)),
-            "memory_bytes": float(self.store.nbytes),
-        }
+        return memory_metrics(self._last, self.store, self._rows, self._trainer.reward_func_names)
 
     def recall(self, step: TrlStep, fresh: Scored, chosen_R: IntArray) -> tuple[Scored, Joining | None]:
         """The rollouts that join this step (None: none), and all advantages with them; stores successes.
@@ -143,9 +101,11 @@ class TrlMemory:
         advantage_R = np.where(rounding_R, 0.0, advantage_R)
         placed = place(step.weights, step.outcome, advantage_R, chosen_R, self.store, self._least_likely)
         # Read before this step's successes replace earlier ones.
-        self._last = None if placed is None else Joining(placed, self._rollouts(placed.prompt_M))
+        self._last = None if placed is None else Joining.of(placed, self.store)
         self._remember(step)
-        replays = None if self._last is None else self._last.replays
+        replays = None
+        if placed is not None and placed.replays and self._last is not None:
+            replays = Replays(placed.replays, self._last.rewards_MK)
         return (fresh if replays is None else step.score(replays)), self._last
 
     def join(
@@ -176,7 +136,7 @@ class TrlMemory:
         rows = np.flatnonzero(step.weights.remember_R).tolist()
         if not self._episodes:
             rows = self._without_episodes(rows, step)
-        latest = {int(step.outcome.prompt_R[r]): r for r in rows}
+        latest = latest_rows(rows, step.outcome.prompt_R)
         tokens = _tokens_of(sorted(latest.values()), step.batches, self._trainer.accelerator)
         for prompt, row in latest.items():
             prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in tokens[row][:2])
@@ -208,8 +168,7 @@ class TrlMemory:
         """Every tensor of the batch for the recalled rows of all ranks."""
         num, device = len(joining.rollouts), batch["completion_ids"].device
         rows = self._tensors(joining.rollouts, device)
-        fixed = [r.advantage or 0.0 for r in joining.placed.recalls if r.kind == "anchor"]
-        advantage_M = torch.tensor(fixed, dtype=torch.float64, device=device)
+        advantage_M = torch.tensor(joining.anchors, dtype=torch.float64, device=device)
         rows["advantages"] = torch.cat([scored.replay_M.double(), advantage_M])
         rows[ROW] = torch.full((num,), -1, device=device)
         rows[ADVANTAGE] = torch.zeros(num, device=device)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gdro.errors import CheckpointError, KeysError, SettingsError, UnsupportedError
-from gdro.integrations.trl.checkpoints import STATE_FILE, STORE_FILE, is_plain_grpo
+from gdro.integrations.trl.checkpoints import STATE_FILE, is_plain_grpo
 from gdro.integrations.trl.start import say
-from gdro.memory.store import RolloutStore, StoredRollout
+from gdro.memory.store import STORE_FILE, RolloutStore, StoredRollout
 
 ResumeKeys = Literal["exact", "match", "fresh"]
 

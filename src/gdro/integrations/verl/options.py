@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -44,7 +44,7 @@ class VerlOptions:
     """Overrides under `+gdro.*`.
 
     Attributes:
-        strategy: Name of a strategy, or names joined with `+`.
+        strategy: Name of a strategy, or names joined with `+`; `gdro` is the package's default.
         options: Options of the strategy.
         difficulty: Options of `gdro.Difficulty`.
         id: Field of a data row with a distinct id; dots separate keys of nested dictionaries.
@@ -59,9 +59,10 @@ class VerlOptions:
             `match` follows ids into changed data, `fresh` starts a new one, e.g. after stock verl.
         poll_interval: Seconds between checks of the replay buffer; null: verl's default of 2, in which
             small models wait.
+        memory_bytes: Most bytes of tokens that a strategy with a memory keeps on the driver (1 GiB).
     """
 
-    strategy: Any = "rollout-gdro"
+    strategy: Any = "gdro"
     options: dict[str, Any] = field(default_factory=dict)
     difficulty: dict[str, Any] = field(default_factory=dict)
     id: str = "extra_info.index"
@@ -73,6 +74,7 @@ class VerlOptions:
     log: str | None = None
     resume: Resume = Resume.exact
     poll_interval: float | None = None
+    memory_bytes: int = 2**30
 
     def make(self, mean_rollouts: int = MEAN_ROLLOUTS) -> tuple[Strategy[Any], Difficulty]:
         """The strategy, and the options of difficulty.
@@ -86,6 +88,10 @@ class VerlOptions:
         Raises:
             StrategyError: A name or an option is wrong.
         """
+        if self.memory_bytes < 1:
+            raise StrategyError(
+                f"+gdro.memory_bytes is {self.memory_bytes}; allowed: 1 or more (1,000 tokens take 4 kB)"
+            )
         return named(self.strategy, self.options, mean_rollouts), difficulty_of(self.difficulty)
 
 
@@ -116,14 +122,11 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
     """
     batch, generated = config.data.train_batch_size, config.data.get("gen_batch_size")
     sampler = config.trainer.v1.sampler
-    named_so = f"+gdro.strategy={text_of(_get(config.get('gdro'), 'strategy') or strategy.name)}"
+    given = _get(config.get("gdro"), "strategy")
+    named_so = f"+gdro.strategy={text_of(given or VerlOptions.strategy)}"
+    if not given:
+        named_so += " (the default)"
     estimator = str(config.algorithm.adv_estimator)
-    selecting = ""
-    if strategy.selects:
-        selecting = (
-            ". Do not only leave `memory` out: what selects hard prompts, e.g. mopps(target=0.1), "
-            "forgets easy ones without it"
-        )
     checks = {
         f"actor_rollout_ref.rollout.n={config.actor_rollout_ref.rollout.n}: a group of one has no "
         "advantage, so set it to 2 or more": config.actor_rollout_ref.rollout.n < 2,
@@ -142,12 +145,10 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
         "set it to false": bool(_get(_get(config.get("skip"), "rollout_tq"), "enable")),
         f"{named_so}: it needs each rollout's loss, which verl keeps in its "
         "workers; take another signal, e.g. +gdro.options.signal=failure": strategy.needs_loss,
-        f"{named_so}: it has a memory, and rollouts of earlier steps cannot join verl's batches. "
-        "Take `rollout-gdro`, the best one of docs/results.md without a memory, or train with "
-        f"TRL{selecting}": strategy.remembers,
     }
     checks |= _scale_checks(config, strategy, named_so)
     checks |= _extension_checks(config, strategy, named_so)
+    checks |= _memory_checks(config, strategy, named_so)
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
         raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
@@ -182,6 +183,75 @@ def _extension_checks(config: DictConfig, strategy: Strategy[Any], name: str) ->
             bool(model.enable) and not model.enable_resource_pool
         ),
     }
+
+
+def _memory_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> dict[str, bool]:
+    """Recalled rollouts replace rows without gradient, and are tokens alone."""
+    if not strategy.remembers:
+        return {}
+    actor, algorithm, rollout = (
+        config.actor_rollout_ref.actor,
+        config.algorithm,
+        config.actor_rollout_ref.rollout,
+    )
+    loss = _get(actor.get("policy_loss"), "loss_mode")
+    estimator = str(algorithm.adv_estimator)
+    routers = [_get(actor.get(engine), "router_replay") for engine in ("megatron", "veomni")]
+    routed = bool(rollout.get("enable_rollout_routing_replay")) or any(
+        _get(router, "mode") not in (None, "disabled") for router in routers
+    )
+    megatron = _get(actor.get("megatron"), "override_transformer_config")
+    experts = _get(megatron, "moe_aux_loss_coeff")
+    full = "gives every row a gradient, so none can make room for a remembered one"
+    reasons = {
+        f"actor_rollout_ref.actor.entropy_coeff={actor.entropy_coeff}: its bonus {full}; set it to 0": (
+            actor.entropy_coeff != 0
+        ),
+        f"actor_rollout_ref.actor.use_kl_loss=true: its KL term {full}; set it to false": bool(
+            actor.use_kl_loss
+        ),
+        f"algorithm.use_kl_in_reward=true: its KL term {full}; set it to false": bool(
+            algorithm.use_kl_in_reward
+        ),
+        f"algorithm.adv_estimator={estimator}: its whitening over the batch {full}; take grpo": (
+            estimator == "reinforce_plus_plus_baseline"
+        ),
+        f"actor_rollout_ref.actor.policy_loss.loss_mode={loss}: its penalty {full}; take vanilla": (
+            loss in ("dro", "kl_cov")
+        ),
+        f"actor_rollout_ref.model.mtp.enable_train=true: its loss {full}; set it to false": bool(
+            _get(config.actor_rollout_ref.model.get("mtp"), "enable_train")
+        ),
+        "actor_rollout_ref.actor.megatron.override_transformer_config.moe_aux_loss_coeff="
+        f"{experts}: its loss {full}; set it to 0": bool(experts),
+        f"distillation.enabled=true: the teacher's loss {full}; set it to false": bool(
+            _get(config.get("distillation"), "enabled")
+        ),
+        "router replay: the experts of a remembered rollout are not known; set actor_rollout_ref."
+        "rollout.enable_rollout_routing_replay=false and router_replay.mode=disabled": routed,
+    }
+    end = ", or take a strategy without a memory, e.g. +gdro.strategy=rollout-gdro"
+    if strategy.selects:
+        end += (
+            ". Do not only leave `memory` out: what selects hard prompts, e.g. mopps(target=0.1), "
+            "forgets easy ones without it"
+        )
+    return {f"{name}, which has a memory, with {why}{end}": wrong for why, wrong in reasons.items()}
+
+
+def check_media(data: DictConfig, columns: Collection[str]) -> None:
+    """Refuse data with images, audio or video beside a memory, which holds tokens alone.
+
+    Raises:
+        UnsupportedError: Says which column.
+    """
+    keys = (data.get(f"{kind}_key", f"{kind}s") for kind in ("image", "video", "audio"))
+    column = next((key for key in keys if key in columns), None)
+    if column is not None:
+        raise UnsupportedError(
+            f"the training data have the column {column!r}, and a memory holds tokens alone; leave the "
+            "column out, or take a strategy without a memory, e.g. +gdro.strategy=rollout-gdro"
+        )
 
 
 def _get(section: Mapping[str, Any] | None, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Functions of verl that the adapter replaces: the computation of advantages, and Ray's environment."""
+"""Functions of verl that the adapter replaces, for advantages, metrics and Ray's environment."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import verl.trainer.ppo.v1.trainer_base as verl_trainer
 
 FORWARDED = ("VERL_USE_EXTERNAL_MODULES", "VERL_PLATFORM")
 _NAME = "compute_advantage_for_multi_trajectories"
+_COMPARISON = "calculate_debug_metrics"
 
 
 @contextmanager
@@ -44,6 +45,24 @@ def around_advantages(
         yield
     finally:
         setattr(verl_trainer, _NAME, compute)
+
+
+@contextmanager
+def without_rows(rows: Sequence[int]) -> Iterator[None]:
+    """Inside, verl compares the log-probabilities of rollouts and trainer on all but these rows."""
+    measure = getattr(verl_trainer, _COMPARISON)
+
+    def measured(data: Any) -> dict[str, Any]:
+        mask = data.batch["response_mask"].clone()
+        mask[list(rows)] = 0
+        data.batch["response_mask"] = mask
+        return measure(data)
+
+    setattr(verl_trainer, _COMPARISON, measured)
+    try:
+        yield
+    finally:
+        setattr(verl_trainer, _COMPARISON, measure)
 
 
 def forward_environment() -> None:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import transfer_queue as tq
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from gdro.errors import OutcomeError
 from gdro.numerics.arrays import FloatArray, IntArray
@@ -76,3 +78,32 @@ def clear(keys: list[str]) -> None:
     """Delete training rows."""
     if keys:
         tq.kv_clear(keys=keys, partition_id=TRAIN)
+
+
+def tensors(keys: Sequence[str], name: str) -> list[Any]:
+    """One field of training rows, a tensor each."""
+    data: Any = tq.kv_batch_get(keys=list(keys), partition_id=TRAIN, select_fields=[name])
+    return list(data[name].unbind())
+
+
+def fields_of(key: str) -> dict[str, Any]:
+    """Every field of one training row, by name."""
+    row: Any = tq.kv_batch_get(keys=[key], partition_id=TRAIN)[0]
+    return {str(name): row[name] for name in row.keys()}  # noqa: SIM118
+
+
+def put(
+    keys: Sequence[str], rows: Sequence[Mapping[str, Any]], tags: Sequence[dict[str, Any]] | None = None
+) -> None:
+    """Write fields of training rows; rows that there are not yet need all fields and a tag."""
+    fields = list_of_dict_to_tensordict([dict(row) for row in rows])
+    given = None if tags is None else list(tags)
+    tq.kv_batch_put(keys=list(keys), partition_id=TRAIN, fields=fields, tags=given)
+
+
+def exchange(batch: Any, row_of: Mapping[str, tuple[str, dict[str, Any]]]) -> None:
+    """Put other rows, a key and a tag, in the places of some keys of a batch, which are deleted."""
+    pairs = [row_of.get(key, (key, tag)) for key, tag in zip(batch.keys, batch.tags, strict=True)]
+    clear(list(row_of))
+    # In place, as verl reorders a batch: a new one copies every tag deeply.
+    batch.keys, batch.tags = [key for key, _ in pairs], [tag for _, tag in pairs]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
+from gdro.groups import differing_rows
+from gdro.memory.joining import latest_rows
+from gdro.memory.placing import Placed, join_weights, place
 from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.types import Outcome, Plan, Weights
 
@@ -53,6 +57,12 @@ class VerlStep:
 
     In further rounds a prompt is submitted again: verl gives it another uid, but its rollouts stay one
     group.
+
+    Attributes:
+        plan: The plan.
+        rows: Which rows belong to each session; None before `read`.
+        outcome: The outcome of the sessions; None before `read`.
+        anchors: Fixed advantage of each recalled row that stands alone, by key.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -61,10 +71,13 @@ class VerlStep:
         self.outcome: Outcome | None = None
         self._uids: list[str] = []
         self._prompts: list[int] = []
-        self._requested = 0
+        self._requested: list[int] = []
         self._keys: Sequence[str] = ()
+        self._weights: Weights | None = None
         self._factor_B: FloatArray | None = None
+        self._recalled: dict[str, float] = {}
         self._dropped = 0
+        self.anchors: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
     @property
@@ -84,7 +97,7 @@ class VerlStep:
         """Add submitted prompts: uid, dataset index and requested rollouts of each."""
         self._uids += uids
         self._prompts += prompts
-        self._requested += sum(rollouts)
+        self._requested += rollouts
 
     def read(self, keys: Sequence[str], scores: RowScores) -> Outcome:
         """The outcome of all rows so far."""
@@ -99,17 +112,90 @@ class VerlStep:
     def weigh(self, weights: Weights) -> None:
         """Compute the rows' factors from the controller's weights."""
         assert self.rows is not None and self.outcome is not None
+        self._weights = weights
         self._factor_B, self._dropped = factors(
             self.rows, self.outcome, weights, len(set(self._prompts))
         )
 
     def factors(self, keys: Sequence[str]) -> FloatArray:
-        """Factor on the advantage of each row, one for padding, shape (B,)."""
+        """Factor on the advantage of each row, one for anchors and padding, shape (B,)."""
         assert self._factor_B is not None
         if keys is self._keys:
             return self._factor_B
-        known = dict(zip(self._keys, self._factor_B.tolist(), strict=True))
+        known = dict(zip(self._keys, self._factor_B.tolist(), strict=True)) | self._recalled
         return np.array([known.get(key, 1.0) for key in keys])
+
+    @property
+    def several_outputs(self) -> bool:
+        """Whether a session has more than one row."""
+        assert self.rows is not None
+        return int(np.count_nonzero(self.rows.session_B >= 0)) > len(self.rows.row_S)
+
+    def latest_successes(self) -> dict[int, int]:
+        """The session to remember of each prompt, by prompt."""
+        assert self.outcome is not None and self._weights is not None
+        remember_S = self._weights.remember_R
+        rows: list[int] = [] if remember_S is None else np.flatnonzero(remember_S).tolist()
+        return latest_rows(rows, self.outcome.prompt_R)
+
+    def keys_of(self, session_M: IntArray | Sequence[int]) -> list[str]:
+        """Keys of the last rows of sessions."""
+        assert self.rows is not None
+        rows: list[int] = self.rows.row_S[np.asarray(session_M, np.int64)].tolist()
+        return [self._keys[row] for row in rows]
+
+    def place(
+        self,
+        keys: Sequence[str],
+        stored: Container[int],
+        least_likely: Callable[[IntArray], Sequence[int]],
+    ) -> Placed | None:
+        """Which recalled rollouts join the rows of the loss, see `gdro.memory.placing.place`.
+
+        Rows without a gradient are those of groups whose rewards agree or that are dropped. Rows of any
+        other group stay, for verl compares the rows that it trains on.
+        """
+        assert self.rows is not None and self.outcome is not None
+        assert self._weights is not None and self._factor_B is not None
+        factor_S = self._factor_B[self.rows.row_S]
+        moving_S = differing_rows(self.outcome) & (factor_S != 0.0)
+        alive_S = np.isin(self.rows.prompt_S, self.rows.prompt_S[moving_S])
+        # Groups that are dropped for lack of rows are not open to replays.
+        weights = replace(self._weights, keep_R=self._weights.keep_R & (factor_S != 0.0))
+        inside = set(keys)
+        taken_S = [self._keys[row] in inside for row in self.rows.row_S.tolist()]
+        chosen_S = np.flatnonzero(np.array(taken_S, bool))
+        return place(weights, self.outcome, alive_S.astype(float), chosen_S, stored, least_likely)
+
+    def join(self, placed: Placed) -> list[str]:
+        """Keys for the recalled rows; their factors, and those of the groups they join, change.
+
+        A replay's key is that of one more session of its group, so that verl compares them.
+        """
+        assert self.rows is not None and self._factor_B is not None
+        row_S, prompt_S = self.rows.row_S, self.rows.prompt_S
+        factor_S, num = self._factor_B[row_S], len(placed.replays)
+        # Of a group that lost all rows but one, verl takes the reward as its advantage.
+        factor_S[np.isin(prompt_S, prompt_S[placed.row_M])] = 0.0
+        joined = join_weights(placed.replays, prompt_S, factor_S, factor_S != 0.0)
+        self._factor_B[row_S] = joined[: len(row_S)]
+        submitted = {
+            prompt: (uid, number)
+            for prompt, uid, number in reversed(
+                list(zip(self._prompts, self._uids, self._requested, strict=True))
+            )
+        }
+        keys = ["{}_{}_0".format(*submitted[replay.prompt]) for replay in placed.replays]
+        self._recalled = dict(zip(keys, joined[len(row_S) :].tolist(), strict=True))
+        anchors = placed.recalls[num:]
+        own = [f"{uuid4()}_0_0" for _ in anchors]
+        self.anchors = {key: recall.advantage or 0.0 for key, recall in zip(own, anchors, strict=True)}
+        return [*keys, *own]
+
+    @property
+    def recalled(self) -> set[str]:
+        """Keys of the recalled rows."""
+        return {*self._recalled, *self.anchors}
 
     def loss_keys(self) -> list[str]:
         """Keys of the rows for the loss: sessions with a factor, then others up to the plan's number."""
@@ -129,8 +215,10 @@ class VerlStep:
         uids = set(self._uids)
         return self._counts | {
             "dropped_groups": self._dropped,
-            "missing": self._requested - len(self.rows.row_S),
-            "padding": sum(key.rsplit("_", 2)[0] not in uids for key in keys),
+            "missing": sum(self._requested) - len(self.rows.row_S),
+            "padding": sum(
+                key.rsplit("_", 2)[0] not in uids and key not in self.anchors for key in keys
+            ),
         }
 
 
@@ -190,3 +278,11 @@ def scale(advantages: Any, factor_B: FloatArray) -> None:
         advantages *= advantages.new_tensor(factor_B).unsqueeze(1)
         # Advantages of a dropped group may be NaN, which stay NaN times zero.
         advantages[advantages.new_tensor(factor_B == 0.0).bool()] = 0.0
+
+
+def fix(advantages: Any, mask: Any, keys: Sequence[str], anchors: Mapping[str, float]) -> None:
+    """Give anchors their fixed advantages on the tokens of the mask, in place."""
+    rows = [row for row, key in enumerate(keys) if key in anchors]
+    if rows:
+        fixed = advantages.new_tensor([anchors[keys[row]] for row in rows])
+        advantages[rows] = fixed.unsqueeze(1) * mask[rows].to(advantages.dtype)

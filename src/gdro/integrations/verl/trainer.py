@@ -12,26 +12,36 @@ from uuid import uuid4
 import numpy as np
 from omegaconf import DictConfig, open_dict
 from torchdata.stateful_dataloader import StatefulDataLoader
-from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
+from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.dataset.rl_dataset import collate_fn
 
 from gdro.controller import Controller
-from gdro.errors import CheckpointError, KeysError, UnsupportedError
+from gdro.errors import UnsupportedError
 from gdro.integrations.dataset import prompt_text, wanted_columns
-from gdro.integrations.verl.options import Resume, check_config, options_of
-from gdro.integrations.verl.patches import around_advantages
+from gdro.integrations.verl import checkpoints
+from gdro.integrations.verl.memory import VerlMemory
+from gdro.integrations.verl.options import Resume, check_config, check_media, options_of
+from gdro.integrations.verl.patches import around_advantages, without_rows
 from gdro.integrations.verl.prompts import prompts_of, table_of
-from gdro.integrations.verl.queue import clear, reward_counts, reward_extra, reward_extras, scores
+from gdro.integrations.verl.queue import (
+    clear,
+    put,
+    reward_counts,
+    reward_extra,
+    reward_extras,
+    scores,
+    tensors,
+)
 from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
-from gdro.integrations.verl.step import RowScores, VerlStep, scale
+from gdro.integrations.verl.step import RowScores, VerlStep, fix, scale
 from gdro.log.run_log import RunLog
+from gdro.memory.store import RolloutStore
 from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.types import Request
 
-STATE_FILE = "gdro.npz"
 LOG_FOLDER = "gdro"
 
 
@@ -54,6 +64,7 @@ class GDROTrainer(PPOTrainerSync):
         self._strategy, self._difficulty = self._gdro.make(config.actor_rollout_ref.rollout.n)
         check_config(config, self._strategy)
         self._step: VerlStep | None = None
+        self._memory: VerlMemory | None = None
         with open_dict(config):
             # verl treats every other name as an asynchronous mode.
             config.trainer.v1.trainer_mode = "sync"
@@ -76,6 +87,12 @@ class GDROTrainer(PPOTrainerSync):
         self.controller = Controller(
             self._strategy, problem, seed=seed, difficulty=self._difficulty, apply=apply
         )
+        if self._strategy.remembers:
+            check_media(self.config.data, table.column_names)
+            model: Any = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
+            size: int = model.hf_config.get_text_config().vocab_size
+            limit, keeps_for = self._gdro.memory_bytes, self._strategy.keeps_for
+            self._memory = VerlMemory(self, problem, limit, size, keeps_for)
         if self.controller.selects:
             # Without worker processes, which would fetch prompts before the beliefs that select them.
             self.train_dataloader = StatefulDataLoader(
@@ -131,6 +148,8 @@ class GDROTrainer(PPOTrainerSync):
         step = self._opened
         assert step.outcome is not None
         step.weigh(self.controller.weigh(step.outcome))
+        if self._memory is not None:
+            self._memory.note(step)
         remaining = step.loss_keys()
         clear(sorted(set(keys) - set(remaining)))
         return remaining
@@ -142,6 +161,34 @@ class GDROTrainer(PPOTrainerSync):
         judged_B = reward_B if name is None else reward_extra(extras, name)
         right_B, known_B = judged_B > self._gdro.threshold, ~np.isnan(judged_B)
         return RowScores(reward_B, right_B, tokens_B, known_B, reward_counts(extras))
+
+    def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        # Rewards are known, the rollouts' memory is free, and log-probabilities are still to come.
+        if self._memory is not None:
+            step, keys = self._opened, batch.keys
+            if not step.weighed:
+                outcome = step.read(keys, self._judged(keys, scores(keys)))
+                step.weigh(self.controller.weigh(outcome))
+                self._memory.note(step)
+            self._memory.recall(batch, step)
+        return super()._balance_batch(batch, *args, **kwargs)
+
+    def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        """As verl does; rollouts of recalled rows count as drawn from the current policy."""
+        recalled = sorted(self._opened.recalled)
+        sampled = self.config.actor_rollout_ref.rollout.calculate_log_probs
+        if self._memory is None or not recalled or not sampled:
+            return super()._compute_old_log_prob(batch, metrics)
+        correction = self.config.algorithm.get("rollout_correction")
+        bypass = bool(correction and correction.get("bypass_mode"))
+        if bypass:  # verl takes the rollout's, and computes none
+            _assign(recalled, self._memory.score(batch, recalled))
+        known = set(recalled)
+        with without_rows([row for row, key in enumerate(batch.keys) if key in known]):
+            batch = super()._compute_old_log_prob(batch, metrics)
+        if not bypass:
+            _assign(recalled, tensors(recalled, "old_log_probs"))
+        return batch
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         def weigh(data: Any, keys: list[str]) -> None:
@@ -160,18 +207,25 @@ class GDROTrainer(PPOTrainerSync):
             step.weigh(self.controller.weigh(outcome))
         assert step.outcome is not None
         scale(data.batch["advantages"], step.factors(keys))
-        counts = step.counts(keys)
-        self.controller.observe(step.outcome, extra={"step": self.global_steps} | counts)
-        counted = {f"gdro/{name}": value for name, value in counts.items()}
+        fix(data.batch["advantages"], data.batch["response_mask"], keys, step.anchors)
+        memory, counts = self._memory, step.counts(keys)
+        own, recalled = ({}, (0, 0)) if memory is None else (memory.metrics(), memory.recalled)
+        extra = {"step": self.global_steps} | counts | own
+        self.controller.observe(step.outcome, extra=extra, recalled=recalled)
+        counted = {f"gdro/{name}": value for name, value in (counts | own).items()}
         logged = self.controller.metrics() | self.controller.curriculum() | counted
         return {name: float(value) for name, value in logged.items()}
 
     # -- checkpoints --------------------------------------------------------------------------
 
+    @property
+    def _store(self) -> RolloutStore | None:
+        return None if self._memory is None else self._memory.store
+
     def _save_checkpoint(self) -> None:
         # Before verl's own files: it writes the number of the step last, which a resumed run reads.
         local = Path(self.config.trainer.default_local_dir)
-        self.controller.save(local / f"global_step_{self.global_steps}" / STATE_FILE)
+        checkpoints.save(local / f"global_step_{self.global_steps}", self.controller, self._store)
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:
@@ -189,16 +243,12 @@ class GDROTrainer(PPOTrainerSync):
             return
         given = trainer.resume_mode == "resume_path"
         folder = Path(trainer.resume_from_path) if given else local / f"global_step_{self.global_steps}"
-        if not (folder / STATE_FILE).is_file():
-            raise CheckpointError(
-                f"{folder} has no {STATE_FILE}: it was not written by trainer_mode=gdro; pass "
-                "+gdro.resume=fresh to go on from its weights with a controller that knows nothing yet"
-            )
-        try:
-            keys = "match" if self._gdro.resume is Resume.match else "exact"
-            self.controller.load(folder / STATE_FILE, keys=keys)
-        except KeysError as error:
-            raise CheckpointError(error.message("Pass +gdro.resume=match")) from error
+        keys = "match" if self._gdro.resume is Resume.match else "exact"
+        checkpoints.load(folder, self.controller, self._store, keys)
+
+
+def _assign(keys: list[str], logps: list[Any]) -> None:
+    put(keys, [{"rollout_log_probs": row.float()} for row in logps])
 
 
 def _guard(trainer: type[Any]) -> None:
@@ -219,5 +269,14 @@ def _guard(trainer: type[Any]) -> None:
     setattr(trainer, "__init__", checked)  # noqa: B010  # a class's __init__ is read-only to pyright
 
 
-for _other in (PPOTrainer, RayPPOTrainer):
+def _others() -> list[type[Any]]:
+    """verl's trainers; the V0 one is deprecated, and later versions may not have it."""
+    try:
+        from verl.trainer.ppo.ray_trainer import RayPPOTrainer
+    except ImportError:
+        return [PPOTrainer]
+    return [PPOTrainer, RayPPOTrainer]
+
+
+for _other in _others():
     _guard(_other)
