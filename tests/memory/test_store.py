@@ -58,6 +58,44 @@ def test_saved_and_loaded_in_the_same_order(tmp_path):
     assert 1 not in again
 
 
+def test_steps_are_saved_bit_for_bit(tmp_path):
+    store = new_store()
+    for step, prompt in enumerate([3, 0, 5], start=7):
+        store.put(prompt, replace(rollout(4), step=step))
+    store.save(tmp_path / "s.npz")
+    again = new_store()
+    again.load(tmp_path / "s.npz")
+    assert [again[p].step for p in (3, 0, 5)] == [7, 8, 9]
+    again.save(tmp_path / "t.npz")
+    assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "s.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda a: a - 9, lambda a: a + 2**60, lambda a: a[:1], lambda a: a.astype(float)]
+)
+def test_steps_that_no_training_has_are_refused(tmp_path, change):
+    store = new_store()
+    store.put(0, replace(rollout(3), step=4))
+    store.put(1, replace(rollout(3), step=5))
+    store.save(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "s.npz", **{**arrays, "step_M": change(arrays["step_M"])})
+    with pytest.raises(CheckpointError, match="damaged"):
+        new_store().load(tmp_path / "s.npz")
+
+
+def test_rollouts_of_early_steps_expire():
+    store = new_store()
+    for step, prompt in enumerate([3, 0, 3, 5], start=10):
+        store.put(prompt, replace(rollout(4), step=step))
+    store.expire(12)
+    assert list(store._rollouts) == [3, 5], "prompt 3 was stored again in step 12"
+    assert store.nbytes == store[3].nbytes + store[5].nbytes
+    store.expire(99)
+    assert len(store) == store.nbytes == 0
+
+
 def test_empty_store(tmp_path):
     new_store(10).save(tmp_path / "s.npz")
     store = new_store(10)
