@@ -16,7 +16,7 @@ from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from gdro import Controller, Problem, Request, default_strategy, make_strategy
 from gdro.errors import CheckpointError, StrategyError, UnsupportedError
 from gdro.integrations.verl import GDROTrainer, checkpoints, queue
-from gdro.integrations.verl.memory import VerlMemory
+from gdro.integrations.verl.memory import VerlMemory, shares
 from gdro.integrations.verl.options import check_config, check_media, options_of
 from gdro.integrations.verl.recalled import RowMaker, dataset_fields, stored, tag_of
 from gdro.integrations.verl.step import RowScores, VerlStep, fix, scale
@@ -260,11 +260,12 @@ class Actor:
 
     def compute_log_prob(self, meta: Any) -> None:
         self.scored.append(list(meta.keys))
-        assert len(meta.keys) % 2 == 0, "verl shares rows out evenly"
+        assert len(meta.keys) % 4 == 0, "verl shares rows out evenly, in micro-batches of two"
         assert meta.extra_info == {
             "calculate_entropy": False,
             "compute_loss": False,
             "temperature": 1.0,
+            "micro_batch_size_per_gpu": 2,
         }
         for key in meta.keys:
             ids = self._queue.rows[key]["input_ids"]
@@ -282,7 +283,7 @@ def made(monkeypatch: pytest.MonkeyPatch, num: int = 9) -> tuple[VerlMemory, Que
     )
     trainer = SimpleNamespace(
         train_dataset=SimpleNamespace(dataframe=table, __len__=None),
-        config=config(),
+        config=config("actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=2"),
         global_steps=5,
         actor_rollout_wg=Actor(rows),
     )
@@ -369,7 +370,18 @@ def test_the_least_likely_anchors_are_found_by_one_pass_of_the_policy(monkeypatc
     (new,) = set(batch.keys) - before
     assert rows.rows[new]["responses"].tolist() == [9, 1]
     assert set(rows.rows) == set(batch.keys), "the candidates are gone"
-    assert [row.tolist() for row in memory.score(batch, [new])] == [[-9.0, -1.0]]
+    three = [new, *sorted(before & set(batch.keys))[:2]]
+    assert memory.score(batch, three)[0].tolist() == [-9.0, -1.0]
+
+
+@pytest.mark.parametrize("rows", range(1, 40))
+@pytest.mark.parametrize("micro", [None, 1, 4, 32])
+def test_scored_rows_are_shared_out_in_whole_micro_batches(rows: int, micro: int | None) -> None:
+    for workers in (1, 2, 8):
+        for spare in (workers - 1, 10**6):
+            filling, size = shares(rows, workers, micro, spare)
+            assert filling <= spare and (rows + filling) % (workers * size) == 0
+            assert size <= (micro or rows) and filling < max(rows, workers)
 
 
 def test_several_outputs_of_a_rollout_are_refused(monkeypatch) -> None:

@@ -21,7 +21,7 @@ from gdro.memory.store import STORE_FILE
 MEMORY = (
     "trainer.v1.trainer_mode=probe_gdro",
     "+gdro.poll_interval=0.05",
-    "+gdro.strategy='uniform + memory(anchor_pick=least, candidates=0.9, anchor_advantage=0.5)'",
+    "+gdro.strategy='uniform + memory(anchor_pick=least, anchors=5, anchor_advantage=0.5)'",
     "actor_rollout_ref.rollout.agent.default_agent_loop=probe_turns",
     "actor_rollout_ref.actor.checkpoint.save_contents=[model,optimizer,extra,hf_model]",
     "trainer.save_freq=1",

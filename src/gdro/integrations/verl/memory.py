@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -108,10 +109,17 @@ class VerlMemory:
         """
         inside = set(keys)
         others = (key for key in reversed(batch.keys) if key not in inside)
-        filling = [next(others) for _ in range(-len(keys) % self._workers())]
-        meta = queue.batch_of({key: {} for key in [*keys, *filling]})
-        temperature = self._trainer.config.actor_rollout_ref.rollout.temperature
-        meta.extra_info.update(calculate_entropy=False, compute_loss=False, temperature=temperature)
+        rollout = self._trainer.config.actor_rollout_ref.rollout
+        spare = len(set(batch.keys) - inside)
+        configured = rollout.get("log_prob_micro_batch_size_per_gpu")
+        filling, micro = shares(len(keys), self._workers(), configured, spare)
+        meta = queue.batch_of({key: {} for key in [*keys, *islice(others, filling)]})
+        meta.extra_info.update(
+            calculate_entropy=False,
+            compute_loss=False,
+            temperature=rollout.temperature,
+            micro_batch_size_per_gpu=micro,
+        )
         self._trainer.actor_rollout_wg.compute_log_prob(meta)
         answers = queue.tensors(keys, "responses")
         every = queue.tensors(keys, "log_probs")
@@ -152,3 +160,21 @@ class VerlMemory:
             for row, rollout in zip(logps, rollouts, strict=True)
         ]
         return np.argsort(totals, kind="stable").tolist()
+
+
+def shares(rows: int, workers: int, micro: int | None, spare: int) -> tuple[int, int]:
+    """How many rows to add so that workers get as many micro-batches, and the micro-batches' size.
+
+    Args:
+        rows: Number of rows to share out.
+        workers: Number of workers.
+        micro: Rows of one forward pass, None for no limit.
+        spare: Number of rows that can be added.
+
+    >>> shares(5, 2, 4, 60), shares(9, 2, 4, 60), shares(9, 2, 4, 6)
+    ((1, 3), (7, 4), (1, 1))
+    """
+    size = -(-rows // workers)
+    size = size if micro is None else min(micro, size)
+    filling = -rows % (workers * size)
+    return (filling, size) if filling <= spare else (-rows % workers, 1)
