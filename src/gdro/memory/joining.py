@@ -44,7 +44,7 @@ class Joining:
     @property
     def tokens(self) -> int:
         """Number of the model's tokens that are trained on again."""
-        return sum(int(r.own.sum()) for r in self.rollouts)
+        return sum(r.own_tokens for r in self.rollouts)
 
 
 def recalled(joining: Joining | None) -> tuple[int, int]:

@@ -61,6 +61,12 @@ class StoredRollout:
         return self.prompt_ids.nbytes + self.completion_ids.nbytes + self.rewards_K.nbytes + mask
 
     @property
+    def own_tokens(self) -> int:
+        """Number of tokens of the completion that the model wrote."""
+        mask = self.loss_mask
+        return len(self.completion_ids) if mask is None else int(np.count_nonzero(mask))
+
+    @property
     def own(self) -> npt.NDArray[np.bool_]:
         """Which tokens of the completion the model wrote, of the completion's shape."""
         return np.ones(len(self.completion_ids), bool) if self.loss_mask is None else self.loss_mask

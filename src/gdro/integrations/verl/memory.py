@@ -80,7 +80,7 @@ class VerlMemory:
         now = self._trainer.global_steps
         tokens = zip(prompts, answers, masks, rewards, strict=True)
         rows = [stored(*row, now) for row in tokens]
-        self._noted = [(p, row) for p, row in zip(latest, rows, strict=True) if row.own.any()]
+        self._noted = [(p, row) for p, row in zip(latest, rows, strict=True) if row.own_tokens]
 
     def recall(self, batch: Any, step: VerlStep) -> None:
         """Put the rollouts that join this step into its batch; store what `note` read."""

@@ -60,9 +60,10 @@ class RowMaker:
         responses = _like(fields["responses"], rollout.completion_ids)
         ids = torch.cat([prompts, responses])
         own_mask = rollout.loss_mask
-        mask = self._cut("mask", num)
+        mask, turns = self._cut("mask", num), 2  # the prompt's and the answer's
         if own_mask is not None:
             mask = _like(fields["response_mask"], own_mask)
+            turns += int(np.count_nonzero(np.diff(own_mask)))
         rewards = self._cut("rewards", num).clone()
         rewards[-1] = float(rollout.rewards_K[0])
         values = {
@@ -76,7 +77,7 @@ class RowMaker:
             "rm_scores": rewards,
             # Written when the policy has scored the row.
             "rollout_log_probs": self._cut("logps", num),
-            "num_turns": 2 + int(np.count_nonzero(np.diff(rollout.own))),  # by changes of the writer
+            "num_turns": turns,
             "extra_fields": self._extra,
             **own,
         }
