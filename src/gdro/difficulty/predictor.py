@@ -70,7 +70,7 @@ class Predictor:
 
     def mean(self, prompt_P: IntArray) -> FloatArray:
         """Predicted pass rates, inside (0, 1), shape (P,)."""
-        rate_P = self._moments[4] + self._features.rows(prompt_P) @ self._weight_F
+        rate_P: FloatArray = self._features.rows(prompt_P) @ self._weight_F + float(self._moments[4])
         return np.clip(np.round(rate_P, _DIGITS), _LEAST, _MOST)
 
     def strength(self, least: float) -> float:
