@@ -43,7 +43,11 @@ pictures: quickstart  ## the README's picture of a run, from that run's log
 	$(BIN)/gdro report runs/quickstart --png runs/quickstart/figures
 	cp runs/quickstart/figures/overview.png docs/quickstart.png
 
-test: test-trl test-verl  ## everything: both environments, lint, types, tests, doctests, the built wheel
+# Both environments at once: what takes their time is the network and the disk.
+test:  ## everything: both environments, lint, types, tests, doctests, the built wheel
+	$(MAKE) -j 2 setup setup-verl
+	$(MAKE) test-trl
+	$(MAKE) test-verl
 
 test-trl: $(READY) browser lint  ## all but verl
 	$(BIN)/pytest -n 2 --dist loadfile
