@@ -299,7 +299,7 @@ def make(kind: str, cls: type = GDROTrainer, **options: Any) -> Any:
         "memory_bytes",
         "difficulty",
     }
-    names |= {"generation", "process", "prompt_equal", "eval_dataset", *given} - {
+    names |= {"environment_factory", "generation", "process", "prompt_equal", "eval_dataset", *given} - {
         "max_completion_length"
     }
     arguments = given | {name: options.pop(name) for name in list(options) if name in names}

@@ -41,6 +41,8 @@ ROWS = tiny.dataset(8).to_list()
         (DatasetDict({"train": tiny.dataset(8)}), r"is a DatasetDict; .*data\['train'\]"),
         (DatasetDict(), "DatasetDict.*it is empty"),
         (tiny.dataset(8).select([]), "train_dataset is empty: it has no rows"),
+        (tiny.dataset(8).with_format("pandas"), r"format 'pandas', .*pass .*with_format\(None\)"),
+        (tiny.dataset(8).with_format("arrow"), r"format 'arrow', .*pass .*with_format\(None\)"),
         ("openai/gsm8k", "is a str; .*load one with datasets.load_dataset"),
         (object(), "is a object; a map-style datasets.Dataset is needed"),
         (tiny.dataset(8).to_iterable_dataset(), "IterableDataset; plans need rows by index"),

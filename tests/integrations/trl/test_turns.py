@@ -334,12 +334,39 @@ def broken(change: Any) -> Any:
             lambda o: o | {"env_mask": [*o["env_mask"][:-1], [1]]},
             r"an env_mask of 1 for the \d+ tokens of completion 15",
         ),
+        (lambda o: o | {"completion_ids": None}, "None for completion_ids"),
+        (lambda o: o | {"prompt_ids": None}, "None for prompt_ids"),
+        (
+            lambda o: o | {"env_mask": [None] * 16},
+            r"an env_mask of None for the \d+ tokens of completion 0",
+        ),
+        (
+            lambda o: o | {"env_mask": [[2] * len(m) for m in o["env_mask"]]},
+            "an env_mask with values other than 0 and 1 for completion 0",
+        ),
+        (
+            lambda o: o | {"logprobs": [p[:1] for p in o["logprobs"]]},
+            r"logprobs of 1 for the \d+ tokens of completion 0",
+        ),
     ],
 )
 def test_a_wrong_answer_of_a_rollout_function_is_an_error(change: Any, what: str) -> None:
     trainer = make("rollout function", rollout_func=broken(change), strategy="uniform")
     with pytest.raises(OutcomeError, match=rf"rollout_func=function returned {what}; .*prompts\[::n\]"):
         trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"environment_factory": Guess()}, "environment_factory has a Guess, .*pass the class"),
+        ({"environment_factory": {"a": Guess, "b": Guess()}}, "environment_factory has a Guess, "),
+        ({"rollout_func": "rollouts"}, r"rollout_func has a str, .*function of \(prompts, trainer\)"),
+    ],
+)
+def test_what_cannot_be_called_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        make("rollout function", **({"rollout_func": None} | given))
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "dapo"])
@@ -406,3 +433,26 @@ def test_a_resumed_run_is_the_same(kind: str, tmp_path: Any) -> None:
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert torch.equal(tiny.weights(whole), tiny.weights(resumed))
     assert whole.controller.digest() == resumed.controller.digest()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_truncated_answers_count_as_they_were_generated(kind: str) -> None:
+    """The loss leaves them out; generating them took their tokens, which token-gdro plans with."""
+    trainer = make(kind, strategy="token-gdro", mask_truncated_completions=True, max_steps=4)
+    generate, spy, written = trainer._generate_single_turn, Spy(trainer), 0
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        nonlocal written
+        answers = generate(*args, **kwargs)
+        written += sum(map(len, answers[0]))
+        return answers
+
+    trainer._generate_single_turn = count
+    trainer.train()
+    masked = sum(int((loss_mask(r).sum(dim=1) == 0).sum()) for r in spy.rounds)
+    assert masked > 0, "truncated rows"
+    tokens = sum(int(step.outcome.tokens_R.sum()) for step in spy.steps)
+    assert all(step.outcome.tokens_R.min() > 0 for step in spy.steps)
+    assert trainer.controller.ledger.tokens == tokens
+    # A loop of tools cuts what is written beyond the longest completion.
+    assert tokens == written if kind == "rollout function" else 0.6 * written < tokens <= written

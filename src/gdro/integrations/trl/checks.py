@@ -35,6 +35,20 @@ def check_arguments(train_dataset: Any, arguments: Mapping[str, Any], trainer: t
             "train_dataset=Dataset.from_dict({'seed': list(range(1000))})"
         )
     check_dataset(train_dataset)
+    _check_callable(arguments)
+
+
+def _check_callable(arguments: Mapping[str, Any]) -> None:
+    """Refuse what the trainer would call, and cannot: an environment instead of its class, a text."""
+    factories = arguments.get("environment_factory")
+    named = factories if isinstance(factories, Mapping) else {"": factories}
+    for argument, value, fix in (
+        ("rollout_func", arguments.get("rollout_func"), "pass a function of (prompts, trainer)"),
+        *(("environment_factory", f, "pass the class, not an object of it") for f in named.values()),
+    ):
+        if value is not None and not callable(value):
+            kind = type(value).__name__
+            raise UnsupportedError(f"{argument} has a {kind}, which cannot be called; {fix}")
 
 
 def _check_names(arguments: Mapping[str, Any], trainer: type) -> None:

@@ -16,6 +16,8 @@ from gdro.numerics.arrays import IntArray
 from gdro.strategy import Strategy
 
 _LARGEST_SEED = 2**32 - 1
+_TABLES = ("pandas", "polars", "arrow")
+"""Formats of a `datasets.Dataset` whose rows are no dictionaries."""
 
 
 def check_dataset(train_dataset: Any) -> None:
@@ -23,6 +25,12 @@ def check_dataset(train_dataset: Any) -> None:
     if isinstance(train_dataset, Dataset):
         if not len(train_dataset):
             raise ProblemError("train_dataset is empty: it has no rows; look at what filtered them out")
+        kind = train_dataset.format["type"]
+        if kind in _TABLES:
+            raise UnsupportedError(
+                f"train_dataset has the format {kind!r}, in which a row is a table; the trainer needs "
+                "rows that are dictionaries: pass train_dataset.with_format(None)"
+            )
         return
     if train_dataset is None:
         raise UnsupportedError("train_dataset is missing; gdro plans over its rows")

@@ -43,7 +43,7 @@ from gdro.integrations.trl.start import say, start_line
 from gdro.integrations.trl.static_decode import StaticDecoder
 from gdro.integrations.trl.step import TrlStep, outcome_of
 from gdro.integrations.trl.subclass import check_order, check_planned, recorded_rewards
-from gdro.integrations.trl.turns import CheckedRollouts, TurnCounter, loss_mask, with_tool_mask
+from gdro.integrations.trl.turns import CheckedRollouts, TokenCounter, TurnCounter, with_tool_mask
 from gdro.integrations.trl.visits import expected_visits, warn_of_idle
 from gdro.numerics.arrays import IntArray
 from gdro.strategies.compose import Part
@@ -58,7 +58,7 @@ __all__ = ["GDROConfig", "GDROMixin", "GDROTrainer"]
 _Trainer = GRPOTrainer if TYPE_CHECKING else object
 
 
-class GDROMixin(metrics.Logs, Card, _Trainer):
+class GDROMixin(TokenCounter, metrics.Logs, Card, _Trainer):
     """Adds a controller to a GRPOTrainer; put it before the trainer class.
 
     >>> class MyTrainer(GDROMixin, GRPOTrainer): ...
@@ -210,11 +210,11 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         for index, row in zip(index_R, inputs, strict=True):
             offered.setdefault(index, []).append(row)
         rounds = [self._gdro_generate(offered, plan.prompt_R)]
-        outcome = self._gdro_outcome(plan.ticket, plan.prompt_R, *rounds[0])
+        outcome = self._gdro_outcome(plan.ticket, plan.prompt_R, rounds[0][1])
         processes = self.accelerator.num_processes
         while (extension := self.controller.extend(outcome, processes)) is not None:
             rounds.append(self._gdro_generate(offered, extension.prompt_R))
-            further = self._gdro_outcome(plan.ticket, extension.prompt_R, *rounds[-1])
+            further = self._gdro_outcome(plan.ticket, extension.prompt_R, rounds[-1][1])
             outcome = outcome.joined(further)
         self.last_plan = plan
         rewards_RK = torch.cat([rewards for _, (rewards, _) in rounds])
@@ -363,10 +363,9 @@ class GDROMixin(metrics.Logs, Card, _Trainer):
         metrics.compare_ranks(self)
         return plan
 
-    def _gdro_outcome(
-        self, ticket: int, prompt_R: IntArray, output: dict[str, Any], seen: Seen
-    ) -> Outcome:
-        tokens_R: Any = self.accelerator.gather(loss_mask(output).sum(dim=1).contiguous())
+    def _gdro_outcome(self, ticket: int, prompt_R: IntArray, seen: Seen) -> Outcome:
+        tokens = torch.tensor(self._gdro_tokens, device=self.accelerator.device)
+        tokens_R: Any = self.accelerator.gather(tokens)
         verdicts = self._gdro_judging.verdicts(ticket, prompt_R, seen)
         return outcome_of(ticket, prompt_R, tokens_R, seen[0], self.reward_weights, verdicts)
 

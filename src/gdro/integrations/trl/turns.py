@@ -46,6 +46,21 @@ def turns(batch: Mapping[str, Any]) -> torch.Tensor:
     return (mask & ~before).sum(dim=1)
 
 
+class TokenCounter:
+    """Counts the tokens that a trainer generates, before any are masked out of the loss.
+
+    With `mask_truncated_completions` the masks of a truncated completion are zero, which it is not.
+    """
+
+    _gdro_tokens: Sequence[int] = ()  # of this rank's rows, as they were generated last
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        generated = cast("Any", super())._generate(*args, **kwargs)
+        completions, masks = generated[1], generated[2]
+        self._gdro_tokens = list(map(len, completions)) if masks is None else list(map(sum, masks))
+        return generated
+
+
 class TurnCounter:
     """Turns of the rollouts of one step, where tokens may come from elsewhere than the model."""
 
@@ -94,7 +109,8 @@ class CheckedRollouts:
             raise OutcomeError(
                 f"rollout_func={self.name} returned {fault}; it must return a dictionary with one item "
                 "in prompt_ids, completion_ids and logprobs (and env_mask, where tokens are not the "
-                "model's) for each prompt that it is given, in their order. A prompt comes as often as "
+                "model's) for each prompt that it is given, in their order; logprobs, or None, and "
+                "env_mask, 0 or 1, have a value for each token. A prompt comes as often as "
                 "it has rollouts, which differs from prompt to prompt, so never take prompts[::n] or "
                 "complete one num_generations times"
             )
@@ -114,14 +130,28 @@ def _fault(output: Any, num: int) -> str:
             return f"{len(values)} {name} for {num} prompts"
         if isinstance(values, list) and len(cast("list[Any]", values)) < num:
             return f"{len(cast('list[Any]', values))} values of {name!r} for {num} prompts"
+    absent = next((name for name in _TOKENS[:2] if fields[name] is None), None)
+    if absent is not None:
+        return f"None for {absent}"
     completions: Sequence[Any] = fields["completion_ids"]
     empty = next((row for row, ids in enumerate(completions) if not len(ids)), None)
     if empty is not None:
         return f"no tokens in completion {empty}"
-    masks: Sequence[Any] | None = fields.get("env_mask")
-    for row, (mask, ids) in enumerate(zip(masks or completions, completions, strict=True)):
-        if len(mask) != len(ids):
-            return f"an env_mask of {len(mask)} for the {len(ids)} tokens of completion {row}"
+    return _fault_of_tokens(fields)
+
+
+def _fault_of_tokens(fields: Mapping[str, Any]) -> str:
+    """What is wrong with the values that a rollout function gave for each token; empty if nothing."""
+    for name, article in (("logprobs", ""), ("env_mask", "an ")):
+        given: Sequence[Any] | None = fields.get(name)
+        if given is None:
+            continue
+        for row, (values, ids) in enumerate(zip(given, fields["completion_ids"], strict=True)):
+            if values is None or len(values) != len(ids):
+                size = "None" if values is None else len(values)
+                return f"{article}{name} of {size} for the {len(ids)} tokens of completion {row}"
+            if name == "env_mask" and any(value not in (0, 1) for value in values):
+                return f"an env_mask with values other than 0 and 1 for completion {row}"
     return ""
 
 
