@@ -164,3 +164,8 @@ def test_what_is_said_at_once_is_what_a_worker_says(verifier: MathVerifier) -> N
 @pytest.mark.parametrize("answer", ["1٣", "१३", "１３", "1²"])
 def test_digits_of_other_scripts_are_nothing_at_once(answer: str) -> None:
     assert _at_once("13", answer) is None
+
+
+@pytest.mark.parametrize(("gold", "answer"), [("13.0", "13 .0"), ("2.5", "2. 5"), ("-40.50", "-40 .50")])
+def test_a_number_with_a_space_inside_is_left_to_a_worker(gold: str, answer: str) -> None:
+    assert _at_once(gold, answer) is None

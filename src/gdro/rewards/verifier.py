@@ -19,7 +19,8 @@ _NUMBER = re.compile(
     rf"(?P<sign>-?)(?:(?P<number>{_DIGITS}(?:\.[0-9]{{1,9}})?)"
     rf"|(?:\\[dt]?frac\{{(?P<over>{_DIGITS})\}}\{{(?P<under>[1-9][0-9]{{0,14}})\}}))"
 )
-_BESIDE = re.compile(r"(?<![0-9A-Za-z])\s+|\s+(?![0-9A-Za-z])")  # spaces that separate no words
+# Spaces that separate no words or numbers: "13 .0" and "2. 5" are two numbers each.
+_BESIDE = re.compile(r"(?<![0-9A-Za-z.])\s+|\s+(?![0-9A-Za-z.])")
 _CLEAR = Fraction(1, 1000)  # relative; math-verify compares six decimal places
 
 
