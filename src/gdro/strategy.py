@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
@@ -12,7 +12,7 @@ from gdro.difficulty.belief import Belief
 from gdro.errors import RequestError, StrategyError
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.numerics.budget import even_split
+from gdro.numerics.budget import check_feasible, even_split
 from gdro.types import Request, Weights
 
 
@@ -298,3 +298,22 @@ class Allocator(Strategy[S]):
     @property
     def bounds(self) -> Bounds:
         return Bounds(self.name, self.n_min, self.n_max)
+
+    def over_seen(self, draft: Draft, spread: Callable[[IntArray, IntArray, int], IntArray]) -> IntArray:
+        """Rollouts of each prompt where those without a bin get the mean number, shape (P,).
+
+        Args:
+            draft: The plan so far.
+            spread: From the dataset indices and bins of the other prompts, shape (S,) each, and their
+                total: the rollouts of each, shape (S,).
+
+        Raises:
+            BudgetError: The bounds exclude the total.
+        """
+        check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
+        rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
+        seen_P = np.flatnonzero(draft.bin_P >= 0)
+        if len(seen_P):
+            total = int(rollouts_P[seen_P].sum())
+            rollouts_P[seen_P] = spread(draft.prompt_P[seen_P], draft.bin_P[seen_P], total)
+        return rollouts_P

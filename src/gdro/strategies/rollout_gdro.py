@@ -11,7 +11,7 @@ from gdro.difficulty.belief import Belief
 from gdro.errors import OutcomeError
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.numerics.budget import check_feasible, choose_arms, even_split, greedy
+from gdro.numerics.budget import choose_arms, greedy
 from gdro.numerics.passk import Utility, utilities
 from gdro.numerics.price import ascend, demand
 from gdro.numerics.ragged import segments
@@ -129,18 +129,13 @@ class RolloutGDRO(Allocator[PriceState]):
         self, state: PriceState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
         """Exact allocation; unseen prompts get the mean budget."""
-        check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
-        rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
-        seen_P = np.flatnonzero(draft.bin_P >= 0)
-        if not len(seen_P):
-            return rollouts_P
-        total = int(rollouts_P[seen_P].sum())
-        prompt_P, bin_P = draft.prompt_P[seen_P], draft.bin_P[seen_P]
-        if self.per == "prompt":
-            rollouts_P[seen_P] = greedy(self._values(belief, prompt_P), total, self.n_min)
-        else:
-            rollouts_P[seen_P] = self._by_bin(state, belief, prompt_P, bin_P, total)
-        return rollouts_P
+
+        def spread(prompt_P: IntArray, bin_P: IntArray, total: int) -> IntArray:
+            if self.per == "prompt":
+                return greedy(self._values(belief, prompt_P), total, self.n_min)
+            return self._by_bin(state, belief, prompt_P, bin_P, total)
+
+        return self.over_seen(draft, spread)
 
     def update(self, state: PriceState, belief: Belief, groups: Groups) -> PriceState:
         """Update the price by demand, and with `exp3p` the scores of the arms that were played."""

@@ -10,7 +10,7 @@ import numpy as np
 from gdro.difficulty.belief import Belief
 from gdro.groups import Groups
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.numerics.budget import check_feasible, even_split, greedy
+from gdro.numerics.budget import greedy
 from gdro.numerics.passk import Utility, utilities
 from gdro.numerics.persistent import PersistentArray
 from gdro.numerics.ragged import segments
@@ -97,16 +97,12 @@ class TokenGDRO(Allocator[LengthState]):
         self, state: LengthState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
         """Allocation at an exact total; unseen prompts get the mean number of rollouts."""
-        check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
-        rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
-        seen_P = np.flatnonzero(draft.bin_P >= 0)
-        if not len(seen_P):
-            return rollouts_P
-        total = int(rollouts_P[seen_P].sum())
-        prompt_P, bin_P = draft.prompt_P[seen_P], draft.bin_P[seen_P]
-        length_P = expected_length(state, prompt_P, bin_P)
-        rollouts_P[seen_P] = self._within(belief, prompt_P, bin_P, total, length_P)
-        return rollouts_P
+
+        def spread(prompt_P: IntArray, bin_P: IntArray, total: int) -> IntArray:
+            length_P = expected_length(state, prompt_P, bin_P)
+            return self._within(belief, prompt_P, bin_P, total, length_P)
+
+        return self.over_seen(draft, spread)
 
     def update(self, state: LengthState, belief: Belief, groups: Groups) -> LengthState:
         """Update the running means, and the bill, by the tokens that were generated."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from gdro.difficulty.belief import Belief
 from gdro.numerics.arrays import FloatArray, IntArray
-from gdro.numerics.budget import check_feasible, even_split, greedy
+from gdro.numerics.budget import greedy
 from gdro.strategy import Allocator, Draft, NoState
 
 
@@ -60,14 +60,10 @@ class Knapsack(Allocator[NoState]):
     def allocate(
         self, state: NoState, belief: Belief, draft: Draft, rng: np.random.Generator
     ) -> IntArray:
-        check_feasible(len(draft.prompt_P), draft.num_rollouts, self.n_min, self.n_max)
-        rollouts_P = even_split(len(draft.prompt_P), draft.num_rollouts)
-        seen_P = np.flatnonzero(draft.bin_P >= 0)
-        if len(seen_P):
-            total = int(rollouts_P[seen_P].sum())
+        def spread(prompt_P: IntArray, bin_P: IntArray, total: int) -> IntArray:
             # No prompt can get more than what the others leave.
-            most = min(self.n_max, total - self.n_min * (len(seen_P) - 1))
-            rate_P = belief.pass_rate(draft.prompt_P[seen_P])
-            value_PA = value(rate_P, np.arange(self.n_min, most + 1))
-            rollouts_P[seen_P] = greedy(value_PA, total, self.n_min)
-        return rollouts_P
+            most = min(self.n_max, total - self.n_min * (len(prompt_P) - 1))
+            value_PA = value(belief.pass_rate(prompt_P), np.arange(self.n_min, most + 1))
+            return greedy(value_PA, total, self.n_min)
+
+        return self.over_seen(draft, spread)
