@@ -77,7 +77,7 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 	$(BIN)/python tests/chaos/run_kills.py --simulated 150 --trained 54
 	$(BIN)/pytest tests/trust/test_interleavings.py tests/trust/test_fuzzed_checkpoints.py \
 		tests/trust/test_fuzzed_logs.py tests/trust/test_fuzzed_tables.py tests/trust/test_hostile_files.py \
-		tests/rewards/test_differential.py tests/rewards/test_hostile.py tests/evaluation/test_fuzzed_samples.py \
+		tests/rewards/test_differential.py tests/rewards/test_hostile.py tests/integrations/trl/test_memory_turns.py tests/evaluation/test_fuzzed_samples.py \
 		--hypothesis-profile=chaos -n 2 --dist loadfile -p no:cacheprovider
 	$(BIN)/python tests/chaos/long_run.py
 

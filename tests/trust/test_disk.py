@@ -186,7 +186,7 @@ def test_a_folder_in_the_place_of_a_file(tmp_path):
     (tmp_path / "prompts.jsonl" / "in the way").mkdir(parents=True)
     with h.raises(gdro.LogError, "cannot write the run log"):
         log.write_prompts([("k", "text")])
-    assert files(tmp_path).keys() == {LOCK}
+    assert not files(tmp_path)
 
 
 def test_opening_a_long_log_reads_its_end_alone(tmp_path, monkeypatch):

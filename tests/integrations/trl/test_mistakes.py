@@ -152,6 +152,10 @@ def test_a_trainer_that_takes_any_argument_sees_for_itself() -> None:
         def __init__(self, **kwargs: Any) -> None:
             raise KeyError(*kwargs)
 
+        def _generate_and_score_completions(self, inputs: Any) -> Any: ...
+
+        keeps_advantages = True
+
     class Mine(GDROMixin, Open): ...
 
     with pytest.raises(KeyError, match="mine"):
