@@ -42,6 +42,13 @@ def test_what_cannot_be_read_is_empty(module, name):
     assert declared_fields(module, name) == set()
 
 
+def test_modules_that_import_a_name_from_each_other_have_an_end(tmp_path, monkeypatch):
+    (tmp_path / "first.py").write_text("from second import A\n")
+    (tmp_path / "second.py").write_text("from first import A\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert declared_fields("first", "A") == set()
+
+
 @pytest.mark.parametrize("words", _MISTAKES.values(), ids=_MISTAKES)
 def test_a_mistake_is_told_before_anything_slow_is_imported(words):
     done = subprocess.run(

@@ -6,31 +6,35 @@ import ast
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
+_MOST_STEPS = 16  # from module to module; packages that import a name from each other have no end
 
-def declared_fields(module: str, name: str) -> set[str]:
+
+def declared_fields(module: str, name: str, steps: int = _MOST_STEPS) -> set[str]:
     """Names of the fields of a class and of those that it derives from.
 
     Args:
         module: Name of the module that defines the class, e.g. `trl.trainer.grpo_config`.
         name: Name of the class.
+        steps: Modules that may be read on the way to it and to those that it derives from.
 
     Returns:
         The names; an empty set if a class is not where it was looked for, or is made by a program.
     """
-    source = _source(module)
+    source = _source(module) if steps else None
     tree = ast.parse(source.read_bytes()) if source is not None else ast.Module([], [])
     definition = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
     if definition is None:
         inside = source is not None and source.name == "__init__.py"
         origin = _imported(tree, name, module if inside else module.rpartition(".")[0])
-        return declared_fields(*origin) if origin is not None else set()
+        return declared_fields(*origin, steps - 1) if origin is not None else set()
     fields = {
         n.target.id
         for n in definition.body
         if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
     }
     for base in definition.bases:
-        inherited = declared_fields(module, base.id) if isinstance(base, ast.Name) else set[str]()
+        named = isinstance(base, ast.Name)
+        inherited = declared_fields(module, base.id, steps - 1) if named else set[str]()
         if not inherited:
             return set()
         fields |= inherited

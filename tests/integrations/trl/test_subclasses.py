@@ -153,6 +153,12 @@ def test_what_the_hook_returns_is_checked(wrong: Any) -> None:
         make(Wrong).train()
 
 
+def test_the_mixin_alone_is_no_trainer() -> None:
+    cls: Any = type("Mine", (GDROMixin,), {})
+    with pytest.raises(UnsupportedError, match=r"^Mine has no .* before GRPOTr"):
+        cls(model="never-loaded", args=None, train_dataset=tiny.dataset())
+
+
 @pytest.mark.parametrize("trainer", [AsyncGRPOTrainer, SFTTrainer])
 def test_a_trainer_that_generates_elsewhere_is_refused(trainer: type) -> None:
     """It would train without a plan, and without a word."""
