@@ -150,7 +150,7 @@ class RunLog:
         self._begun = True
         groups = list(groups)
         names = self._names(groups)
-        # Groups first, so that a logged step always has its groups.
+        # In this order, so that a logged step always has its groups, and these their names.
         paths = [self.directory / name for name in (PROMPTS, GROUPS, STEPS)]
         with self._readable_error():
             self._lock.hold()
