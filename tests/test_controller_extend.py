@@ -21,7 +21,7 @@ from gdro import (
     Weights,
     make_strategy,
 )
-from gdro.controller import rounded_up
+from gdro.step.in_flight import rounded_up
 
 
 @dataclass(frozen=True)

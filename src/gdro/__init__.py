@@ -22,12 +22,13 @@ from gdro.problem import Problem
 from gdro.strategies.default import default_strategy
 from gdro.strategies.registry import list_strategies, make_strategy
 from gdro.strategy import Draft, More, Strategy
-from gdro.types import UNSEEN, Extension, Outcome, Plan, Recall, Request, Weights
+from gdro.types import UNSEEN, Allocation, Extension, Outcome, Plan, Recall, Request, Weights
 
 __version__ = "0.1.0"
 
 __all__ = [
     "UNSEEN",
+    "Allocation",
     "Belief",
     "BudgetError",
     "CheckpointError",

@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 
 from gdro.checkpoint import archive
 from gdro.checkpoint.codec import Arrays, decode, encode, required
-from gdro.checkpoint.keys import KeyMatch, match_keys
+from gdro.checkpoint.keys import Follow, KeyMatch, match_keys
 from gdro.difficulty.belief import Belief
 from gdro.difficulty.categories import categories
 from gdro.difficulty.restore import restored_tracker
 from gdro.difficulty.tracker import Difficulty, DifficultyTracker
-from gdro.errors import CheckpointError
-from gdro.groups import Groups, group
+from gdro.groups import group
 from gdro.log import records
 from gdro.log.closed import ClosedPlan, NoPlan
 from gdro.log.run_log import RunLog
-from gdro.numerics.arrays import FloatArray, IntArray, frozen
-from gdro.numerics.budget import even_split
+from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.problem import Problem
 from gdro.step import checks
+from gdro.step.allocated import Allocated, adopted
 from gdro.step.digest import check_hashes, digest
+from gdro.step.drafting import drafted
 from gdro.step.in_flight import InFlight, Pending
 from gdro.step.ledger import Ledger
-from gdro.strategy import Draft, More, Strategy
-from gdro.types import Extension, Outcome, Plan, Request, Weights
+from gdro.strategy import Strategy
+from gdro.types import Allocation, Extension, Outcome, Plan, Request, Weights
 
-_WEIGH = 2**31  # part of a seed, above the number of any round of extensions
+_WEIGH, _ALLOCATE = 2**31, 2**31 + 1  # parts of seeds, above the number of any round of extensions
 
 
 class Controller:
@@ -88,6 +88,7 @@ class Controller:
             strategy.name, strategy.config(), self.difficulty.identity(), self.seed
         )
         self._plans = InFlight(max_pending)
+        self._allocated = Allocated(self.belief.num_bins)
         self._last: ClosedPlan | NoPlan = NoPlan()
 
     @property
@@ -99,6 +100,11 @@ class Controller:
     def open_tickets(self) -> list[int]:
         """Tickets of plans in flight, oldest first."""
         return self._plans.tickets
+
+    @property
+    def open_groups(self) -> IntArray:
+        """Numbers of allocated groups that were neither adopted nor evicted, oldest first."""
+        return self._allocated.group_G
 
     def plan(self, request: Request) -> Plan:
         """Decide which prompts get how many rollouts.
@@ -115,29 +121,60 @@ class Controller:
             BudgetError: The strategy cannot spend exactly that many rollouts.
             TicketError: Too many plans are in flight.
         """
-        checks.check_pool(request, self.problem.num_prompts)
         self._plans.check_room()
         ticket = self._plans.next_ticket
-        rng = np.random.default_rng([self.seed, ticket])
-        prompt_P = self._select(request, rng)
-        plain = Strategy[Any]()
-        selector = self.strategy if self.apply and request.offered_P is None else plain
-        mass_B, even_B = (s.mass(self._state, self.belief) for s in (selector, plain))
-        bin_P = self._tracker.bins(prompt_P, predicted=np.array_equal(mass_B, even_B))
-        draft = Draft(prompt_P, bin_P, request.num_rollouts)
-        rollouts_P = checks.check_rollouts(
-            self.strategy.name, self.strategy.allocate(self._state, self.belief, draft, rng), request
-        )
-        shadow_P = None if self.apply else rollouts_P
-        if not self.apply:
-            rollouts_P = even_split(request.num_prompts, request.num_rollouts)
-        importance_P = selector.importance(self._state, self.belief, bin_P)
-        rollouts_P, importance_P = frozen(rollouts_P, np.int64), frozen(importance_P, np.float64)
-        plan = Plan(ticket, prompt_P, rollouts_P, bin_P, importance_P, mass_B=frozen(mass_B, np.float64))
-        self._plans.add(Pending(plan, shadow_P))
+        pending = self._drafted(request, ticket, [self.seed, ticket])
+        self._plans.add(pending)
         self.ledger.plans += 1
         self.ledger.planned += request.num_rollouts
-        return plan
+        return pending.plan
+
+    def allocate(self, request: Request) -> Allocation:
+        """Decide as `plan` does and open no ticket, for a trainer that trains on groups as they finish.
+
+        Each prompt is a group, until `adopt` puts it into a plan or `evict` gives it up.
+
+        Args:
+            request: Number of prompts and rollouts, and the prompts if the trainer chose them.
+
+        Returns:
+            The prompts with their rollouts, which sum exactly to the request.
+
+        Raises:
+            GdroError: As of `plan`, or a million groups are neither adopted nor evicted.
+        """
+        self._allocated.check_room(request.num_prompts)
+        pending = self._drafted(request, 0, [self.seed, self._allocated.allocations, _ALLOCATE])
+        self.ledger.allocations += 1
+        self.ledger.planned += request.num_rollouts
+        return self._allocated.add(pending)
+
+    def adopt(self, group_P: IntArray) -> Plan:
+        """Open a plan of the groups that the trainer is about to train on, in any order.
+
+        A prompt with several groups is in the plan once, with all of their rollouts.
+
+        Args:
+            group_P: Numbers of the groups, shape (P,).
+
+        Raises:
+            TicketError: A group is unknown, or was adopted or evicted; or too many plans are in flight.
+        """
+        self._plans.check_room()
+        columns, ticket = self._allocated.take(group_P), self._plans.next_ticket
+        pending, duplicates = adopted(columns, ticket, self.apply)
+        self._plans.add(pending)
+        self.ledger.plans += 1
+        self.ledger.duplicates += duplicates
+        return pending.plan
+
+    def evict(self, group_P: IntArray) -> None:
+        """Give up allocated groups that will not be trained on; no belief moves.
+
+        Raises:
+            TicketError: A group is unknown, or was adopted or evicted already.
+        """
+        self.ledger.evicted += int(self._allocated.take(group_P)["rollouts_G"].sum())
 
     def extend(self, outcome: Outcome, multiple: int = 1) -> Extension | None:
         """Ask for further rollouts before an outcome is weighed.
@@ -167,7 +204,7 @@ class Controller:
         if more is None:
             return None
         checks.check_more(self.strategy.name, more, self.problem.num_prompts, pending.round)
-        extension = pending.extend(rounded_up(more, multiple), self._tracker.bin_N)
+        extension = pending.extend(more, multiple, self._tracker.bin_N)
         self.ledger.planned += int(extension.rollouts_P.sum())
         return extension
 
@@ -216,26 +253,21 @@ class Controller:
             OutcomeError: Rows do not fit the plan, or the strategy needs `loss_R`.
         """
         pending = self._plans.get(outcome.ticket)
-        groups = pending.groups
-        if groups is None or groups.outcome is not outcome:
-            groups = group(pending.plan, outcome)
+        groups = pending.grouped(outcome)
         if loss_R is not None:
             groups = groups.with_loss(np.asarray(loss_R, np.float64))
         # The strategy comes first: it sees beliefs from before the visit, and may refuse the outcome
         # before anything has changed.
         state = self.strategy.update(self._state, self.belief, groups)
-        scored_P = groups.scored_P
         # The expected pass rates, before this visit updates them.
         predicted_P = None if self.log is None else self.belief.chance(pending.plan.prompt_P)
-        self._tracker.record(
-            pending.plan.prompt_P[scored_P], groups.successes_P[scored_P], groups.trials_P[scored_P]
-        )
+        self._tracker.record(*groups.verdicts)
         self._state = state
         self._plans.close(outcome.ticket)
         self.ledger.close(groups, pending.discarded, recalled)
-        self._last = ClosedPlan(groups, pending, self.strategy, state, self.belief.num_bins)
+        self._last = closed = ClosedPlan(groups, pending, self.strategy, state, self.belief.num_bins)
         if predicted_P is not None:
-            self._write(groups, pending, predicted_P, extra or {})
+            self._write(closed, predicted_P, extra or {})
 
     def abandon(self, ticket: int) -> None:
         """Close a plan that will never have an outcome.
@@ -257,12 +289,12 @@ class Controller:
         The first one reads every prompt; later ones cost as much as the prompts that changed, except
         where a strategy keeps plain arrays by prompt in its state.
         """
-        return digest(self._header(), self._state, self._tracker, self._plans.arrays())
+        arrays = self._plans.arrays() | self._allocated.arrays()
+        return digest(self._header(), self._state, self._tracker, arrays)
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state: `header` (JSON data) and `arrays` (copies, by name)."""
         header, arrays = self._snapshot()
-        arrays["key_hash_N"] = self.problem.key_hash_N
         return {"header": header, "arrays": {k: v.copy() for k, v in arrays.items()}}
 
     def save(self, path: str | Path) -> None:
@@ -274,12 +306,11 @@ class Controller:
             StrategyError: The digests of earlier steps were not of this state.
         """
         check_hashes(self.strategy.name, self._state, self._tracker)
-        header, arrays = self._snapshot()
         if self.log is not None:
             self.log.sync()
-        archive.write(path, header, {**arrays, "key_hash_N": self.problem.key_hash_N})
+        archive.write(path, *self._snapshot())
 
-    def load(self, path: str | Path, keys: Literal["exact", "match"] = "exact") -> KeyMatch:
+    def load(self, path: str | Path, keys: Follow = "exact") -> KeyMatch:
         """Restore the state of a file, and rewind the run log to it.
 
         Args:
@@ -298,20 +329,9 @@ class Controller:
         """
         return self._restore(*archive.read(path), keys)
 
-    def load_state_dict(
-        self, state: Mapping[str, Any], keys: Literal["exact", "match"] = "exact"
-    ) -> KeyMatch:
+    def load_state_dict(self, state: Mapping[str, Any], keys: Follow = "exact") -> KeyMatch:
         """Restore a state from `state_dict`. Arguments, result and errors are those of `load`."""
-        header, arrays = state.get("header"), state.get("arrays")
-        if not isinstance(header, Mapping) or not isinstance(arrays, Mapping):
-            raise CheckpointError(
-                f"the state has {sorted(map(str, state))}; it needs `header` and `arrays`, as from "
-                "state_dict()"
-            )
-        named = cast("Mapping[str, Any]", arrays)
-        # Copies: two controllers may load the same state.
-        copies = {name: np.array(value) for name, value in named.items()}
-        return self._restore(dict(cast("Mapping[str, Any]", header)), copies, keys)
+        return self._restore(*archive.parts(state), keys)
 
     def metrics(self) -> dict[str, float]:
         """Scalars of the last closed plan and of the ledger, by names that start with `gdro/`."""
@@ -323,9 +343,7 @@ class Controller:
         by_bin = self._last.bins
         return {f"gdro/{k}": v for k, v in records.tracked(by_bin).items()} if by_bin else {}
 
-    def _restore(
-        self, header: dict[str, Any], arrays: Arrays, keys: Literal["exact", "match"]
-    ) -> KeyMatch:
+    def _restore(self, header: dict[str, Any], arrays: Arrays, keys: Follow) -> KeyMatch:
         """Restore a state, whose arrays become the controller's own."""
         archive.check_header(header, self._identity)
         archive.check_values(header)
@@ -335,23 +353,28 @@ class Controller:
         initial = self.strategy.init(self.problem.num_prompts, self.belief.num_bins)
         strategy_state = decode(initial, arrays, "strategy", match.remap, bins.rows)
         strategy_state = self.strategy.restored(strategy_state)
-        plans = self._plans.restored(header, arrays, len(arrays["key_hash_N"]), bins.num_bins)
+        size = len(arrays["key_hash_N"]), bins.num_bins
+        plans = self._plans.restored(header, arrays, *size)
+        allocated = self._allocated.restored(header, arrays, *size)
         ledger = Ledger.of(header.get("ledger"))
         if self.log is not None:
             self.log.rewind(plans.was_closed)
         # Nothing below can fail: a refused checkpoint leaves the controller as it was.
-        self._tracker, self._state, self._plans = tracker, strategy_state, plans
+        self._tracker, self._state = tracker, strategy_state
+        self._plans, self._allocated = plans, allocated
         self.belief, self.ledger = Belief(tracker), ledger
         self._last = NoPlan(header["metrics"])
         if bins.changed or not match.same:  # plans in flight are of other bins or prompts
             for ticket in self._plans.tickets:
                 self.abandon(ticket)
+            self.evict(self.open_groups)
         return match
 
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:
         arrays = encode(self._state, "strategy")
         arrays |= {f"difficulty/{k}": v for k, v in self._tracker.arrays().items()}
-        return self._header(), arrays | self._plans.arrays()
+        arrays |= self._plans.arrays() | self._allocated.arrays()
+        return self._header(), {**arrays, "key_hash_N": self.problem.key_hash_N}
 
     def _header(self) -> dict[str, Any]:
         names = self._tracker.binning.categories
@@ -359,42 +382,19 @@ class Controller:
             **self._identity,
             **({"categories": list(names)} if names else {}),
             **self._plans.header(),
+            **self._allocated.header(),
             "ledger": self.ledger.as_dict(),
             "metrics": dict(self._last.metrics),
         }
 
-    def _write(
-        self, groups: Groups, pending: Pending, predicted_P: FloatArray, extra: Mapping[str, float]
-    ) -> None:
+    def _write(self, closed: ClosedPlan, predicted_P: FloatArray, extra: Mapping[str, float]) -> None:
         assert self.log is not None
         num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
         what = records.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
         self.log.describe({**what, "applied": self.apply, "selects": self.selects})
-        weight_P = records.weight(pending)
-        by_bin = self.strategy.by_bin(self._state)
-        step = {
-            "ticket": pending.plan.ticket,
-            **extra,
-            # Every step of the log has every name, with null where nothing was judged or scored.
-            "metrics": {**dict.fromkeys(records.OF_VERDICTS + records.OF_REWARDS), **self._last.metrics},
-            "bins": self._last.bins,
-            "strategy": {name: value.tolist() for name, value in by_bin.items()},
-            "ledger": self.ledger.as_dict(),
-            "applied": self.apply,
-            **records.shadow(pending.shadow_P),
-        }
-        keys = self.problem.prompt_keys
-        self.log.append(step, records.group_records(groups, weight_P, predicted_P, keys))
+        step = closed.record(extra, self.ledger.as_dict(), self.apply)
+        self.log.append(step, closed.group_records(predicted_P, self.problem.prompt_keys))
 
-    def _select(self, request: Request, rng: np.random.Generator) -> IntArray:
-        if request.offered_P is not None:
-            return request.offered_P
-        selector = self.strategy if self.apply else Strategy[Any]()
-        selected = selector.select(self._state, self.belief, request, rng)
-        return checks.check_selected(selector.name, selected, request, self.problem.num_prompts)
-
-
-def rounded_up(more: More, multiple: int) -> More:
-    """Further rollouts, rounded up to a multiple in total: the first prompts get the rest."""
-    rest = -int(more.rollouts_P.sum()) % multiple
-    return More(more.prompt_P, more.rollouts_P + even_split(len(more.prompt_P), rest)) if rest else more
+    def _drafted(self, request: Request, ticket: int, seeds: list[int]) -> Pending:
+        known, rng = (self._tracker, self.belief), np.random.default_rng(seeds)
+        return drafted(self.strategy, self._state, known, request, ticket, rng, self.apply)

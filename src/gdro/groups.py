@@ -63,6 +63,12 @@ class Groups:
         """Groups with at least one judged rollout, from which beliefs learn, shape (P,)."""
         return self.trials_P > 0
 
+    @property
+    def verdicts(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Dataset index, right rollouts and judged rollouts of each group that beliefs learn from."""
+        scored_P = self.scored_P
+        return self.plan.prompt_P[scored_P], self.successes_P[scored_P], self.trials_P[scored_P]
+
     @cached_property
     def rows_P(self) -> IntArray:
         """Number of rollouts with a reward, judged or not, which the loss may see, shape (P,)."""

@@ -120,6 +120,21 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
+class Allocation:
+    """Rollouts of prompts that are in no plan yet, each a group of its own.
+
+    Attributes:
+        group_P: Numbers of the groups, which `Controller.adopt` and `Controller.evict` take, shape (P,).
+        prompt_P: Dataset indices, shape (P,), each once.
+        rollouts_P: Rollouts of each prompt, shape (P,); the sum is the requested total.
+    """
+
+    group_P: IntArray
+    prompt_P: IntArray
+    rollouts_P: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class Extension:
     """More rollouts for a plan, of its own prompts or of fresh ones.
 

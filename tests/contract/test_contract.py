@@ -227,7 +227,7 @@ def test_shadow_mode_counts_no_drops_that_did_not_happen(text):
     c = Controller(make_strategy(text), h.problem(), apply=False)
     plan = c.plan(h.request())
     pending = c._plans.get(plan.ticket)
-    pending.extend(More(plan.prompt_P, np.full(16, 4)), c.belief.bin_N)
+    pending.extend(More(plan.prompt_P, np.full(16, 4)), 1, c.belief.bin_N)
     scored = h.score(pending.plan, valid_R=np.arange(128) > 5)
     applied = c.strategy.weigh(
         c._state, c.belief, group(pending.plan, scored.outcome), np.random.default_rng(0)

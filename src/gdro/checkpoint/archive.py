@@ -8,7 +8,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -136,6 +136,23 @@ def _check_array(stream: IO[bytes], member: zipfile.ZipInfo) -> None:
         raise ValueError(f"{member.filename} has type {dtype}, which gdro never writes")
     if not dtype.itemsize or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
         raise ValueError(f"{member.filename} claims a shape of {shape}, which its bytes do not fill")
+
+
+def parts(state: Mapping[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    """Header and arrays of a `state_dict`, copied: two controllers may load the same state.
+
+    Raises:
+        CheckpointError: The state lacks one of them.
+    """
+    header, arrays = state.get("header"), state.get("arrays")
+    if not isinstance(header, Mapping) or not isinstance(arrays, Mapping):
+        raise CheckpointError(
+            f"the state has {sorted(map(str, state))}; it needs `header` and `arrays`, as from "
+            "state_dict()"
+        )
+    named = cast("Mapping[str, Any]", arrays)
+    copies = {name: np.array(value) for name, value in named.items()}
+    return dict(cast("Mapping[str, Any]", header)), copies
 
 
 def check_header(header: dict[str, Any], own: dict[str, Any]) -> None:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 from gdro.errors import CheckpointError, KeysError
 from gdro.numerics.arrays import IntArray
 
+Follow = Literal["exact", "match"]
+"""Whether a dataset must have the prompts of a checkpoint, or is followed by their keys."""
+
 
 @dataclass(frozen=True)
 class KeyMatch:
@@ -63,7 +66,7 @@ class KeyMatch:
 def match_keys(
     saved_hash: npt.NDArray[np.uint64],
     own_hash: npt.NDArray[np.uint64],
-    keys: Literal["exact", "match"],
+    keys: Follow,
 ) -> KeyMatch:
     """Match the key hashes of a checkpoint, shape (N',), with the current ones, shape (N,).
 

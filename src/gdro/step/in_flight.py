@@ -11,10 +11,14 @@ import numpy.typing as npt
 from gdro.checkpoint.codec import Arrays, required
 from gdro.common.schema import MOST_COUNT
 from gdro.errors import CheckpointError, TicketError
-from gdro.groups import Groups
+from gdro.groups import Groups, group
 from gdro.numerics.arrays import FloatArray, IntArray, among, distinct, frozen
+from gdro.numerics.budget import even_split
 from gdro.strategy import More
-from gdro.types import UNSEEN, Extension, Plan, Weights
+from gdro.types import UNSEEN, Extension, Outcome, Plan, Weights
+
+MOST_ROLLOUTS = (1 << 31) - 1
+"""Most rollouts of a prompt, and largest index of a prompt or bin, in a checkpoint."""
 
 
 @dataclass
@@ -44,8 +48,15 @@ class Pending:
         self.groups, self.weights, self.weighed_P = groups, weights, None
         self.discarded = len(applied.keep_R) - int(np.count_nonzero(applied.keep_R))
 
-    def extend(self, more: More, bin_N: npt.NDArray[Any]) -> Extension:
-        """Add rollouts to the plan; prompts that are new to it get their current bins."""
+    def grouped(self, outcome: Outcome) -> Groups:
+        """The plan's groups of an outcome; those of `weigh` again, if it was the same one."""
+        if self.groups is not None and self.groups.outcome is outcome:
+            return self.groups
+        return group(self.plan, outcome)
+
+    def extend(self, more: More, multiple: int, bin_N: npt.NDArray[Any]) -> Extension:
+        """Add rollouts to the plan, rounded up to a multiple; new prompts get their current bins."""
+        more = rounded_up(more, multiple)
         self.round += 1
         self.plan = grown(self.plan, more, bin_N)
         self.groups = self.weights = self.weighed_P = None
@@ -62,6 +73,12 @@ class Pending:
         return self.weighed_P
 
 
+def rounded_up(more: More, multiple: int) -> More:
+    """Further rollouts, rounded up to a multiple in total: the first prompts get the rest."""
+    rest = -int(more.rollouts_P.sum()) % multiple
+    return More(more.prompt_P, more.rollouts_P + even_split(len(more.prompt_P), rest)) if rest else more
+
+
 def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
     """A plan with more rollouts; prompts that are new to it are appended."""
     fresh_P = more.prompt_P[~among(more.prompt_P, plan.prompt_P)]
@@ -69,7 +86,7 @@ def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
     order = np.argsort(prompt_P, kind="stable")
     place_P = order[np.searchsorted(prompt_P[order], more.prompt_P)]
     rollouts_P = np.concatenate([plan.rollouts_P, np.zeros(len(fresh_P), np.int64)])
-    rollouts_P[place_P] = np.minimum(rollouts_P[place_P] + more.rollouts_P, _MOST_ROLLOUTS)
+    rollouts_P[place_P] = np.minimum(rollouts_P[place_P] + more.rollouts_P, MOST_ROLLOUTS)
     return Plan(
         plan.ticket,
         frozen(prompt_P, np.int64),
@@ -85,14 +102,13 @@ def grown(plan: Plan, more: More, bin_N: npt.NDArray[Any]) -> Plan:
 
 _MOST = float(np.finfo(np.float64).max)
 _OPTIONAL = ("shadow_P", "weight_P", "mass_B")
-_MOST_ROLLOUTS = (1 << 31) - 1
 # Type, least and largest value of a plan's arrays with one entry per prompt.
 _COLUMNS = {
-    "prompt_P": (np.int64, 0, _MOST_ROLLOUTS),
-    "rollouts_P": (np.int64, 1, _MOST_ROLLOUTS),
-    "bin_P": (np.int64, UNSEEN, _MOST_ROLLOUTS),
+    "prompt_P": (np.int64, 0, MOST_ROLLOUTS),
+    "rollouts_P": (np.int64, 1, MOST_ROLLOUTS),
+    "bin_P": (np.int64, UNSEEN, MOST_ROLLOUTS),
     "importance_P": (np.float64, 0, _MOST),
-    "first_P": (np.int64, 1, _MOST_ROLLOUTS),
+    "first_P": (np.int64, 1, MOST_ROLLOUTS),
 }
 
 
@@ -214,10 +230,10 @@ def _check(ticket: int, get: Arrays, num_bins: int) -> None:
         name: ((shape,), dtype, least, most) for name, (dtype, least, most) in _COLUMNS.items()
     }
     allowed |= {
-        "shadow_P": (((0,), shape), np.int64 if get["shadow_P"].size else np.float64, 0, _MOST_ROLLOUTS),
+        "shadow_P": (((0,), shape), np.int64 if get["shadow_P"].size else np.float64, 0, MOST_ROLLOUTS),
         "weight_P": (((0,), shape), np.float64, -_MOST, _MOST),
         "mass_B": (((num_bins,),), np.float64, 0, 1 + 1e-9),
-        "counts": (((4,),), np.int64, 0, _MOST_ROLLOUTS),
+        "counts": (((4,),), np.int64, 0, MOST_ROLLOUTS),
     }
     fine: dict[str, bool] = {}
     for name, (shapes, dtype, low, high) in allowed.items():

@@ -28,6 +28,10 @@ class Ledger:
         recalled: Stored rollouts that joined the loss in place of dropped ones.
         recalled_tokens: Tokens of the recalled rollouts, which were not generated again.
         tokens: Tokens generated, dropped rollouts included (0 if the trainer does not count them).
+        allocations: Requests for rollouts without a plan (`Controller.allocate`). This count and the two
+            below are in logs and checkpoints only of runs that allocate so.
+        evicted: Rollouts allocated whose group the trainer threw away before any plan adopted it.
+        duplicates: Groups that a plan adopted beside another one of the same prompt.
     """
 
     plans: int = 0
@@ -41,6 +45,9 @@ class Ledger:
     recalled: int = 0
     recalled_tokens: int = 0
     tokens: int = 0
+    allocations: int = 0
+    evicted: int = 0
+    duplicates: int = 0
 
     @classmethod
     def of(cls, counts: Any) -> Ledger:
@@ -51,7 +58,7 @@ class Ledger:
         """
         given = cast("dict[str, Any]", counts) if isinstance(counts, dict) else {}
         known = {field.name for field in fields(cls)}
-        if set(given) != known or not all(map(_is_count, given.values())):
+        if not known - _ALLOCATED <= set(given) <= known or not all(map(_is_count, given.values())):
             bad = next((f"{k} {v!r:.30}" for k, v in given.items() if not _is_count(v)), "")
             what = f"has {bad}, at most {MOST_COUNT} is a count" if bad else f"is {counts!r:.300}"
             raise CheckpointError(
@@ -81,7 +88,15 @@ class Ledger:
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name, each at most `MOST_COUNT` in size."""
-        return {name: max(-MOST_COUNT, min(count, MOST_COUNT)) for name, count in vars(self).items()}
+        absent = frozenset[str]() if self.allocations else _ALLOCATED
+        return {
+            name: max(-MOST_COUNT, min(count, MOST_COUNT))
+            for name, count in vars(self).items()
+            if name not in absent
+        }
+
+
+_ALLOCATED = frozenset({"allocations", "evicted", "duplicates"})
 
 
 def _is_count(value: Any) -> bool:
