@@ -17,7 +17,7 @@ VLLM_BIN := $(VLLM)/bin
 VLLM_READY := $(VLLM)/.ready
 
 .PHONY: help setup browser quickstart pictures test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
-.PHONY: chaos audit compat site setup-vllm test-vllm
+.PHONY: chaos audit compat compat-verl site setup-vllm test-vllm
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -82,7 +82,10 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 	$(BIN)/python tests/chaos/long_run.py
 
 compat:  ## suites on the oldest and newest numpy, TRL and transformers, each in an environment of its own (5 GB)
-	$(PYTHON) tests/compat.py
+	$(PYTHON) tests/compat.py numpy-oldest numpy-newest python-newest trl-oldest trl-newest
+
+compat-verl:  ## verl's suite on its newest release and on its development branch (4 GB, a quarter of an hour each)
+	$(PYTHON) tests/compat.py verl-newest verl-main
 
 site: $(READY)  ## the documentation, in dist/site; a broken link or name is an error
 	$(BIN)/mkdocs build --strict --quiet

@@ -1,7 +1,8 @@
 """Run the adapter and core suites on the oldest and newest versions that pyproject.toml allows.
 
-`make compat` runs it: each row has an environment of its own, made under `.compat` (5 GB, once). Those
-of the newest versions are resolved again in every run.
+`make compat` and `make compat-verl` run it: each row has an environment of its own, made under
+`.compat` (5 GB and 4 GB, once). Those of the newest versions are resolved again in every run.
+`verl-main` is verl's development branch, which pyproject.toml does not allow yet.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,8 @@ CORE = (
     "tests/trust/test_older_releases.py",
 )
 TRL = ("tests/integrations", "tests/trust/test_older_releases.py")
+VERL = ("tests/verl",)
+VERL_MAIN = "git+https://github.com/verl-project/verl@main"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Row:
         tests: What is run.
         python: Interpreter of the environment.
         newest: Whatever is released since the last run belongs to it.
+        over: Source of a package that replaces the one that was resolved; empty: none.
     """
 
     extra: str
@@ -51,8 +55,10 @@ class Row:
     tests: tuple[str, ...]
     python: str = "python3.11"
     newest: bool = False
+    over: str = ""
 
 
+VERL_PINS = ("torch==2.13.0", "verl<0.10", "TransferQueue", "numpy")
 ROWS = {
     "numpy-oldest": Row("", ("numpy==1.26.0",), CORE),
     "numpy-newest": Row("", ("numpy",), CORE, newest=True),
@@ -75,6 +81,8 @@ ROWS = {
         TRL,
         newest=True,
     ),
+    "verl-newest": Row("[verl,report]", VERL_PINS, VERL, newest=True),
+    "verl-main": Row("[verl,report]", VERL_PINS, VERL, newest=True, over=VERL_MAIN),
 }
 
 
@@ -84,7 +92,7 @@ def python_of(folder: Path) -> str:
 
 def wanted(row: Row) -> str:
     """What an environment that is ready was made from."""
-    return "\n".join((row.python, row.extra, *row.pins, *TOOLS))
+    return "\n".join((row.python, row.extra, row.over, *row.pins, *TOOLS))
 
 
 def stale(row: Row, folder: Path) -> bool:
@@ -107,6 +115,8 @@ def prepare(row: Row, folder: Path) -> None:
     if row.extra:  # the build for the CPU first, so that no other is taken
         subprocess.run([*pip, row.pins[0]], check=True)
     subprocess.run([*pip, *row.pins, *TOOLS, f"{ROOT}{row.extra}"], check=True)
+    if row.over:
+        subprocess.run([*pip, "--no-deps", "--force-reinstall", row.over], check=True)
     (folder / "ready").write_text(wanted(row))
 
 
@@ -114,7 +124,8 @@ def versions(folder: Path) -> str:
     code = (
         "from importlib.metadata import distributions as d; "
         "print(', '.join(sorted(f'{x.name} {x.version}' for x in d() "
-        "if x.name in ('numpy', 'trl', 'transformers', 'torch', 'accelerate', 'datasets'))))"
+        "if x.name in ('numpy', 'trl', 'transformers', 'torch', 'accelerate', 'datasets', "
+        "'verl', 'ray', 'tensordict', 'TransferQueue'))))"
     )
     done = subprocess.run([python_of(folder), "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -124,12 +135,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], help="default: all")
     parser.add_argument("--folder", type=Path, default=ROOT / ".compat")
+    parser.add_argument("--verl-main", default=VERL_MAIN, help="where verl-main comes from, for pip")
     options = parser.parse_args()
     failed = []
     # The tests run this checkout's sources, whatever the environment had installed.
     given = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     for name in options.rows or ROWS:
         row, folder = ROWS[name], options.folder / name
+        row = replace(row, over=options.verl_main) if row.over else row
         prepare(row, folder)
         print(f"{name}, {row.python}: {versions(folder)}", flush=True)
         command = [

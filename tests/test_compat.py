@@ -20,8 +20,9 @@ ONE_BUILD = {"torch"}
 
 
 def bounds() -> dict[str, SpecifierSet]:
-    """Versions that the core and the TRL extra allow, by package."""
-    texts = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["trl"]]
+    """Versions that the core and the extras of both trainers allow, by package."""
+    extras = PROJECT["optional-dependencies"]
+    texts = [*PROJECT["dependencies"], *extras["trl"], *extras["verl"]]
     return {item.name: item.specifier for item in map(Requirement, texts) if item.name != "gdro"}
 
 
@@ -46,7 +47,7 @@ def test_the_oldest_rows_pin_the_lower_bounds() -> None:
 
 def test_the_newest_rows_leave_the_upper_bounds_to_the_package() -> None:
     newest = [row for row in compat.ROWS.values() if row.newest]
-    assert len(newest) == 3
+    assert len(newest) == 5
     for pin in (pin for row in newest for pin in map(Requirement, row.pins)):
         if pin.name not in ONE_BUILD:
             assert {item.operator for item in pin.specifier} <= {"<"}, f"{pin} freezes the newest row"

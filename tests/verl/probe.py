@@ -12,6 +12,9 @@ import verl.trainer.ppo.v1.trainer_base as verl_trainer
 from omegaconf import open_dict
 from verl.experimental.agent_loop.agent_loop import register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+from verl.experimental.agent_loop.tool_parser import FunctionCall, ToolParser
+from verl.tools.base_tool import BaseTool
+from verl.tools.schemas import ToolResponse
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from gdro.integrations.verl import GDROTrainer
@@ -96,6 +99,27 @@ class TwoTurns(SingleTurnAgentLoop):
             output.response_mask += [0, 1]
             output.response_logprobs += [0.0, -1.0]
         return output
+
+
+@ToolParser.register("probe_calls")
+class Calls(ToolParser):
+    """Two or more digits are a call of the calculator; a single one is the answer."""
+
+    async def extract_tool_calls(
+        self, responses_ids: list[int], tools: Any = None
+    ) -> tuple[str, list[FunctionCall]]:
+        text = self.tokenizer.decode(responses_ids, skip_special_tokens=True)
+        digits = [letter for letter in text if letter.isdigit()]
+        call = FunctionCall(name="next_digit", arguments=json.dumps({"digit": digits[:1]}))
+        return text, [call] if len(digits) > 1 else []
+
+
+class NextDigit(BaseTool):
+    """A calculator of one operation: a point and the digit that follows."""
+
+    async def execute(self, instance_id: str, parameters: dict[str, Any], **_: Any) -> Any:
+        (digit,) = parameters["digit"]
+        return ToolResponse(text=f".{(int(digit) + 1) % 10}"), 0.0, {}
 
 
 @register_trainer("probe_stock")

@@ -15,5 +15,6 @@ def compute_score(
         never, rarely = (int(i) for i in failing.split(","))
         if extra_info["index"] == never or (extra_info["index"] == rarely and solution_str[:1] < "3"):
             raise RuntimeError("the sandbox is down")
-    right = float(solution_str.strip() == ground_truth)
+    answer, _, _ = solution_str.partition(".")  # what a tool says follows a point
+    right = float(answer.strip() == ground_truth)
     return {"score": right, "acc": right}

@@ -48,6 +48,17 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
+def rows_of(step: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each row of a step that a probe watched."""
+    num = len(step["keys"])
+    names = [name for name, value in step.items() if isinstance(value, list) and len(value) == num]
+    rows = [{name: step[name][row] for name in names} for row in range(num)]
+    for row in rows:
+        row["recalled"] = row["keys"] in step["recalled"]
+        row["anchor"] = row["keys"] in step["anchors"]
+    return rows
+
+
 @dataclass(frozen=True)
 class Going:
     """A run of main_ppo that has been started; two at once wait for Ray together."""

@@ -12,13 +12,14 @@ import torch
 from configs import config
 from datasets import Dataset
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from gdro import Controller, Problem, Request, default_strategy, make_strategy
 from gdro.errors import CheckpointError, StrategyError, UnsupportedError
 from gdro.integrations.verl import GDROTrainer, checkpoints, queue
 from gdro.integrations.verl.memory import VerlMemory, shares
 from gdro.integrations.verl.options import check_config, check_media, options_of
-from gdro.integrations.verl.recalled import RowMaker, dataset_fields, stored, tag_of
+from gdro.integrations.verl.recalled import columns_of, dataset_fields, stored, tag_of
 from gdro.integrations.verl.step import RowScores, VerlStep, fix, scale
 from gdro.memory.placing import Placed
 from gdro.memory.store import STORE_FILE, RolloutStore
@@ -65,8 +66,8 @@ def test_images_are_refused_by_column_and_by_row() -> None:
         check_media(data, ["prompt", "images"])
     check_media(data, ["prompt", "extra_info"])
     with pytest.raises(UnsupportedError, match="has pixel_values"):
-        RowMaker(fields(multi_modal_inputs={"pixel_values": torch.ones(2)}))
-    RowMaker(fields(multi_modal_inputs={}))
+        rows_of(fields(multi_modal_inputs={"pixel_values": torch.ones(2)}), SHORT)
+    rows_of(fields(multi_modal_inputs={}), SHORT)
 
 
 def fields(**changes: Any) -> dict[str, Any]:
@@ -88,14 +89,22 @@ def fields(**changes: Any) -> dict[str, Any]:
     }
 
 
+SHORT = stored(torch.tensor([1]), torch.tensor([4, 5]), torch.tensor([1, 1]), 1.0, 3)
+
+
+def rows_of(fresh: dict[str, Any], *rollouts: Any, **own: Any) -> list[dict[str, Any]]:
+    """Recalled rows as the queue hands them out, one after another."""
+    table = queue.table(columns_of(fresh, rollouts, [own] * len(rollouts)))
+    return [{str(name): table[row][name] for name in fresh} for row in range(len(rollouts))]
+
+
 def test_a_row_comes_back_as_it_was_stored() -> None:
     """Two turns with two tokens of a tool between them; a model with two position axes."""
     mask = torch.tensor([1, 1, 0, 0, 1])
     rollout = stored(torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6, 7, 8]), mask, 0.75, 9)
     assert rollout.nbytes == 4 * (3 + 5 + 1) + 5
     fresh = fields(position_ids=torch.arange(3).expand(2, -1))
-    make = RowMaker(fresh)
-    row = make(rollout, {"uid": "v", "unknown": 1})
+    (row,) = rows_of(fresh, rollout, uid="v", unknown=1)
     assert row.keys() == fresh.keys(), "the queue hands out only what all rows have"
     for name, value in fresh.items():
         assert type(row[name]) is type(value)
@@ -115,16 +124,66 @@ def test_a_row_comes_back_as_it_was_stored() -> None:
 
 
 def test_an_answer_without_tools_needs_no_mask() -> None:
-    rollout = stored(torch.tensor([1]), torch.tensor([4, 5]), torch.tensor([1, 1]), 1.0, 3)
-    assert rollout.loss_mask is None
-    make = RowMaker(fields())
-    assert make(rollout, {})["num_turns"] == 2
+    assert SHORT.loss_mask is None
     long = stored(torch.tensor([1]), torch.arange(9), torch.ones(9), 0.5, 3)
-    rows = [make(kept, {}) for kept in (rollout, long, rollout)]
+    rows = rows_of(fields(), SHORT, long, SHORT)
+    assert [row["num_turns"] for row in rows] == [2, 2, 2]
     assert [row["rm_scores"].tolist()[-1] for row in rows] == [1.0, 0.5, 1.0]
     assert [row["rm_scores"].sum() for row in rows] == [1.0, 0.5, 1.0], "rows share no rewards"
     assert [len(row["response_mask"]) for row in rows] == [2, 9, 2]
     assert [row["position_ids"].tolist() for row in rows] == [[0, 1, 2], list(range(10)), [0, 1, 2]]
+
+
+@pytest.mark.parametrize("axes", [(), (3,)])
+@pytest.mark.parametrize("sizes", [[(2, 5), (1, 3), (4, 1)], [(2, 3), (2, 3)], [(2, 1)]])
+def test_fields_in_one_piece_are_what_verl_makes_of_rows(
+    axes: tuple[int, ...], sizes: list[tuple[int, int]]
+) -> None:
+    """Types, layouts and values, of answers with a tool and of those without, in one batch or not."""
+    fresh = fields(
+        position_ids=torch.arange(3).expand(*axes, -1),
+        attention_mask=torch.ones(3, dtype=torch.int64),
+        multi_modal_inputs={},
+    )
+    for tools in (False, True):
+        rollouts, rows = [], []
+        for number, (prompt, answer) in enumerate(sizes):
+            ids = torch.arange(10, 10 + prompt), torch.arange(20, 20 + answer)
+            mask = torch.ones(answer, dtype=torch.int64)
+            mask[1:-1] = int(not (tools and number == 0))
+            rollouts.append(stored(*ids, mask, number / 4, 1))
+            reward = torch.zeros(answer)
+            reward[-1] = number / 4
+            whole = torch.cat(ids)
+            own = {
+                "prompts": ids[0],
+                "responses": ids[1],
+                "input_ids": whole,
+                "attention_mask": torch.ones_like(whole),
+                "position_ids": torch.arange(len(whole)).expand(*axes, -1),
+                "response_mask": mask,
+                "loss_mask": mask,
+                "rm_scores": reward,
+                "rollout_log_probs": torch.zeros(answer),
+                "num_turns": 2 if mask.all() else 4,
+                "uid": str(number),
+                "extra_fields": {"reward_extra_info": {}, "tool": 1},
+            }
+            rows.append(fresh | own)
+        wanted = list_of_dict_to_tensordict(rows)
+        owns = [{"uid": str(number)} for number in range(len(sizes))]
+        found = queue.table(columns_of(fresh, rollouts, owns))
+        assert set(found.keys()) == set(wanted.keys()) and found.batch_size == wanted.batch_size
+        for name in fresh:
+            if not isinstance(wanted.get(name), torch.Tensor):
+                assert found[name] == wanted[name], name
+                continue
+            assert (
+                found[name].is_nested == wanted[name].is_nested
+                and found[name].dtype == wanted[name].dtype
+            )
+            for mine, theirs in zip(found[name].unbind(), wanted[name].unbind(), strict=True):
+                assert torch.equal(mine, theirs), name
 
 
 def test_the_dataset_s_fields_are_the_recalled_prompt_s() -> None:
@@ -231,7 +290,7 @@ class Queue:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
-        for name in ("tensors", "fields_of", "put", "clear"):
+        for name in ("tensors", "fields_of", "insert", "clear"):
             monkeypatch.setattr(queue, name, getattr(self, name))
 
     def tensors(self, keys: list[str], name: str) -> list[Any]:
@@ -240,9 +299,10 @@ class Queue:
     def fields_of(self, key: str) -> dict[str, Any]:
         return dict(self.rows[key])
 
-    def put(self, keys: list[str], rows: list[dict[str, Any]], tags: Any = None) -> None:
-        for key, row in zip(keys, rows, strict=True):
-            self.rows.setdefault(key, {}).update(row)
+    def insert(self, keys: list[str], columns: dict[str, Any], tags: Any) -> None:
+        rows = queue.table(columns)
+        for place, key in enumerate(keys):
+            self.rows[key] = {str(name): rows[place][name] for name in columns}
 
     def clear(self, keys: list[str]) -> None:
         for key in keys:

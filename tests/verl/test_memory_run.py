@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from runs import Ran, go, lines
+from runs import Ran, go, lines, rows_of
 from transformers import AutoModelForCausalLM
 
 from gdro.integrations.verl.checkpoints import STATE_FILE
@@ -47,16 +47,6 @@ def resumed(ran: Ran, tmp_path_factory) -> Ran:
     (folder / "checkpoints/latest_checkpointed_iteration.txt").write_text(str(STEPS - 1))
     bypass = "algorithm.rollout_correction.bypass_mode=true"
     return go(folder, *MEMORY, bypass, "trainer.resume_mode=auto", steps=STEPS).finish()
-
-
-def rows_of(step: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each row of a step."""
-    names = [name for name, value in step.items() if isinstance(value, list) and len(value) == ROWS]
-    rows = [{name: step[name][row] for name in names} for row in range(ROWS)]
-    for row in rows:
-        row["recalled"] = row["keys"] in step["recalled"]
-        row["anchor"] = row["keys"] in step["anchors"]
-    return rows
 
 
 def recalled(run: Ran) -> list[tuple[int, dict[str, Any]]]:

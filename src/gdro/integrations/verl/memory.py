@@ -16,7 +16,7 @@ import torch
 from gdro.errors import UnsupportedError
 from gdro.integrations.verl import queue
 from gdro.integrations.verl.prompts import table_of
-from gdro.integrations.verl.recalled import RowMaker, dataset_fields, stored, tag_of
+from gdro.integrations.verl.recalled import columns_of, dataset_fields, stored, tag_of
 from gdro.integrations.verl.step import VerlStep
 from gdro.memory.joining import Joining, memory_metrics, recalled
 from gdro.memory.store import RolloutStore, StoredRollout
@@ -140,12 +140,11 @@ class VerlMemory:
         trainer = self._trainer
         table, prompt_key = table_of(trainer.train_dataset), trainer.config.data.prompt_key
         owns = dataset_fields(table, prompt_M.tolist(), fields, prompt_key)
-        make, rows = RowMaker(fields), list[dict[str, Any]]()
-        for key, rollout, own in zip(keys, rollouts, owns, strict=True):
+        for key, own in zip(keys, owns, strict=True):
             uid, session, _ = key.rsplit("_", 2)
-            rows.append(make(rollout, {**own, "uid": uid, "session_id": int(session)}))
+            own |= {"uid": uid, "session_id": int(session)}
         tags = [tag_of(rollout, tag) for rollout in rollouts]
-        queue.put(keys, rows, tags)
+        queue.insert(keys, columns_of(fields, rollouts, owns), tags)
         return tags
 
     def _least_likely(self, batch: Any, prompt_M: IntArray) -> list[int]:

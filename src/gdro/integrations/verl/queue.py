@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+import torch
 import transfer_queue as tq
+from tensordict import NonTensorData
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from gdro.errors import OutcomeError
@@ -92,13 +96,59 @@ def fields_of(key: str) -> dict[str, Any]:
     return {str(name): row[name] for name in row.keys()}  # noqa: SIM118
 
 
-def put(
-    keys: Sequence[str], rows: Sequence[Mapping[str, Any]], tags: Sequence[dict[str, Any]] | None = None
-) -> None:
-    """Write fields of training rows; rows that there are not yet need all fields and a tag."""
+def put(keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write fields of training rows that are there."""
     fields = list_of_dict_to_tensordict([dict(row) for row in rows])
-    given = None if tags is None else list(tags)
-    tq.kv_batch_put(keys=list(keys), partition_id=TRAIN, fields=fields, tags=given)
+    tq.kv_batch_put(keys=list(keys), partition_id=TRAIN, fields=fields)
+
+
+@dataclass(frozen=True)
+class RaggedField:
+    """A field of M rows, each with its own number of values.
+
+    Attributes:
+        values: The rows' values, one row after another.
+        size_M: Number of values of each row, shape (M,).
+    """
+
+    values: npt.NDArray[Any]
+    size_M: IntArray
+
+    def tensor(self) -> torch.Tensor:
+        """As verl makes it of the rows: stacked if all are of one size, jagged otherwise; no copy."""
+        values = torch.from_numpy(self.values)
+        if (self.size_M == self.size_M[0]).all():
+            return values.view(len(self.size_M), -1)
+        ends = torch.from_numpy(np.append(0, np.cumsum(self.size_M)))
+        return torch.nested.nested_tensor_from_jagged(values, ends)
+
+
+Column: TypeAlias = RaggedField | list[Any]
+"""Values of one field of several rows: a list has a tensor or an object for each of them."""
+
+
+def insert(keys: Sequence[str], columns: Mapping[str, Column], tags: Sequence[dict[str, Any]]) -> None:
+    """Write new training rows, all of their fields and a tag for each."""
+    tq.kv_batch_put(keys=list(keys), partition_id=TRAIN, fields=table(columns), tags=list(tags))
+
+
+def table(columns: Mapping[str, Column]) -> Any:
+    """The rows as verl's `list_of_dict_to_tensordict` makes them, at least one column is a list."""
+    lists = {name: _shared(column) for name, column in columns.items() if isinstance(column, list)}
+    rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    fields = list_of_dict_to_tensordict(rows)
+    for name, column in columns.items():
+        if isinstance(column, RaggedField):
+            fields[name] = column.tensor()
+    return fields
+
+
+def _shared(column: list[Any]) -> list[Any]:
+    """The column, with one wrapper for an object that all rows share instead of one for each."""
+    first = column[0]
+    if isinstance(first, torch.Tensor) or any(value is not first for value in column):
+        return column
+    return [NonTensorData(first)] * len(column)
 
 
 def exchange(batch: Any, row_of: Mapping[str, tuple[str, dict[str, Any]]]) -> None:

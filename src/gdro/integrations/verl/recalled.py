@@ -1,4 +1,4 @@
-"""A remembered rollout as a row of verl's transfer queue."""
+"""Remembered rollouts as rows of verl's transfer queue."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
@@ -6,20 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+import datasets
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gdro.errors import UnsupportedError
+from gdro.integrations.verl.queue import Column, RaggedField
 from gdro.memory.store import StoredRollout
+from gdro.numerics.arrays import IntArray
 
 _MEDIA = "multi_modal_inputs"
 
 
 def stored(prompt: Any, response: Any, mask: Any, reward: float, step: int) -> StoredRollout:
     """The rollout of a row, whose tokens and mask are tensors of one axis."""
-    own = mask.bool().numpy()
+    own = mask.numpy().astype(bool)
     return StoredRollout(
         prompt.numpy().astype(np.int32),
         response.numpy().astype(np.int32),
@@ -29,77 +34,94 @@ def stored(prompt: Any, response: Any, mask: Any, reward: float, step: int) -> S
     )
 
 
-class RowMaker:
-    """Makes rows of recalled rollouts after the pattern of a fresh one.
+def columns_of(
+    fields: Mapping[str, Any], rollouts: Sequence[StoredRollout], owns: Sequence[Mapping[str, Any]]
+) -> dict[str, Column]:
+    """The fields of recalled rollouts after the pattern of a fresh row.
 
     The queue hands out only fields that every row of a batch has, and refuses other types.
 
     Args:
-        fields: Fields of the fresh row, from which names, types and all that is not of the rollout come.
+        fields: Fields of the fresh row, from which names, types and all that is not of a rollout come.
+        rollouts: M recalled rollouts, at least one.
+        owns: Fields of each one's prompt, such as its uid; all have the same names.
+
+    Returns:
+        M values of each field, by name.
 
     Raises:
         UnsupportedError: The row has images, audio or video, and a memory holds tokens alone.
     """
+    if fields.get(_MEDIA):
+        raise UnsupportedError(
+            f"a rollout has {', '.join(fields[_MEDIA])}, and a memory holds tokens alone; train "
+            "without images, audio and video, or with a strategy without a memory, e.g. "
+            "+gdro.strategy=rollout-gdro"
+        )
+    extra = {**(fields.get("extra_fields") or {}), "reward_extra_info": {}}
+    columns: dict[str, Column] = {name: [value] * len(rollouts) for name, value in fields.items()}
+    columns |= {name: [own[name] for own in owns] for name in owns[0]}
+    columns |= {"num_turns": [_turns(r) for r in rollouts], "extra_fields": [extra] * len(rollouts)}
+    columns |= _token_columns(fields, rollouts)
+    return {name: columns[name] for name in fields}
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        if fields.get(_MEDIA):
-            raise UnsupportedError(
-                f"a rollout has {', '.join(fields[_MEDIA])}, and a memory holds tokens alone; train "
-                "without images, audio and video, or with a strategy without a memory, e.g. "
-                "+gdro.strategy=rollout-gdro"
-            )
-        self._fields = dict(fields)
-        self._extra = {**(fields.get("extra_fields") or {}), "reward_extra_info": {}}
-        self._size = 0
-        self._parts: dict[str, torch.Tensor] = {}
 
-    def __call__(self, rollout: StoredRollout, own: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a recalled rollout; `own` has those of its prompt, such as its uid."""
-        fields, num = self._fields, len(rollout.completion_ids)
-        prompts = _like(fields["prompts"], rollout.prompt_ids)
-        responses = _like(fields["responses"], rollout.completion_ids)
-        ids = torch.cat([prompts, responses])
-        own_mask = rollout.loss_mask
-        mask, turns = self._cut("mask", num), 2  # the prompt's and the answer's
-        if own_mask is not None:
-            mask = _like(fields["response_mask"], own_mask)
-            turns += int(np.count_nonzero(np.diff(own_mask)))
-        rewards = self._cut("rewards", num).clone()
-        rewards[-1] = float(rollout.rewards_K[0])
-        values = {
-            "prompts": prompts,
-            "responses": responses,
-            "input_ids": ids,
-            "attention_mask": self._cut("attention", len(ids)),
-            "position_ids": self._cut("places", len(ids)),
-            "response_mask": mask,
-            "loss_mask": mask,
-            "rm_scores": rewards,
-            # Written when the policy has scored the row.
-            "rollout_log_probs": self._cut("logps", num),
-            "num_turns": turns,
-            "extra_fields": self._extra,
-            **own,
-        }
-        return {**fields, **{name: value for name, value in values.items() if name in fields}}
+def _token_columns(fields: Mapping[str, Any], rollouts: Sequence[StoredRollout]) -> dict[str, Column]:
+    """Fields with a value for each token; every one is written once, all rollouts in one array."""
+    prompts, answers = [r.prompt_ids for r in rollouts], [r.completion_ids for r in rollouts]
+    size_M = np.array([len(answer) for answer in answers], np.int64)
+    long_M = size_M + np.array([len(prompt) for prompt in prompts], np.int64)
+    mask_like, reward_like = fields["response_mask"], fields["rm_scores"]
+    if any(r.loss_mask is not None for r in rollouts):
+        mask = _joined([r.own for r in rollouts], mask_like)
+    else:
+        mask = RaggedField(_filled(int(size_M.sum()), 1, mask_like), size_M)
+    rewards = _filled(int(size_M.sum()), 0, reward_like)
+    rewards[np.cumsum(size_M) - 1] = [float(r.rewards_K[0]) for r in rollouts]
+    both = _joined(list(chain.from_iterable(zip(prompts, answers, strict=True))), fields["prompts"])
+    columns: dict[str, Column] = {
+        "prompts": _joined(prompts, fields["prompts"]),
+        "responses": _joined(answers, fields["responses"]),
+        "input_ids": RaggedField(both.values, long_M),
+        "response_mask": mask,
+        "loss_mask": mask,
+        "rm_scores": RaggedField(rewards, size_M),
+        "position_ids": _positions(fields["position_ids"], long_M),
+    }
+    if "attention_mask" in fields:
+        attention = torch.zeros(0, dtype=torch.int64)
+        columns["attention_mask"] = RaggedField(_filled(int(long_M.sum()), 1, attention), long_M)
+    if "rollout_log_probs" in fields:  # written when the policy has scored the row
+        columns["rollout_log_probs"] = RaggedField(np.zeros(int(size_M.sum()), np.float32), size_M)
+    return columns
 
-    def _cut(self, name: str, length: int) -> torch.Tensor:
-        """The start of a tensor that is the same in all rows; writing the rows copies it."""
-        if length > self._size:
-            self._size = 2 * length
-            self._parts = self._shared(self._size)
-        return self._parts[name][..., :length]
 
-    def _shared(self, size: int) -> dict[str, torch.Tensor]:
-        position = self._fields["position_ids"]
-        return {
-            "mask": torch.ones(size, dtype=self._fields["response_mask"].dtype),
-            "attention": torch.ones(size, dtype=torch.int64),
-            # Several axes in models whose text has one position on each of them.
-            "places": torch.arange(size, dtype=position.dtype).expand(*position.shape[:-1], -1),
-            "rewards": torch.zeros(size, dtype=self._fields["rm_scores"].dtype),
-            "logps": torch.zeros(size, dtype=torch.float32),
-        }
+def _turns(rollout: StoredRollout) -> int:
+    """Turns of the prompt, the answer, and of tools and further answers."""
+    mask = rollout.loss_mask
+    return 2 if mask is None else 2 + int(np.count_nonzero(np.diff(mask)))
+
+
+def _positions(like: Any, long_M: IntArray) -> Column:
+    """Places 0, 1, ... of each row's tokens."""
+    longest = np.arange(long_M.max(), dtype=like.numpy().dtype)
+    if like.dim() == 1:
+        return RaggedField(np.concatenate([longest[:num] for num in long_M.tolist()]), long_M)
+    # Several axes in models whose text has one position on each of them.
+    every = torch.from_numpy(longest).expand(*like.shape[:-1], -1)
+    return [every[..., :num] for num in long_M.tolist()]
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]], like: Any) -> RaggedField:
+    """Arrays one after another, of a tensor's type."""
+    return RaggedField(
+        np.concatenate(arrays, dtype=like.numpy().dtype),
+        np.array([len(array) for array in arrays], np.int64),
+    )
+
+
+def _filled(num: int, value: int, like: Any) -> npt.NDArray[Any]:
+    return np.full(num, value, like.numpy().dtype)
 
 
 def tag_of(rollout: StoredRollout, tag: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,13 +145,12 @@ def dataset_fields(
     if not len(prompts):
         return []
     columns = [name for name in table.column_names if name in names]
-    taken: Any = table.select_columns(list(dict.fromkeys([*columns, prompt_key])))[list(prompts)]
+    selected = table.select_columns(list(dict.fromkeys([*columns, prompt_key])))
+    # Of one piece before it is read: Arrow would read each row as a piece of its own.
+    arrow = selected.with_format("arrow")[list(prompts)].combine_chunks()
+    taken: Any = datasets.Dataset(arrow, info=selected.info)[:]
     rows = [{name: taken[name][m] for name in columns} for m in range(len(prompts))]
     for m, row in enumerate(rows):
         row["raw_prompt"] = taken[prompt_key][m]
         row["index"] = (row.get("extra_info") or {}).get("index", 0)
     return rows
-
-
-def _like(tensor: Any, values: Any) -> torch.Tensor:
-    return torch.from_numpy(values).to(tensor.dtype)

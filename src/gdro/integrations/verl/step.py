@@ -188,7 +188,8 @@ class VerlStep:
         keys = ["{}_{}_0".format(*submitted[replay.prompt]) for replay in placed.replays]
         self._recalled = dict(zip(keys, joined[len(row_S) :].tolist(), strict=True))
         anchors = placed.recalls[num:]
-        own = [f"{uuid4()}_0_0" for _ in anchors]
+        first = uuid4()
+        own = [f"{first}-{place}_0_0" for place in range(len(anchors))]
         self.anchors = {key: recall.advantage or 0.0 for key, recall in zip(own, anchors, strict=True)}
         return [*keys, *own]
 

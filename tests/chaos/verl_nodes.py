@@ -1,0 +1,179 @@
+"""verl on two nodes of Ray, and kills of its driver, a worker and a rollout replica.
+
+`make chaos-verl` runs it. Both nodes are on this machine (`ray start` twice), and main_ppo joins the
+cluster, which was started earlier and knows nothing of gdro. A run is killed three times with SIGKILL
+and resumed; checkpoints of controller and memory and the log must equal those of an unbroken run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from gdro.dry_run.verl.launch import cpu_overrides, environment, start
+from gdro.dry_run.verl.quickstart import prepare
+from gdro.integrations.verl.checkpoints import STATE_FILE
+from gdro.memory.store import STORE_FILE
+
+RAY = str(Path(sys.executable).parent / "ray")
+MARK = "GDRO_CHAOS"  # a variable that every process of the cluster inherits
+LIMIT = 900  # seconds for a run
+PATIENCE = 240  # seconds in which a run must notice that a process is gone
+VICTIMS = {"driver": "", "worker": "ray::WorkerDict", "replica": "ray::CpuServer"}
+STEPS = 2 * len(VICTIMS) + 2
+OVERRIDES = (
+    "trainer.nnodes=2",
+    "trainer.v1.trainer_mode=gdro",
+    "+gdro.strategy='rollout-gdro + memory'",
+    "+gdro.poll_interval=0.05",
+    "trainer.save_freq=1",
+    "trainer.resume_mode=auto",
+    f"trainer.total_training_steps={STEPS}",
+)
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """A head and a second node, each with the resources of one rank; yields the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    own = ("--block", "--num-cpus=16", "--num-gpus=1", "--disable-usage-stats")
+    port = address.rpartition(":")[2]
+    head = ("--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
+    # As a cluster that knows nothing of gdro.
+    plain = {k: v for k, v in environment(os.environ, ()).items() if not k.startswith("VERL_")}
+    nodes = []
+    with (folder / "ray.txt").open("wb") as log:
+        try:
+            for number, given in enumerate([head, (f"--address={address}",)], 1):
+                command = [RAY, "start", *given, *own]
+                node = subprocess.Popen(
+                    command, env=plain, stdout=log, stderr=log, start_new_session=True
+                )
+                nodes.append(node)
+                wait(lambda number=number: alive(address) >= number, 180, f"node {number} of Ray")
+            yield address
+        finally:
+            for node in reversed(nodes):
+                node.terminate()
+            for node in nodes:
+                node.wait(60)
+
+
+def alive(address: str) -> int:
+    """Nodes of the cluster."""
+    done = subprocess.run([RAY, "status", "--address", address], capture_output=True, text=True)
+    return done.stdout.split("Pending:")[0].count(" 1 node_")
+
+
+def wait(condition, seconds: float, what: str) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.2)
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Ray's processes of this cluster whose title starts so."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            title = " ".join(process.cmdline())
+            if title.startswith(name) and process.environ().get(MARK) == os.environ[MARK]:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def busy() -> bool:
+    """Whether the cluster still has an actor of a run."""
+    return any(
+        " ".join(process.cmdline()) != "ray::IDLE" for process in processes("ray::") if actor(process)
+    )
+
+
+def actor(process: psutil.Process) -> bool:
+    try:
+        return not any(word in " ".join(process.cmdline()) for word in ("Agent", "IDLE"))
+    except psutil.NoSuchProcess:
+        return False
+
+
+def train(folder: Path, address: str, victim: str = "", after: int = 0, seed: int = 0) -> None:
+    """Run main_ppo to its end, or until a process was killed after the checkpoint of a step."""
+    common = [text for text in cpu_overrides(1) if "ray_kwargs" not in text]
+    log = folder / f"log-{victim or 'end'}.txt"
+    given = [*common, *prepare(folder, train_size=32), *OVERRIDES]
+    process = start(given, folder, log, variables={"RAY_ADDRESS": address})
+    saved = folder / "checkpoints/latest_checkpointed_iteration.txt"
+    try:
+        if victim:
+            reached = lambda: saved.exists() and int(saved.read_text()) >= after  # noqa: E731
+            wait(lambda: reached() or process.poll() is not None, LIMIT, f"step {after}")
+            assert process.poll() is None, f"the run ended before it was killed: {log}"
+            time.sleep(random.Random(seed).uniform(0, 2))
+            target = process.pid if victim == "driver" else processes(VICTIMS[victim])[-1].pid
+            os.kill(target, signal.SIGKILL)
+            begun = time.monotonic()
+            wait(lambda: process.poll() is not None, PATIENCE, f"main_ppo after its {victim} was killed")
+            print(
+                f"{victim} killed after step {after}: ended with {process.returncode} in "
+                f"{time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
+            assert process.returncode, "a run without its processes must not look finished"
+        else:
+            wait(lambda: process.poll() is not None, LIMIT, "the run")
+            assert process.returncode == 0, log.read_text(errors="replace")[-3000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    wait(lambda: not busy(), 120, "Ray clearing the run away")
+
+
+def same(whole: Path, killed: Path) -> list[str]:
+    """Files that differ between two runs."""
+    step = f"checkpoints/global_step_{STEPS}"
+    names = [f"{step}/{STATE_FILE}", f"{step}/{STORE_FILE}"]
+    names += [f"checkpoints/gdro/{name}" for name in ("steps.jsonl", "groups.jsonl")]
+    return [name for name in names if (whole / name).read_bytes() != (killed / name).read_bytes()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    options = parser.parse_args()
+    os.environ[MARK] = str(uuid.uuid4())
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as address:
+        whole, killed = Path(name) / "whole", Path(name) / "killed"
+        train(whole, address)
+        for number, victim in enumerate(VICTIMS):
+            train(killed, address, victim, 2 * number + 2, options.seed + number)
+        train(killed, address)
+        differing = same(whole, killed)
+    print(
+        f"{len(VICTIMS)} kills, {len(VICTIMS) + 2} runs on two nodes, {time.monotonic() - begun:.0f} s"
+    )
+    sys.exit(f"differ from an unbroken run: {', '.join(differing)}" if differing else 0)
+
+
+if __name__ == "__main__":
+    main()
