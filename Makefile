@@ -17,7 +17,7 @@ VLLM_BIN := $(VLLM)/bin
 VLLM_READY := $(VLLM)/.ready
 
 .PHONY: help setup browser quickstart pictures test test-trl lint bench smollm2 setup-verl verl-quickstart verl-recipes test-verl clean
-.PHONY: chaos audit compat compat-verl site setup-vllm test-vllm
+.PHONY: chaos chaos-verl audit compat compat-verl site setup-vllm test-vllm
 
 help:  ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 		tests/rewards/test_differential.py tests/rewards/test_hostile.py tests/integrations/trl/test_memory_turns.py tests/evaluation/test_fuzzed_samples.py \
 		--hypothesis-profile=chaos -n 2 --dist loadfile -p no:cacheprovider
 	$(BIN)/python tests/chaos/long_run.py
+
+chaos-verl: $(VERL_READY)  ## kills of verl's driver, a worker and a replica on two nodes of Ray (docs/reliability.md)
+	$(VERL_BIN)/python tests/chaos/verl_nodes.py
 
 compat:  ## suites on the oldest and newest numpy, TRL and transformers, each in an environment of its own (5 GB)
 	$(PYTHON) tests/compat.py numpy-oldest numpy-newest python-newest trl-oldest trl-newest
