@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -85,8 +84,7 @@ def test_a_threshold_that_no_reward_passes_is_told_once() -> None:
     ],
 )
 def test_a_threshold_is_doubted_where_groups_differ(main: bool, judged: list[float], told: int) -> None:
-    accelerator = SimpleNamespace(is_main_process=main)
-    watch = VerdictWatch(SimpleNamespace(accelerator=accelerator), Named(("mine",), (1,), (0.5,)))
+    watch = VerdictWatch(Named(("mine",), (1,), (0.5,)), speaks=main)
     value = np.array(judged, np.float32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

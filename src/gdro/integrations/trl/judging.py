@@ -53,7 +53,7 @@ class Judging:
         if isinstance(self.judge, Called):
             self.judge.check(columns)
         self._trainer = trainer
-        self._watch = VerdictWatch(trainer, self.judge)
+        self._watch = VerdictWatch(self.judge, trainer.accelerator.is_main_process)
 
     def ask(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Any:
         """Answers of a function in `correct=` for this rank's rows, gathered; None without one."""
@@ -121,18 +121,18 @@ class Judging:
 
 
 class VerdictWatch:
-    """Warns once, on the main process, if verdicts on the first plans cannot guide a controller.
+    """Warns once, where it `speaks`, if verdicts on the first plans cannot guide a controller.
 
     That is if none of their rollouts was judged, if all were right, or if none was right although
     rewards differ within groups.
     """
 
-    def __init__(self, trainer: Any, judge: Judge) -> None:
+    def __init__(self, judge: Judge, speaks: bool = True) -> None:
         self.judge = judge
         self._tickets: set[int] = set()
         self._low, self._high = np.inf, -np.inf
         self._known = self._right = self._wrong = self._differ = False
-        self._done = not trainer.accelerator.is_main_process
+        self._done = not speaks
 
     def see(self, ticket: int, prompt_R: IntArray, verdicts: Verdicts) -> None:
         """Take in one round of a plan's rollouts, and warn after the last of the first plans."""

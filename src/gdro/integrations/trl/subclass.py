@@ -32,10 +32,10 @@ def check_order(trainer: type, mixin: type, base: type) -> None:
     behind = [cls for cls in order[own:] if cls not in mixin.__mro__]
     if not any(_GENERATE in vars(cls) for cls in behind):
         raise UnsupportedError(
-            f"{(behind or order)[0].__name__} has no {_GENERATE}, in which gdro plans the rollouts "
-            "(AsyncGRPOTrainer generates in a process of its own, which gdro cannot plan yet), so this "
-            f"run would go on without gdro; put {mixin.__name__} before {base.__name__} or a class that "
-            "derives from it"
+            f"{(behind or order)[0].__name__} has no {_GENERATE}, in which gdro plans the rollouts, so "
+            f"this run would go on without gdro; put {mixin.__name__} before {base.__name__} or a class "
+            "that derives from it. For AsyncGRPOTrainer there is GDROAsyncGRPOTrainer, in "
+            "gdro.integrations.trl.async_grpo"
         )
     for cls in order[:own]:
         for name in _OURS:

@@ -26,7 +26,13 @@ def expected_visits(args: Any, num_rows: int, num_prompts: int) -> float:
 
 def warn_of_idle(controller: Controller, args: Any, visits: float) -> None:
     """Warn once if a strategy has nothing to act on: one prompt a step, or few visits of a prompt."""
-    if not warn_of_one_prompt(controller, args):
+    alone = args.generation_batch_size <= args.num_generations
+    sizes = f"generation_batch_size {args.generation_batch_size}, num_generations {args.num_generations}"
+    fix = (
+        "Raise per_device_train_batch_size or gradient_accumulation_steps, so that a step takes several "
+        "prompts, or lower num_generations"
+    )
+    if not (alone and warn_of_one_prompt(controller, f"a step takes one prompt ({sizes})", fix)):
         warn_of_few_visits(controller, visits)
 
 
@@ -56,22 +62,24 @@ def warn_of_few_visits(controller: Controller, visits: float) -> None:
     )
 
 
-def warn_of_one_prompt(controller: Controller, args: Any) -> bool:
-    """Warn and return True if a step takes one prompt and the strategy moves rollouts between prompts.
+def warn_of_one_prompt(controller: Controller, what: str, fix: str) -> bool:
+    """Warn and return True if the strategy moves rollouts between prompts, where plans have one.
 
-    GRPOConfig's defaults (8 rows, 8 generations, no accumulation) make such steps.
+    Args:
+        controller: The controller.
+        what: What has one prompt, as a clause. GRPOConfig's defaults (8 rows, 8 generations, no
+            accumulation) make such steps.
+        fix: What to do, as a sentence.
     """
     strategy = controller.strategy
     idle = [part for part in _parts(strategy) if _moves_between(part)]
-    if args.generation_batch_size > args.num_generations or not idle:
+    if not idle:
         return False
     names = " + ".join(dict.fromkeys(part.name for part in idle))
     alone = not strategy.selects and all(part in idle for part in _parts(strategy) if part.roles)
     warnings.warn(
-        f"a step takes one prompt (generation_batch_size {args.generation_batch_size}, num_generations "
-        f"{args.num_generations}), and {names} moves rollouts or weight between the prompts of a step: "
-        f"it does nothing{', and this run is GRPO' * alone}. Raise per_device_train_batch_size or "
-        "gradient_accumulation_steps, so that a step takes several prompts, or lower num_generations",
+        f"{what}, and {names} moves rollouts or weight between the prompts of a step: it does nothing"
+        f"{', and this run is GRPO' * alone}. {fix}",
         stacklevel=4,
     )
     return True
