@@ -389,9 +389,10 @@ class Controller:
 
     def _write(self, closed: ClosedPlan, predicted_P: FloatArray, extra: Mapping[str, float]) -> None:
         assert self.log is not None
-        num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
-        what = records.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
-        self.log.describe({**what, "applied": self.apply, "selects": self.selects})
+        if not self.log.described:
+            num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
+            what = records.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
+            self.log.describe({**what, "applied": self.apply, "selects": self.selects})
         step = closed.record(extra, self.ledger.as_dict(), self.apply)
         self.log.append(step, closed.group_records(predicted_P, self.problem.prompt_keys))
 

@@ -64,6 +64,11 @@ class RunLog:
         """
         self._notes[name] = text
 
+    @property
+    def described(self) -> bool:
+        """Whether `describe` was called, and wrote `run.json`."""
+        return self._described
+
     def describe(self, header: Mapping[str, Any]) -> None:
         """Write `run.json` once; further calls do nothing.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from math import ceil
 from numbers import Integral
 from typing import ClassVar, Literal
@@ -219,8 +220,9 @@ class Memory(Strategy[Stored]):
             chosen += known[~among(known, failed)].tolist()
             if len(chosen) >= wanted:
                 break
+        anchors = zip(chosen[:wanted], repeat("anchor"), repeat(self.anchor_advantage), repeat(1.0))
         # By `_make`, for calls with names take three times as long, and there are hundreds.
-        return [Recall._make((p, "anchor", self.anchor_advantage, 1.0)) for p in chosen[:wanted]]
+        return list(map(Recall._make, anchors))
 
 
 AMOUNT = "a whole number of 0 or more, or a share below 1 of the step's rollouts"

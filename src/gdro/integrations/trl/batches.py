@@ -133,22 +133,30 @@ def padded_tensors(
     Widths are multiples of `multiple` (`pad_to_multiple_of` of GRPOConfig), if that is not None.
     """
 
-    def padded(name: str, rows: list[npt.NDArray[np.int32]]) -> dict[str, torch.Tensor]:
-        width, left = max(map(len, rows)), PADDINGS[f"{name}_ids"].left
-        width = -(-width // multiple) * multiple if multiple else width
-        ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for m, row in enumerate(rows):
-            place = slice(width - len(row), width) if left else slice(0, len(row))
-            ids[m, place], mask[m, place] = torch.from_numpy(row.copy()), 1
-        return {f"{name}_ids": ids.to(device), f"{name}_mask": mask.to(device)}
+    def padded(name: str, rows: list[npt.NDArray[np.int32]]) -> tuple[torch.Tensor, BoolArray]:
+        length_M, column = np.array([len(row) for row in rows]), np.arange(width_of(rows))
+        start_M = len(column) - length_M if PADDINGS[name].left else np.zeros_like(length_M)
+        mask_MW = (column >= start_M[:, None]) & (column < (start_M + length_M)[:, None])
+        return filled(mask_MW, np.full(mask_MW.shape, pad_id), rows), mask_MW
 
-    prompts = padded("prompt", [r.prompt_ids for r in rollouts])
-    completions = padded("completion", [r.completion_ids for r in rollouts])
-    own = torch.ones_like(completions["completion_mask"])
-    for m, rollout in enumerate(rollouts):
-        own[m, : len(rollout.completion_ids)] = torch.from_numpy(rollout.own.astype(np.int64))
-    return prompts | completions | {"tool_mask": own}
+    def width_of(rows: list[npt.NDArray[np.int32]]) -> int:
+        width = max(map(len, rows))
+        return -(-width // multiple) * multiple if multiple else width
+
+    def filled(mask_MW: BoolArray, value_MW: IntArray, rows: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+        value_MW[mask_MW] = np.concatenate(rows)
+        return torch.from_numpy(value_MW).to(device)
+
+    prompt_ids, asked_MW = padded("prompt_ids", [r.prompt_ids for r in rollouts])
+    completion_ids, answered_MW = padded("completion_ids", [r.completion_ids for r in rollouts])
+    ones_MW = np.ones(answered_MW.shape, np.int64)
+    return {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": torch.from_numpy(asked_MW.astype(np.int64)).to(device),
+        "completion_ids": completion_ids,
+        "completion_mask": torch.from_numpy(answered_MW.astype(np.int64)).to(device),
+        "tool_mask": filled(answered_MW, ones_MW, [r.own for r in rollouts]),
+    }
 
 
 def replace_rows(

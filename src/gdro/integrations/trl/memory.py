@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate.utils import gather_object
 
@@ -19,7 +20,7 @@ from gdro.integrations.trl.turns import elsewhere, loss_mask, warn_of_no_memory,
 from gdro.memory.joining import Joining, latest_rows, memory_metrics, recalled
 from gdro.memory.placing import place
 from gdro.memory.store import STORE_FILE, RolloutStore, StoredRollout
-from gdro.numerics.arrays import IntArray
+from gdro.numerics.arrays import BoolArray, IntArray
 from gdro.problem import Problem
 
 _ROUNDING = 0.01  # advantages that come from rounding of equal rewards are below
@@ -138,12 +139,12 @@ class TrlMemory:
             rows = self._without_episodes(rows, step)
         latest = latest_rows(rows, step.outcome.prompt_R)
         tokens = _tokens_of(sorted(latest.values()), step.batches, self._trainer.accelerator)
+        rewards_RK = step.rewards_RK.float().cpu().numpy()
         for prompt, row in latest.items():
-            prompt_ids, completion_ids = (np.array(ids, np.int32) for ids in tokens[row][:2])
-            own = np.array(tokens[row][2], bool)
+            prompt_ids, completion_ids, own = tokens[row]
             if own.any():  # a truncated answer may be masked out whole
-                rewards_K = step.rewards_RK[row].float().cpu().numpy()
                 mask = None if own.all() else own
+                rewards_K = rewards_RK[row].copy()
                 self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K, mask))
 
     def _without_episodes(self, rows: list[int], step: TrlStep) -> list[int]:
@@ -151,7 +152,7 @@ class TrlMemory:
         if elsewhere(self._trainer):
             return []
         tokens = _tokens_of(rows, step.batches, self._trainer.accelerator)
-        return [row for row in rows if all(tokens[row][2])]
+        return [row for row in rows if tokens[row].own.all()]
 
     @property
     def _pad_id(self) -> int:
@@ -205,25 +206,44 @@ class TrlMemory:
         return gather_object([order])[0]
 
 
+class _Tokens(NamedTuple):
+    """Tokens of a rollout without padding, and which of the answer's the model wrote."""
+
+    prompt_ids: npt.NDArray[np.int32]
+    completion_ids: npt.NDArray[np.int32]
+    own: BoolArray
+
+
 def _tokens_of(
     rows: list[int], batches: Sequence[dict[str, Any]], accelerator: Any
-) -> dict[int, tuple[list[int], ...]]:
-    """Prompt tokens, answer tokens and the answer's mask by row, of some of all ranks' rows."""
-    own: dict[int, tuple[list[int], ...]] = {}
+) -> dict[int, _Tokens]:
+    """Tokens by row, of some of all ranks' rows."""
+    own: dict[int, _Tokens] = {}
     start = 0
     for batch in batches:
         local = len(batch["completion_ids"])
         first = start + accelerator.process_index * local
-        for row in rows:
-            if first <= row < first + local:
-                own[row] = _tokens(batch, row - first)
+        mine = [row for row in rows if first <= row < first + local]
+        own |= zip(mine, _tokens(batch, [row - first for row in mine]), strict=True)
         start += local * accelerator.num_processes
     parts = gather_object([own])
     return {row: tokens for part in parts for row, tokens in part.items()}
 
 
-def _tokens(batch: dict[str, Any], row: int) -> tuple[list[int], ...]:
-    answer = batch["completion_mask"][row].bool()
-    prompt_ids = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
-    completion_ids, own = batch["completion_ids"][row][answer], loss_mask(batch)[row][answer]
-    return prompt_ids.tolist(), completion_ids.tolist(), own.tolist()
+def _tokens(batch: dict[str, Any], rows: list[int]) -> Iterator[_Tokens]:
+    """Tokens of rows of a batch, read from the device at once."""
+    place = torch.as_tensor(rows, dtype=torch.long, device=batch["completion_ids"].device)
+
+    def host(values: torch.Tensor) -> npt.NDArray[Any]:
+        return values[place].cpu().numpy()
+
+    masks = host(batch["prompt_mask"]) != 0, host(batch["completion_mask"]) != 0
+    prompt_ids, completion_ids, own = (
+        host(values) for values in (batch["prompt_ids"], batch["completion_ids"], loss_mask(batch))
+    )
+    for m, (asked, answered) in enumerate(zip(*masks, strict=True)):
+        yield _Tokens(
+            prompt_ids[m][asked].astype(np.int32),
+            completion_ids[m][answered].astype(np.int32),
+            own[m][answered] != 0,
+        )
