@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import re
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -285,6 +286,17 @@ KINDS: dict[str, dict[str, Any]] = {
         "rollout_func": rollouts,
     },
 }
+
+
+def pairs(values: Sequence[Any], often: Collection[tuple[str, Any]]) -> list[Any]:
+    """Cases of every kind with every value; those not in `often` run weekly."""
+    cases: list[Any] = []
+    for kind in sorted(KINDS):
+        needs = () if kind == "rollout function" else (WITH_TOOLS,)
+        for value in values:
+            weekly = () if (kind, value) in often else (pytest.mark.weekly,)
+            cases.append(pytest.param(kind, value, marks=(*needs, *weekly)))
+    return cases
 
 
 def make(kind: str, cls: type = GDROTrainer, **options: Any) -> Any:

@@ -13,7 +13,6 @@ import torch
 import trl.trainer.grpo_trainer as seam
 from agents import KINDS, WITH_TOOLS, make
 from fake_vllm import FakeVLLM
-from hypothesis import settings
 
 from gdro.integrations.trl.turns import loss_mask
 from gdro.memory.store import StoredRollout
@@ -21,7 +20,6 @@ from gdro.memory.store import StoredRollout
 ALL = [
     pytest.param(kind, marks=() if kind == "rollout function" else WITH_TOOLS) for kind in sorted(KINDS)
 ]
-LONG = settings().max_examples >= 10_000  # `make chaos` takes every pair
 SMALL = "memory(anchors=3, candidates=6, anchor_rate=0.1, anchor_advantage=0.5)"
 CORRECT = {"two environments": ["Guess", ("Parity", 0.9)]}
 
@@ -64,11 +62,17 @@ def spied(kind: str, strategy: str = f"uniform + {SMALL}", **options: Any) -> tu
     return trainer, steps
 
 
-@pytest.mark.parametrize("rounds", [False, True])
-@pytest.mark.parametrize("kind", ALL)
+# Two kinds with further rounds and two without.
+OFTEN = {
+    ("environment", True),
+    ("rollout function", True),
+    ("tools", False),
+    ("two environments", False),
+}
+
+
+@pytest.mark.parametrize(("kind", "rounds"), agents.pairs([False, True], OFTEN))
 def test_recalled_rows_are_whole_and_masked(kind: str, rounds: bool) -> None:
-    if not LONG and rounds != (kind in ("environment", "rollout function")):
-        pytest.skip("two kinds with further rounds and two without are enough for every commit")
     trainer, steps = spied(kind, f"{'reinforce-ada(rounds=2)' if rounds else 'uniform'} + {SMALL}")
     trainer.train()
     latest: dict[int, Any] = {}
@@ -104,7 +108,10 @@ def test_recalled_rows_are_whole_and_masked(kind: str, rounds: bool) -> None:
         {"use_vllm": True, "vllm_mode": "colocate", "vllm_importance_sampling_mode": "token_mask"},
     ],
 )
-@pytest.mark.parametrize("kind", [ALL[1], ALL[2]] if LONG else [ALL[1]])
+@pytest.mark.parametrize(
+    "kind",
+    ["rollout function", pytest.param("tools", marks=[WITH_TOOLS, pytest.mark.weekly])],
+)
 def test_memory_and_turns_with_features_of_the_trainer(
     kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,8 +54,11 @@ def row_of(batch: dict[str, Any], row: int) -> tuple[Any, ...]:
     )
 
 
-@pytest.mark.parametrize("strategy", ["dapo", "speed", "reinforce-ada", "random-rollouts"])
-@pytest.mark.parametrize("kind", ALL)
+ROUNDS = ["dapo", "speed", "reinforce-ada", "random-rollouts"]
+OFTEN = set(zip(["tools", "environment", "two environments", "rollout function"], ROUNDS, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "strategy"), agents.pairs(ROUNDS, OFTEN))
 def test_rows_and_masks_belong_together(kind: str, strategy: str) -> None:
     """The loss takes whole rows of any round, and only the model's own tokens count."""
     trainer = make(kind, strategy=strategy, max_steps=4)
