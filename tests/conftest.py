@@ -1,6 +1,8 @@
+import gc
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -12,3 +14,10 @@ settings.load_profile("gdro")
 settings.register_profile(
     "chaos", deadline=None, database=None, max_examples=10_000, stateful_step_count=20, print_blob=True
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects_to_search() -> None:
+    """Trainers collect garbage in each `train`, which would search all that was imported, every time."""
+    gc.collect()
+    gc.freeze()
