@@ -1,25 +1,37 @@
 """The quickstart task in verl, paired seeds: `.venv-verl/bin/python benchmarks/verl_seeds.py`.
 
 GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 64 prompts
-x 4 rollouts a step, 64 held-out prompts, 8 samples each. One run after another.
+x 4 rollouts a step, 64 held-out prompts, 8 samples each. One run after another; the same command goes on
+where it was stopped, from the last checkpoint of the run that was not through.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
+import time
 from pathlib import Path
 
-from gdro.common.files import fresh
+import numpy as np
+
+from gdro.common.files import write_json
 from gdro.dry_run.verl.launch import cpu_overrides, start
 from gdro.dry_run.verl.quickstart import prepare
 from gdro.dry_run.verl.watch import METRICS, metrics_of, wait
 
 ARMS = ("uniform", "rollout-gdro", "gdro")
-SAMPLES = 8
+SAMPLES, SAVE_EVERY = 8, 25
+RESULT = "result.json"
 
 
 def trained(arm: str, seed: int, steps: int, folder: Path) -> dict[str, float]:
-    """Held-out mean@8 and pass@8 after a run."""
+    """Held-out mean@8 and pass@8 after a run, and its seconds; of an earlier run if it was through."""
+    if (folder / RESULT).exists():
+        return json.loads((folder / RESULT).read_text())
+    if (folder / f"checkpoints/global_step_{steps}").exists():
+        shutil.rmtree(folder)  # killed between its last checkpoint and its evaluation
+    begun = time.monotonic()
     overrides = [
         *cpu_overrides(2),
         *prepare(folder, train_size=256, seed=seed),
@@ -33,6 +45,9 @@ def trained(arm: str, seed: int, steps: int, folder: Path) -> dict[str, float]:
         "trainer.logger=[console,file]",
         f"trainer.total_training_steps={steps}",
         f"trainer.test_freq={steps}",
+        f"trainer.save_freq={SAVE_EVERY}",
+        "trainer.max_actor_ckpt_to_keep=1",
+        "trainer.resume_mode=auto",
         f"actor_rollout_ref.rollout.val_kwargs.n={SAMPLES}",
         "actor_rollout_ref.rollout.val_kwargs.do_sample=True",
         "actor_rollout_ref.rollout.val_kwargs.temperature=1.0",
@@ -41,20 +56,34 @@ def trained(arm: str, seed: int, steps: int, folder: Path) -> dict[str, float]:
     wait(process, folder / METRICS, folder / "log.txt", steps, f"{arm}, seed {seed}")
     last = metrics_of(folder / METRICS)[-1]
     names = {"mean": f"mean@{SAMPLES}", "pass": f"best@{SAMPLES}/mean"}
-    return {name: last[f"val-core/chains/acc/{key}"] for name, key in names.items()}
+    found = {name: last[f"val-core/chains/acc/{key}"] for name, key in names.items()}
+    write_json(folder / RESULT, found | {"seconds": time.monotonic() - begun})
+    return trained(arm, seed, steps, folder)
+
+
+def shown(found: dict[str, float], base: dict[str, float]) -> str:
+    """A run beside the first arm's."""
+    return " ".join(
+        f"{n}@{SAMPLES} {found[n]:.3f} ({found[n] - base[n]:+.3f})" for n in ("mean", "pass")
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--output", type=Path, default=Path("runs/verl-seeds"))
     given = parser.parse_args()
-    folder = fresh(given.output)
+    runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in given.arms}
     for seed in given.seeds:
-        base: dict[str, float] = {}
-        for arm in ARMS:
-            found = trained(arm, seed, given.steps, folder / f"{arm}-{seed}")
-            base = base or found
-            change = " ".join(f"{n}@8 {v:.3f} ({v - base[n]:+.3f})" for n, v in found.items())
-            print(f"seed {seed} {arm:14} {change}", flush=True)
+        for arm, earlier in runs.items():
+            folder = given.output / f"{arm}-seed{seed}-steps{given.steps}"
+            earlier.append(trained(arm, seed, given.steps, folder))
+            base = runs[given.arms[0]][-1]
+            took = f"{earlier[-1]['seconds']:.0f} s"
+            print(f"seed {seed} {arm:14} {shown(earlier[-1], base)}, {took}", flush=True)
+    for arm, found in runs.items():
+        mean = {name: float(np.mean([run[name] for run in found])) for name in ("mean", "pass")}
+        base = {n: float(np.mean([run[n] for run in runs[given.arms[0]]])) for n in ("mean", "pass")}
+        print(f"all    {arm:14} {shown(mean, base)}")

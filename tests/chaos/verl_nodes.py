@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -65,7 +66,7 @@ def cluster(folder: Path) -> Iterator[str]:
                     command, env=plain, stdout=log, stderr=log, start_new_session=True
                 )
                 nodes.append(node)
-                wait(lambda number=number: alive(address) >= number, 180, f"node {number} of Ray")
+                wait(lambda number=number: started(folder) == number, 180, f"node {number} of Ray")
             yield address
         finally:
             for node in reversed(nodes):
@@ -74,10 +75,9 @@ def cluster(folder: Path) -> Iterator[str]:
                 node.wait(60)
 
 
-def alive(address: str) -> int:
-    """Nodes of the cluster."""
-    done = subprocess.run([RAY, "status", "--address", address], capture_output=True, text=True)
-    return done.stdout.split("Pending:")[0].count(" 1 node_")
+def started(folder: Path) -> int:
+    """Nodes that said so."""
+    return (folder / "ray.txt").read_text(errors="replace").count("will now block forever")
 
 
 def wait(condition, seconds: float, what: str) -> None:
@@ -161,6 +161,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     options = parser.parse_args()
     os.environ[MARK] = str(uuid.uuid4())
+    # A cluster of its own, whatever token the user's clusters have.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name, cluster(Path(name)) as address:
         whole, killed = Path(name) / "whole", Path(name) / "killed"

@@ -290,11 +290,13 @@ class Queue:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
-        for name in ("tensors", "fields_of", "insert", "clear"):
+        for name in ("tensors", "objects", "fields_of", "insert", "clear"):
             monkeypatch.setattr(queue, name, getattr(self, name))
 
     def tensors(self, keys: list[str], name: str) -> list[Any]:
         return [self.rows[key][name] for key in keys]
+
+    objects = tensors
 
     def fields_of(self, key: str) -> dict[str, Any]:
         return dict(self.rows[key])
@@ -403,6 +405,23 @@ def test_a_success_is_stored_joins_a_later_step_and_expires(monkeypatch) -> None
     step, _ = opened({"a": [0, 0], "b": [0, 0]})
     memory.recall(batch_of(rows, step), step)
     assert 0 not in memory.store and 1 in memory.store
+
+
+def test_a_success_with_a_tool_s_image_is_refused_when_it_is_to_be_stored(monkeypatch) -> None:
+    """A model that reads images may get them from a tool; the first row of the batch has none."""
+    memory, rows, trainer = made(monkeypatch)
+    trainer.processor = object()
+    step, _ = opened({"a": [0, 1]})
+    assert step._weights is not None and step.outcome is not None
+    step._weights = type(step._weights)(
+        step._weights.weight_R, step._weights.keep_R, remember_R=step.outcome.correct_R
+    )
+    batch_of(rows, step)
+    rows.rows["a_0_0"]["multi_modal_inputs"] = rows.rows["a_1_0"]["multi_modal_inputs"] = {}
+    memory.note(step)
+    rows.rows["a_1_0"]["multi_modal_inputs"] = {"pixel_values": torch.ones(2)}
+    with pytest.raises(UnsupportedError, match=r"has pixel_values.*tool's answer"):
+        memory.note(step)
 
 
 def test_the_least_likely_anchors_are_found_by_one_pass_of_the_policy(monkeypatch) -> None:

@@ -16,7 +16,14 @@ import torch
 from gdro.errors import UnsupportedError
 from gdro.integrations.verl import queue
 from gdro.integrations.verl.prompts import table_of
-from gdro.integrations.verl.recalled import columns_of, dataset_fields, stored, tag_of
+from gdro.integrations.verl.recalled import (
+    MEDIA,
+    check_tokens_alone,
+    columns_of,
+    dataset_fields,
+    stored,
+    tag_of,
+)
 from gdro.integrations.verl.step import VerlStep
 from gdro.memory.joining import Joining, memory_metrics, recalled
 from gdro.memory.store import RolloutStore, StoredRollout
@@ -61,7 +68,7 @@ class VerlMemory:
         """Read the step's successes, of rows that may be deleted before `recall` stores them.
 
         Raises:
-            UnsupportedError: A rollout has several outputs.
+            UnsupportedError: A rollout has several outputs, or images, audio or video.
         """
         if step.several_outputs:
             raise UnsupportedError(
@@ -75,6 +82,9 @@ class VerlMemory:
             self._noted = []
             return
         keys = step.keys_of(list(latest.values()))
+        if getattr(self._trainer, "processor", None) is not None:  # else the model reads text alone
+            for media in queue.objects(keys, MEDIA):
+                check_tokens_alone(media)
         prompts, answers, masks = (queue.tensors(keys, name) for name in _TOKENS)
         rewards = step.outcome.reward_R[list(latest.values())].tolist()
         now = self._trainer.global_steps

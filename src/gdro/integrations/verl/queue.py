@@ -38,9 +38,7 @@ COUNTS = ("reward_timeouts", "reward_crashes")
 
 def reward_extras(keys: list[str]) -> list[dict[str, Any]]:
     """The reward function's extra results for each training row, by name."""
-    data: Any = tq.kv_batch_get(keys=keys, partition_id=TRAIN, select_fields=["extra_fields"])
-    fields = [getattr(value, "data", value) for value in data["extra_fields"]]
-    return [field.get("reward_extra_info") or {} for field in fields]
+    return [field.get("reward_extra_info") or {} for field in objects(keys, "extra_fields")]
 
 
 def reward_counts(extras: list[dict[str, Any]]) -> dict[str, FloatArray]:
@@ -88,6 +86,12 @@ def tensors(keys: Sequence[str], name: str) -> list[Any]:
     """One field of training rows, a tensor each."""
     data: Any = tq.kv_batch_get(keys=list(keys), partition_id=TRAIN, select_fields=[name])
     return list(data[name].unbind())
+
+
+def objects(keys: Sequence[str], name: str) -> list[Any]:
+    """One field of training rows that is no tensor."""
+    data: Any = tq.kv_batch_get(keys=list(keys), partition_id=TRAIN, select_fields=[name])
+    return [getattr(value, "data", value) for value in data[name]]
 
 
 def fields_of(key: str) -> dict[str, Any]:

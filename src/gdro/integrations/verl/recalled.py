@@ -19,7 +19,7 @@ from gdro.integrations.verl.queue import Column, RaggedField
 from gdro.memory.store import StoredRollout
 from gdro.numerics.arrays import IntArray
 
-_MEDIA = "multi_modal_inputs"
+MEDIA = "multi_modal_inputs"
 
 
 def stored(prompt: Any, response: Any, mask: Any, reward: float, step: int) -> StoredRollout:
@@ -32,6 +32,20 @@ def stored(prompt: Any, response: Any, mask: Any, reward: float, step: int) -> S
         None if own.all() else own,
         step,
     )
+
+
+def check_tokens_alone(media: Mapping[str, Any] | None) -> None:
+    """Refuse a rollout with inputs beside its tokens.
+
+    Raises:
+        UnsupportedError: There are images, audio or video, and a memory holds tokens alone.
+    """
+    if media:
+        raise UnsupportedError(
+            f"a rollout has {', '.join(media)}, and a memory holds tokens alone; train without images, "
+            "audio and video, also as a tool's answer, or with a strategy without a memory, e.g. "
+            "+gdro.strategy=rollout-gdro"
+        )
 
 
 def columns_of(
@@ -52,12 +66,7 @@ def columns_of(
     Raises:
         UnsupportedError: The row has images, audio or video, and a memory holds tokens alone.
     """
-    if fields.get(_MEDIA):
-        raise UnsupportedError(
-            f"a rollout has {', '.join(fields[_MEDIA])}, and a memory holds tokens alone; train "
-            "without images, audio and video, or with a strategy without a memory, e.g. "
-            "+gdro.strategy=rollout-gdro"
-        )
+    check_tokens_alone(fields.get(MEDIA))
     extra = {**(fields.get("extra_fields") or {}), "reward_extra_info": {}}
     columns: dict[str, Column] = {name: [value] * len(rollouts) for name, value in fields.items()}
     columns |= {name: [own[name] for own in owns] for name in owns[0]}
@@ -148,7 +157,7 @@ def dataset_fields(
     selected = table.select_columns(list(dict.fromkeys([*columns, prompt_key])))
     # Of one piece before it is read: Arrow would read each row as a piece of its own.
     arrow = selected.with_format("arrow")[list(prompts)].combine_chunks()
-    taken: Any = datasets.Dataset(arrow, info=selected.info)[:]
+    taken: Any = datasets.Dataset(arrow, info=selected.info, fingerprint="recalled")[:]
     rows = [{name: taken[name][m] for name in columns} for m in range(len(prompts))]
     for m, row in enumerate(rows):
         row["raw_prompt"] = taken[prompt_key][m]
