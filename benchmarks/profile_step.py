@@ -1,5 +1,7 @@
 """Where a step of the controller spends its time, at P = 256 x 4, with its digest.
 
+Every prompt was visited twice before. The profiler makes calls of Python code several times slower.
+
     python benchmarks/profile_step.py  # the default over 14,100 prompts
     python benchmarks/profile_step.py --strategy prompt-gdro --prompts 1000000
 """

@@ -7,7 +7,8 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-collect_ignore = ["chaos/verl_nodes.py"]  # no tests, and it imports verl, which has an environment of its own
+# It has no tests, and imports verl, which has an environment of its own.
+collect_ignore = ["chaos/verl_nodes.py"]
 
 # Derandomised: the same examples on every machine and in every run.
 settings.register_profile("gdro", deadline=None, derandomize=True, database=None, max_examples=40)
