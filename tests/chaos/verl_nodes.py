@@ -26,10 +26,10 @@ import psutil
 
 from gdro.dry_run.verl.launch import cpu_overrides, environment, start
 from gdro.dry_run.verl.quickstart import prepare
-from gdro.integrations.verl.checkpoints import STATE_FILE
 from gdro.memory.store import STORE_FILE
 
 RAY = str(Path(sys.executable).parent / "ray")
+STATE_FILE = "gdro.npz"  # imported, it would import verl
 MARK = "GDRO_CHAOS"  # a variable that every process of the cluster inherits
 LIMIT = 900  # seconds for a run
 PATIENCE = 240  # seconds in which a run must notice that a process is gone
