@@ -88,6 +88,7 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 
 chaos-verl: $(VERL_READY)  ## kills of verl's driver, a worker and a replica on two nodes of Ray (docs/reliability.md)
 	$(VERL_BIN)/python tests/chaos/verl_nodes.py
+	$(VERL_BIN)/python -m pytest tests/verl -m weekly -p no:cacheprovider
 
 compat:  ## suites on the oldest and newest numpy, TRL and transformers, each in an environment of its own (5 GB)
 	$(PYTHON) tests/compat.py numpy-oldest numpy-newest python-newest trl-oldest trl-newest

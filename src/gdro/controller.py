@@ -102,9 +102,9 @@ class Controller:
         return self._plans.tickets
 
     @property
-    def open_groups(self) -> IntArray:
-        """Numbers of allocated groups that were neither adopted nor evicted, oldest first."""
-        return self._allocated.group_G
+    def open_groups(self) -> Allocation:
+        """Allocated groups that were neither adopted nor evicted, oldest first."""
+        return self._allocated.groups
 
     def plan(self, request: Request) -> Plan:
         """Decide which prompts get how many rollouts.
@@ -367,7 +367,7 @@ class Controller:
         if bins.changed or not match.same:  # plans in flight are of other bins or prompts
             for ticket in self._plans.tickets:
                 self.abandon(ticket)
-            self.evict(self.open_groups)
+            self.evict(self.open_groups.group_P)
         return match
 
     def _snapshot(self) -> tuple[dict[str, Any], Arrays]:

@@ -125,8 +125,8 @@ class Allocation:
 
     Attributes:
         group_P: Numbers of the groups, which `Controller.adopt` and `Controller.evict` take, shape (P,).
-        prompt_P: Dataset indices, shape (P,), each once.
-        rollouts_P: Rollouts of each prompt, shape (P,); the sum is the requested total.
+        prompt_P: Dataset index of each group's prompt, shape (P,); each once in one allocation.
+        rollouts_P: Rollouts of each group, shape (P,); the sum is the requested total.
     """
 
     group_P: IntArray

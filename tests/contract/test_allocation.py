@@ -18,7 +18,7 @@ ACTIONS = ("allocate", "allocate", "adopt", "adopt", "evict")
 
 def some(c: Controller, rng: np.random.Generator) -> np.ndarray:
     """Some open groups, in any order."""
-    return rng.permutation(c.open_groups)[: int(rng.integers(1, 12))]
+    return rng.permutation(c.open_groups.group_P)[: int(rng.integers(1, 12))]
 
 
 def train(c: Controller, groups: np.ndarray) -> Outcome:
@@ -37,7 +37,7 @@ def train(c: Controller, groups: np.ndarray) -> Outcome:
 def act(c: Controller, action: str, rng: np.random.Generator) -> str:
     """One event of an asynchronous trainer, and the state after it."""
     given: object = None
-    if action == "allocate" or not len(c.open_groups):
+    if action == "allocate" or not len(c.open_groups.group_P):
         allocation = c.allocate(h.request(num_prompts=int(rng.integers(1, 17))))
         given = allocation.prompt_P.tolist(), allocation.rollouts_P.tolist()
     elif action == "adopt":
@@ -64,7 +64,7 @@ def test_an_allocation_spends_a_request_exactly_and_opens_no_ticket(variant):
         assert low <= allocation.rollouts_P.min() <= allocation.rollouts_P.max() <= (high or 64)
         assert len(np.unique(allocation.prompt_P)) == 16
         seen |= set(allocation.group_P.tolist())
-    assert len(seen) == 48 and sorted(seen) == c.open_groups.tolist()
+    assert len(seen) == 48 and sorted(seen) == c.open_groups.group_P.tolist()
     assert c.open_tickets == [] and c.ledger.plans == 3
 
 
@@ -85,7 +85,7 @@ def test_an_adopted_plan_is_what_was_allocated(variant):
     assert np.array_equal(plan.bin_P, bin_N[plan.prompt_P])
     assert (plan.num_prompts, plan.num_rollouts) == (16, 64)
     assert np.allclose(plan.mass_B, twin.mass_B)
-    assert c.open_tickets == [plan.ticket] and not len(c.open_groups)
+    assert c.open_tickets == [plan.ticket] and not len(c.open_groups.group_P)
     h.close(c, plan)
 
 
@@ -98,7 +98,7 @@ def test_books_balance_and_only_trained_groups_move_beliefs(variant, seed):
     visits_N, open_rollouts = np.zeros(h.N, np.int64), {}
     prompt_of: dict[int, int] = {}
     for action in rng.choice(ACTIONS, 12):
-        if action == "allocate" or not len(c.open_groups):
+        if action == "allocate" or not len(c.open_groups.group_P):
             a = c.allocate(h.request(num_prompts=int(rng.integers(1, 17))))
             open_rollouts |= zip(a.group_P.tolist(), a.rollouts_P.tolist(), strict=True)
             prompt_of |= zip(a.group_P.tolist(), a.prompt_P.tolist(), strict=True)
@@ -159,7 +159,7 @@ def test_a_prompt_with_two_groups_is_one_visit_of_both(variant):
     c.observe(scored.outcome, scored.loss_R)
     assert (c.belief.visits_N - before)[:8].tolist() == [1] * 8
     assert c.ledger.duplicates == 4
-    assert c.ledger.missing == 0 and c.open_groups.tolist() == a.group_P[4:].tolist()
+    assert c.ledger.missing == 0 and c.open_groups.group_P.tolist() == a.group_P[4:].tolist()
 
 
 def test_shadow_mode_allocates_evenly_and_logs_what_the_strategy_would_have(tmp_path):

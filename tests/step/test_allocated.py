@@ -43,7 +43,7 @@ def test_nothing_can_be_evicted_but_not_adopted():
     c.evict(np.zeros(0, np.int64))
     with raises(gdro.TicketError, "group_P is empty", "at least one"):
         c.adopt(np.zeros(0, np.int64))
-    assert len(c.open_groups) == 16
+    assert len(c.open_groups.group_P) == 16
 
 
 def test_there_is_room_for_so_many_groups(monkeypatch):
@@ -67,7 +67,7 @@ def test_plans_of_groups_are_in_flight_as_others(tmp_path):
         c.adopt(allocation.group_P[3:])
     assert c.digest() == before
     c.abandon(plan.ticket)
-    assert c.ledger.missing == 12 and c.open_groups.tolist() == list(range(3, 16))
+    assert c.ledger.missing == 12 and c.open_groups.group_P.tolist() == list(range(3, 16))
 
 
 def test_what_cannot_be_asked_for_is_refused_as_by_plan():
@@ -98,7 +98,7 @@ def test_a_changed_dataset_evicts_what_is_open(tmp_path):
     c.save(tmp_path / "state.npz")
     other = gdro.Controller(gdro.make_strategy("uniform"), h.problem(h.KEYS[::-1]))
     other.load(tmp_path / "state.npz", keys="match")
-    assert not len(other.open_groups) and other.open_tickets == []
+    assert not len(other.open_groups.group_P) and other.open_tickets == []
     assert (other.ledger.evicted, other.ledger.missing) == (48, 16)
     assert other.allocate(h.request()).group_P[0] == 16
 

@@ -15,9 +15,10 @@ from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentL
 from verl.experimental.agent_loop.tool_parser import FunctionCall, ToolParser
 from verl.tools.base_tool import BaseTool
 from verl.tools.schemas import ToolResponse
-from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.trainer.ppo.v1 import PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
+from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
 
-from gdro.integrations.verl import GDROTrainer
+from gdro.integrations.verl import GDROColocateAsync, GDROTrainer
 
 ROWS = (
     "prompts",
@@ -136,3 +137,53 @@ class ProbeStock(Probe, PPOTrainerSync):
 @register_trainer("probe_gdro")
 class ProbeGdro(Probe, GDROTrainer):
     """gdro's trainer, watched."""
+
+
+class InOrder(ReplayBufferAsync):
+    """Waits for all rollouts, and samples groups in the order of their submission.
+
+    verl takes what finished first, and of one step's groups any: two runs are never the same.
+    """
+
+    def _has_enough_samples(
+        self, global_steps: int, partition_id: str, batch_size: int, sampleable_keys: set[str]
+    ) -> bool:
+        waiting = self.pending_keys[partition_id] | self.running_keys[partition_id]
+        return not waiting and len(sampleable_keys) >= batch_size
+
+    def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> Any:
+        order = {uid: place for place, uid in enumerate(self.prompt_global_steps[partition_id])}
+        keys, rows, steps = super()._select_prompt_uids(partition_id, sampleable_keys, 1 << 30)
+        return sorted(keys, key=lambda uid: (steps[uid], order[uid]))[:batch_size], rows, steps
+
+
+@register_trainer("probe_stock_async")
+class ProbeStockAsync(Probe, PPOTrainerColocateAsync):
+    """verl's own asynchronous trainer, watched."""
+
+    def __init__(self, config: Any) -> None:
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = "colocate_async"
+        super().__init__(config)
+        self.replay_buffer.__class__ = InOrder
+        self.replay_buffer.poll_interval = 0.05
+
+
+@register_trainer("probe_gdro_async")
+class ProbeGdroAsync(Probe, GDROColocateAsync):
+    """gdro's asynchronous trainer, watched."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.replay_buffer.__class__ = InOrder
+
+    def _save_checkpoint(self) -> None:
+        # In the checkpoint two groups are still being answered: a resumed run starts them again.
+        tags = verl_trainer.tq.kv_list("train")["train"]
+        waiting = [key for key, tag in tags.items() if tag.get("is_prompt")][-2:]
+        for status in ("running", "finished"):
+            verl_trainer.tq.kv_batch_put(
+                keys=waiting, partition_id="train", tags=[{"status": status} for _ in waiting]
+            )
+            if status == "running":
+                super()._save_checkpoint()

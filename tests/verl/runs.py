@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+from safetensors.numpy import load_file
+
 from gdro.dry_run.verl.launch import cpu_overrides, start
 from gdro.dry_run.verl.quickstart import prepare
 
@@ -40,6 +43,40 @@ class Ran:
     @property
     def log(self) -> Path:
         return self.folder / "checkpoints/gdro"
+
+
+def by_prompt(step: dict[str, Any]) -> dict[int, list[Any]]:
+    """Answer, reward and advantage of each row by prompt; sessions of a prompt are exchangeable."""
+    found: dict[int, list[Any]] = {}
+    for index, tokens, reward, advantage in zip(
+        step["index"], step["tokens"], step["reward"], step["advantages"], strict=True
+    ):
+        found.setdefault(index, []).append((tokens, reward, advantage))
+    return {index: sorted(rows) for index, rows in found.items()}
+
+
+def assert_trained_alike(mine: Ran, stock: Ran, steps: int) -> None:
+    """Answers, rewards and advantages are equal; weights differ by the order of sums in float32.
+
+    Rows come back in the order in which Ray's workers finish, so that mini-batches are summed in
+    another order in every run, stock verl's own too.
+    """
+    for number in range(1, steps + 1):
+        own, theirs = by_prompt(mine.step(number)), by_prompt(stock.step(number))
+        assert own.keys() == theirs.keys()
+        for index, rows in own.items():
+            assert [row[:2] for row in rows] == [row[:2] for row in theirs[index]]
+            for (_, _, a), (_, _, b) in zip(rows, theirs[index], strict=True):
+                assert a == pytest.approx(b, abs=1e-6)
+    path = f"checkpoints/global_step_{steps}/actor/huggingface/model.safetensors"
+    a, b = load_file(mine.folder / path), load_file(stock.folder / path)
+    start = load_file(stock.folder / "model/model.safetensors")
+    assert a.keys() == b.keys()
+    moved = max(abs(b[name] - start[name]).max() for name in b if name in start)
+    assert moved > 0
+    for name in a:
+        assert abs(a[name] - b[name]).max() < 0.02 * moved
+        assert abs(a[name] - b[name]).mean() < 1e-5
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -98,6 +135,7 @@ def go(folder: Path, *overrides: str, steps: int, kill_after: int = 0, fail: str
     probe, log = (folder / f"{name}-{time.time_ns()}" for name in ("probe", "log"))
     path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {"PROBE_FILE": str(probe), "PROBE_FAIL": fail, "PYTHONPATH": path}
+    variables["RAY_ADDRESS"] = "local"  # another cluster of this machine is not joined
     plugins = ("gdro.dry_run.verl.cpu", "gdro.integrations.verl", "probe")
     process = start(given, folder, log, plugins, variables=variables)
     return Going(folder, process, probe, log, kill_after)

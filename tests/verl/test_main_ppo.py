@@ -7,8 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from runs import Ran, go, lines
-from safetensors.numpy import load_file
+from runs import Ran, assert_trained_alike, by_prompt, go, lines
 
 GDRO = ("trainer.v1.trainer_mode=probe_gdro", "+gdro.poll_interval=0.05")
 # Selects, allocates and weighs: prompts come from the controller, also after a resume.
@@ -73,38 +72,9 @@ def rounds(late: tuple[Ran, Ran]) -> Ran:
     return late[1]
 
 
-def by_prompt(step: dict) -> dict[int, list]:
-    """Answer, reward and advantage of each row by prompt; sessions of a prompt are exchangeable."""
-    found: dict[int, list] = {}
-    for index, tokens, reward, advantage in zip(
-        step["index"], step["tokens"], step["reward"], step["advantages"], strict=True
-    ):
-        found.setdefault(index, []).append((tokens, reward, advantage))
-    return {index: sorted(rows) for index, rows in found.items()}
-
-
 def test_a_constant_controller_changes_nothing(constant: tuple[Ran, Ran]) -> None:
-    """Answers, rewards and advantages are equal; weights differ by the order of sums in float32.
-
-    Rows come back in the order in which Ray's workers finish, so that mini-batches are summed in
-    another order in every run, stock verl's own too.
-    """
     stock, uniform = constant
-    for number in (1, 2, 3):
-        mine, theirs = by_prompt(uniform.step(number)), by_prompt(stock.step(number))
-        assert mine.keys() == theirs.keys()
-        for index, rows in mine.items():
-            assert [row[:2] for row in rows] == [row[:2] for row in theirs[index]]
-            for (_, _, a), (_, _, b) in zip(rows, theirs[index], strict=True):
-                assert a == pytest.approx(b, abs=1e-6)
-    path = "checkpoints/global_step_3/actor/huggingface/model.safetensors"
-    a, b = load_file(uniform.folder / path), load_file(stock.folder / path)
-    start = load_file(stock.folder / "model/model.safetensors")
-    assert a.keys() == b.keys()
-    moved = max(abs(b[name] - start[name]).max() for name in b if name in start)
-    for name in a:
-        assert abs(a[name] - b[name]).max() < 0.02 * moved
-        assert abs(a[name] - b[name]).mean() < 1e-5
+    assert_trained_alike(uniform, stock, steps=3)
 
 
 def test_every_row_is_a_planned_rollout(joint: Ran) -> None:

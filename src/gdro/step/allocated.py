@@ -42,9 +42,10 @@ class Allocated:
         self._column = {name: np.zeros(shapes[name], of[0]) for name, of in _COLUMNS.items()}
 
     @property
-    def group_G(self) -> IntArray:
-        """Numbers of the groups, oldest first, shape (G,)."""
-        return frozen(self._column["group_G"], np.int64)
+    def groups(self) -> Allocation:
+        """All groups, oldest first."""
+        names = ("group_G", "prompt_G", "rollouts_G")
+        return Allocation(*(frozen(self._column[name], np.int64) for name in names))
 
     def check_room(self, num: int) -> None:
         """Raise TicketError if so many more groups would be too many."""

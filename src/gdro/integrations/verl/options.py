@@ -31,6 +31,14 @@ CENTRED = "grpo"
 """The one that verl's V1 trainer passes `norm_adv_by_std_in_grpo` to; false leaves reward - mean."""
 
 
+MODES = {
+    "sync": "gdro",
+    "colocate_async": "gdro_colocate_async",
+    "separate_async": "gdro_separate_async",
+}
+"""gdro's name of each `trainer.v1.trainer_mode` of verl."""
+
+
 class Resume(StrEnum):
     """How a resumed run treats the controller of its checkpoint."""
 
@@ -113,8 +121,13 @@ def options_of(config: DictConfig) -> VerlOptions:
     return options
 
 
-def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
+def check_config(config: DictConfig, strategy: Strategy[Any], mode: str = "sync") -> None:
     """Refuse options of verl that cannot work, before anything is loaded.
+
+    Args:
+        config: verl's configuration.
+        strategy: The strategy.
+        mode: verl's own name of the trainer's mode.
 
     Raises:
         UnsupportedError: Says which option, and what to write instead.
@@ -140,7 +153,7 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
             _get(sampler.get("custom_sampler"), "path")
         ),
         f"data.gen_batch_size={generated}: a plan is one batch of prompts; leave it out, or set it to "
-        f"data.train_batch_size={batch}": generated not in (None, batch),
+        f"data.train_batch_size={batch}": mode == "sync" and generated not in (None, batch),
         "skip.rollout_tq.enable=true: its rollouts come from a file and not from the controller's plan; "
         "set it to false": bool(_get(_get(config.get("skip"), "rollout_tq"), "enable")),
         f"{named_so}: it needs each rollout's loss, which verl keeps in its "
@@ -149,9 +162,10 @@ def check_config(config: DictConfig, strategy: Strategy[Any]) -> None:
     checks |= _scale_checks(config, strategy, named_so)
     checks |= _extension_checks(config, strategy, named_so)
     checks |= _memory_checks(config, strategy, named_so)
+    checks |= _asynchronous_checks(config, strategy, named_so) if mode != "sync" else {}
     refused = [reason for reason, wrong in checks.items() if wrong]
     if refused:
-        raise UnsupportedError(f"the verl trainer `gdro` cannot take {refused[0]}")
+        raise UnsupportedError(f"the verl trainer `{MODES[mode]}` cannot take {refused[0]}")
     check_bounds(strategy, config.actor_rollout_ref.rollout.n, "actor_rollout_ref.rollout.n")
 
 
@@ -182,6 +196,17 @@ def _extension_checks(config: DictConfig, strategy: Strategy[Any], name: str) ->
         "reward model later; set reward.reward_model.enable_resource_pool=true": (
             bool(model.enable) and not model.enable_resource_pool
         ),
+    }
+
+
+def _asynchronous_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> dict[str, bool]:
+    """Batches are of groups that finished, of several submissions, with any number of rows."""
+    return {
+        f"{name}: it asks for further rollouts of a batch before that trains, and an asynchronous mode "
+        "trains on what has finished; take a strategy without further rounds, e.g. "
+        "+gdro.strategy=rollout-gdro, or trainer.v1.trainer_mode=gdro": strategy.extends,
+        "critic.enable=true: verl cuts its mini-batches for rollout.n rows of each prompt; leave the "
+        "critic out, or set trainer.v1.trainer_mode=gdro": bool(config.critic.get("enable")),
     }
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -74,6 +74,20 @@ def reward_extra(extras: list[dict[str, Any]], name: str) -> FloatArray:
 def batch_of(tags: dict[str, Any]) -> tq.KVBatchMeta:
     """verl's handle of training rows, from their tags by key."""
     return tq.KVBatchMeta(partition_id=TRAIN, keys=list(tags), tags=list(tags.values()))
+
+
+def groups() -> list[str]:
+    """Uids of the training prompts that no batch was made of yet."""
+    tags = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
+    return [key for key, tag in tags.items() if tag.get("is_prompt", False)]
+
+
+def keep_groups(uids: Collection[str]) -> int:
+    """Delete all training prompts but these, and all other rows; the number of deleted prompts."""
+    tags = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
+    strange = [key for key in tags if key.split("_", 1)[0] not in uids]
+    clear(strange)
+    return sum(bool(tags[key].get("is_prompt", False)) for key in strange)
 
 
 def clear(keys: list[str]) -> None:

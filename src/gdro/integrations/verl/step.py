@@ -44,11 +44,13 @@ class RowTable:
     Attributes:
         row_S: Last row of each session, in the order of submitted prompts and sessions, shape (S,).
         prompt_S: Dataset index of each session's prompt, shape (S,).
+        place_S: Place of each session's uid among those that were submitted, shape (S,).
         session_B: Session of each row of the batch (-1: padding), shape (B,).
     """
 
     row_S: IntArray
     prompt_S: IntArray
+    place_S: IntArray
     session_B: IntArray
 
 
@@ -56,7 +58,8 @@ class VerlStep:
     """A plan, the prompts that were submitted for it, and what came back.
 
     In further rounds a prompt is submitted again: verl gives it another uid, but its rollouts stay one
-    group.
+    group. In asynchronous modes (`joins` is false) they stay apart as in stock verl: a prompt that comes
+    twice may have been answered by two versions of the weights.
 
     Attributes:
         plan: The plan.
@@ -65,8 +68,9 @@ class VerlStep:
         anchors: Fixed advantage of each recalled row that stands alone, by key.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, joins: bool = True) -> None:
         self.plan = plan
+        self._joins = joins
         self.rows: RowTable | None = None
         self.outcome: Outcome | None = None
         self._uids: list[str] = []
@@ -88,6 +92,8 @@ class VerlStep:
     @property
     def first_uid(self) -> dict[str, str]:
         """The uid of the group of each uid that belongs to another one's."""
+        if not self._joins:
+            return {}
         known: dict[int, str] = {}
         pairs = zip(self._uids, self._prompts, strict=True)
         firsts = {uid: known.setdefault(prompt, uid) for uid, prompt in pairs}
@@ -113,9 +119,9 @@ class VerlStep:
         """Compute the rows' factors from the controller's weights."""
         assert self.rows is not None and self.outcome is not None
         self._weights = weights
-        self._factor_B, self._dropped = factors(
-            self.rows, self.outcome, weights, len(set(self._prompts))
-        )
+        group_S = self.rows.prompt_S if self._joins else self.rows.place_S
+        submitted = len(set(self._prompts) if self._joins else self._uids)
+        self._factor_B, self._dropped = factors(self.rows, self.outcome, weights, group_S, submitted)
 
     def factors(self, keys: Sequence[str]) -> FloatArray:
         """Factor on the advantage of each row, one for anchors and padding, shape (B,)."""
@@ -240,7 +246,7 @@ def rows_of(keys: Sequence[str], uids: Sequence[str], prompts: Sequence[int]) ->
     last = (np.diff(place, append=-1) != 0) | (np.diff(number, append=-1) != 0)
     session_B = np.full(len(keys), -1)
     session_B[order] = np.cumsum(first) - 1
-    return RowTable(order[last], np.array(prompts, np.int64)[place[last]], session_B)
+    return RowTable(order[last], np.array(prompts, np.int64)[place[last]], place[last], session_B)
 
 
 def outcome_of(ticket: int, rows: RowTable, scores: RowScores) -> Outcome:
@@ -259,18 +265,21 @@ def outcome_of(ticket: int, rows: RowTable, scores: RowScores) -> Outcome:
     )
 
 
-def factors(rows: RowTable, outcome: Outcome, weights: Weights, prompts: int) -> tuple[FloatArray, int]:
+def factors(
+    rows: RowTable, outcome: Outcome, weights: Weights, group_S: IntArray, groups: int
+) -> tuple[FloatArray, int]:
     """Factor on the advantage of each row of the batch, shape (B,), and the number of dropped groups.
 
     A group is dropped if fewer than two of its rollouts arrived, or if one has no finite reward: verl's
-    advantages of the whole group are then not finite. `prompts` is the number of distinct prompts.
+    advantages of the whole group are then not finite. `group_S` are labels of groups, of which so many
+    were submitted.
     """
-    _, place_S, size_G = np.unique(rows.prompt_S, return_inverse=True, return_counts=True)
+    _, place_S, size_G = np.unique(group_S, return_inverse=True, return_counts=True)
     broken_G = np.bincount(place_S, ~outcome.valid_mask_R, len(size_G)) > 0
     whole_G = (size_G >= LEAST) & ~broken_G
     factor_S = np.where(weights.keep_R & whole_G[place_S], weights.weight_R, 0.0)
     # The last entry is for padding, whose advantage is zero already.
-    return np.append(factor_S, 1.0)[rows.session_B], prompts - int(whole_G.sum())
+    return np.append(factor_S, 1.0)[rows.session_B], groups - int(whole_G.sum())
 
 
 def scale(advantages: Any, factor_B: FloatArray) -> None:

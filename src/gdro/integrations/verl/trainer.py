@@ -1,4 +1,4 @@
-"""verl's synchronous trainer with a controller."""
+"""verl's trainers with a controller: what all have, and the synchronous one."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -22,7 +22,7 @@ from gdro.errors import UnsupportedError
 from gdro.integrations.dataset import prompt_text, wanted_columns
 from gdro.integrations.verl import checkpoints
 from gdro.integrations.verl.memory import VerlMemory
-from gdro.integrations.verl.options import Resume, check_config, check_media, options_of
+from gdro.integrations.verl.options import MODES, Resume, check_config, check_media, options_of
 from gdro.integrations.verl.patches import around_advantages, without_rows
 from gdro.integrations.verl.prompts import prompts_of, table_of
 from gdro.integrations.verl.queue import (
@@ -45,36 +45,36 @@ from gdro.types import Request
 LOG_FOLDER = "gdro"
 
 
-@register_trainer("gdro")
-class GDROTrainer(PPOTrainerSync):
-    """verl's synchronous trainer with a controller; options under `+gdro.*` (`VerlOptions`).
+class Controlled(PPOTrainer):
+    """One of verl's trainers, which a class derives from after this one, with a controller.
 
     Args:
-        config: verl's configuration.
+        config: verl's configuration; options under `+gdro.*` (`VerlOptions`).
 
     Raises:
         UnsupportedError: An option of verl or the strategy cannot work here.
         StrategyError: A strategy or option is unknown.
     """
 
+    mode: ClassVar[str]  # verl's name of its own trainer's mode
     controller: Controller
 
     def __init__(self, config: DictConfig) -> None:
         self._gdro = options_of(config)
         self._strategy, self._difficulty = self._gdro.make(config.actor_rollout_ref.rollout.n)
-        check_config(config, self._strategy)
+        check_config(config, self._strategy, self.mode)
         self._step: VerlStep | None = None
         self._memory: VerlMemory | None = None
         with open_dict(config):
-            # verl treats every other name as an asynchronous mode.
-            config.trainer.v1.trainer_mode = "sync"
+            # verl's options of a mode are under its own name.
+            config.trainer.v1.trainer_mode = self.mode
         super().__init__(config)
 
     def _build_replay_buffer(self) -> Any:
         buffer = super()._build_replay_buffer()
         if self._gdro.poll_interval is not None:
             buffer.poll_interval = self._gdro.poll_interval
-        return BufferInRounds(buffer, self._further, self._keep) if self._strategy.extends else buffer
+        return buffer
 
     # -- the step -----------------------------------------------------------------------------
 
@@ -93,66 +93,22 @@ class GDROTrainer(PPOTrainerSync):
             size: int = model.hf_config.get_text_config().vocab_size
             limit, keeps_for = self._gdro.memory_bytes, self._strategy.keeps_for
             self._memory = VerlMemory(self, problem, limit, size, keeps_for)
-        if self.controller.selects:
-            # Without worker processes, which would fetch prompts before the beliefs that select them.
-            self.train_dataloader = StatefulDataLoader(
-                self.train_dataset,
-                batch_size=self.config.data.train_batch_size,
-                num_workers=0,
-                drop_last=True,
-                collate_fn=collate_fn,
-                sampler=PlanSampler(self.train_dataset, self._draw),
-            )
 
-    def _request(self, offered_P: IntArray | None) -> Request:
-        prompts = self.config.data.train_batch_size
-        return Request(prompts, prompts * self.config.actor_rollout_ref.rollout.n, offered_P)
+    def _request(self, num_prompts: int, offered_P: IntArray | None) -> Request:
+        return Request(num_prompts, num_prompts * self.config.actor_rollout_ref.rollout.n, offered_P)
 
-    def _draw(self) -> IntArray:
-        plan = self.controller.plan(self._request(None))
-        self._step = VerlStep(plan)
-        return plan.prompt_P
-
-    def _submit_batch_to_rollout(self, batch: Any) -> int:
-        prompt_P = self._prompts.rows(batch)
-        if not self.controller.selects:
-            self._step = VerlStep(self.controller.plan(self._request(prompt_P)))
-        plan = self._opened.plan
-        rollouts = dict(zip(plan.prompt_P.tolist(), plan.rollouts_P.tolist(), strict=True))
-        return self._submit(batch, prompt_P.tolist(), [rollouts[prompt] for prompt in prompt_P.tolist()])
-
-    def _submit(self, batch: Any, prompts: list[int], rollouts: list[int]) -> int:
-        self._opened.submit([str(uid) for uid in batch["uid"]], prompts, rollouts)
-        tu.assign_non_tensor_stack(batch, "__rollout_n__", rollouts)
-        return super()._submit_batch_to_rollout(batch)
+    def _batch_of(self, prompts: list[int]) -> Any:
+        """A batch of rows of the dataset, as verl's loader gives it."""
+        rows = collate_fn([self.train_dataset[prompt] for prompt in prompts])
+        rows["uid"] = np.array([str(uuid4()) for _ in prompts], dtype=object)
+        batch = tu.get_tensordict(rows)
+        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        return batch
 
     @property
     def _opened(self) -> VerlStep:
         assert self._step is not None
         return self._step
-
-    def _further(self, keys: list[str]) -> int:
-        """Submit the strategy's next round, and return the number of its prompts."""
-        extension = self.controller.extend(self._opened.read(keys, self._judged(keys, scores(keys))))
-        if extension is None:
-            return 0
-        prompts = extension.prompt_P.tolist()
-        rows = collate_fn([self.train_dataset[prompt] for prompt in prompts])
-        rows["uid"] = np.array([str(uuid4()) for _ in prompts], dtype=object)
-        batch = tu.get_tensordict(rows)
-        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
-        return self._submit(batch, prompts, extension.rollouts_P.tolist())
-
-    def _keep(self, keys: list[str]) -> list[str]:
-        """Weigh all rounds, delete the rows beyond the size of the loss, and return the others."""
-        step = self._opened
-        assert step.outcome is not None
-        step.weigh(self.controller.weigh(step.outcome))
-        if self._memory is not None:
-            self._memory.note(step)
-        remaining = step.loss_keys()
-        clear(sorted(set(keys) - set(remaining)))
-        return remaining
 
     def _judged(self, keys: list[str], scored: tuple[FloatArray, IntArray]) -> RowScores:
         """Verdicts on rows, of which rewards and numbers of tokens are given."""
@@ -230,6 +186,9 @@ class GDROTrainer(PPOTrainerSync):
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()
+        self._load_controller()
+
+    def _load_controller(self) -> None:
         trainer = self.config.trainer
         local = Path(trainer.default_local_dir)
         log = RunLog(Path(self._gdro.log) if self._gdro.log else local / LOG_FOLDER)
@@ -247,6 +206,67 @@ class GDROTrainer(PPOTrainerSync):
         checkpoints.load(folder, self.controller, self._store, keys)
 
 
+@register_trainer("gdro")
+class GDROTrainer(Controlled, PPOTrainerSync):
+    """verl's synchronous trainer with a controller; arguments and errors are those of `Controlled`."""
+
+    mode = "sync"
+
+    def _build_replay_buffer(self) -> Any:
+        buffer = super()._build_replay_buffer()
+        return BufferInRounds(buffer, self._further, self._keep) if self._strategy.extends else buffer
+
+    def _init_dataloader(self) -> None:
+        super()._init_dataloader()
+        if self.controller.selects:
+            # Without worker processes, which would fetch prompts before the beliefs that select them.
+            self.train_dataloader = StatefulDataLoader(
+                self.train_dataset,
+                batch_size=self.config.data.train_batch_size,
+                num_workers=0,
+                drop_last=True,
+                collate_fn=collate_fn,
+                sampler=PlanSampler(self.train_dataset, self._draw),
+            )
+
+    def _draw(self) -> IntArray:
+        plan = self.controller.plan(self._request(self.config.data.train_batch_size, None))
+        self._step = VerlStep(plan)
+        return plan.prompt_P
+
+    def _submit_batch_to_rollout(self, batch: Any) -> int:
+        prompt_P = self._prompts.rows(batch)
+        if not self.controller.selects:
+            self._step = VerlStep(self.controller.plan(self._request(len(prompt_P), prompt_P)))
+        plan = self._opened.plan
+        rollouts = dict(zip(plan.prompt_P.tolist(), plan.rollouts_P.tolist(), strict=True))
+        return self._submit(batch, prompt_P.tolist(), [rollouts[prompt] for prompt in prompt_P.tolist()])
+
+    def _submit(self, batch: Any, prompts: list[int], rollouts: list[int]) -> int:
+        self._opened.submit([str(uid) for uid in batch["uid"]], prompts, rollouts)
+        tu.assign_non_tensor_stack(batch, "__rollout_n__", rollouts)
+        return super()._submit_batch_to_rollout(batch)
+
+    def _further(self, keys: list[str]) -> int:
+        """Submit the strategy's next round, and return the number of its prompts."""
+        extension = self.controller.extend(self._opened.read(keys, self._judged(keys, scores(keys))))
+        if extension is None:
+            return 0
+        prompts = extension.prompt_P.tolist()
+        return self._submit(self._batch_of(prompts), prompts, extension.rollouts_P.tolist())
+
+    def _keep(self, keys: list[str]) -> list[str]:
+        """Weigh all rounds, delete the rows beyond the size of the loss, and return the others."""
+        step = self._opened
+        assert step.outcome is not None
+        step.weigh(self.controller.weigh(step.outcome))
+        if self._memory is not None:
+            self._memory.note(step)
+        remaining = step.loss_keys()
+        clear(sorted(set(keys) - set(remaining)))
+        return remaining
+
+
 def _assign(keys: list[str], logps: list[Any]) -> None:
     put(keys, [{"rollout_log_probs": row.float()} for row in logps])
 
@@ -257,12 +277,11 @@ def _guard(trainer: type[Any]) -> None:
 
     def checked(self: Any, config: DictConfig, *args: Any, **kwargs: Any) -> None:
         mode, given = config.trainer.v1.trainer_mode, config.get("gdro") is not None
-        if not isinstance(self, GDROTrainer) and (given or mode == "gdro"):
+        if not isinstance(self, Controlled) and (given or mode in MODES.values()):
             raise UnsupportedError(
                 f"gdro is asked for and ignored by trainer.use_v1={config.trainer.get('use_v1')} "
-                f"trainer.v1.trainer_mode={mode}; write trainer.use_v1=true "
-                "trainer.v1.trainer_mode=gdro, which is synchronous (asynchronous modes train on "
-                "rollouts of older plans, which gdro cannot follow in verl yet)"
+                f"trainer.v1.trainer_mode={mode}; write trainer.use_v1=true trainer.v1.trainer_mode="
+                f"{MODES.get(mode, mode)} (allowed: {', '.join(MODES.values())})"
             )
         start(self, config, *args, **kwargs)
 
