@@ -54,7 +54,15 @@ def cluster(folder: Path) -> Iterator[str]:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     own = ("--block", "--num-cpus=16", "--num-gpus=1", "--disable-usage-stats")
     port = address.rpartition(":")[2]
-    head = ("--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
+    # In a folder of its own: elsewhere Ray leaves a note of this cluster, which later runs would join.
+    own_ip = "--node-ip-address=127.0.0.1"
+    head = (
+        "--head",
+        f"--port={port}",
+        own_ip,
+        "--include-dashboard=false",
+        f"--temp-dir={folder / 'ray'}",
+    )
     # As a cluster that knows nothing of gdro.
     plain = {k: v for k, v in environment(os.environ, ()).items() if not k.startswith("VERL_")}
     nodes = []

@@ -156,6 +156,7 @@ def test_what_draws_or_writes_elsewhere_is_replaced(data: Path, tmp_path: Path) 
     assert not small.algorithm.filter_groups.enable and small.data.gen_batch_size is None
     assert any("filter_groups is off" in note for note in stock.notes)
     assert small.trainer.rollout_data_dir is None and small.trainer.default_hdfs_dir is None
+    assert small.ray_kwargs.ray_init.address == "local", "it joins no cluster that runs already"
     given += ["+gdro.log=/mine", "trainer.v1.trainer_mode=gdro"]
     small = composed(tiny(given, tmp_path, "qwen3", 2, 8).overrides)
     assert small.algorithm.filter_groups.enable and small.data.gen_batch_size == 99

@@ -35,6 +35,7 @@ actor_rollout_ref.model.enable_gradient_checkpointing=False
 ++actor_rollout_ref.model.override_config.attn_implementation=sdpa
 transfer_queue.backend.SimpleStorage.num_data_storage_units=1
 ray_kwargs.ray_init.num_cpus=32
+++ray_kwargs.ray_init.address=local
 ++ray_kwargs.ray_init.include_dashboard=False
 """
 
