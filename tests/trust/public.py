@@ -79,7 +79,9 @@ def _argument(action: argparse.Action) -> str:
 def adapter() -> Iterator[str]:
     """Those of the TRL adapter."""
     from gdro.integrations.trl import GDROMixin
+    from gdro.integrations.trl.async_grpo import GDROAsyncGRPOTrainer
 
+    yield f"trl.async_grpo.GDROAsyncGRPOTrainer{signature(GDROAsyncGRPOTrainer.__init__)}"
     yield f"trl.GDROMixin{signature(GDROMixin.__init__)}"
     yield f"trl.GDROMixin.train{signature(GDROMixin.train)}"
 

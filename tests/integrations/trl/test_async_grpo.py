@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections import Counter
@@ -20,6 +21,7 @@ import agents
 import served
 from datasets import Dataset
 from trl import GRPOConfig
+from trl.experimental.async_grpo import AsyncGRPOTrainer
 from trl.experimental.async_grpo.async_rollout_worker import _AsyncRolloutLoop
 
 from gdro import StrategyError
@@ -164,6 +166,23 @@ def test_a_process_of_its_own_is_saved_and_resumed(
     assert max(step["step"] for step in steps) >= 2
 
 
+def test_a_run_of_trl_goes_on_with_gdro(server: served.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.in_thread(monkeypatch)
+    options = {"save_strategy": "steps", "save_steps": 2, "max_steps": 2, "max_inflight_tasks": 4}
+    first = served.make(AsyncGRPOTrainer, server, options, train_dataset=served.dataset(20))
+    first.train()
+    folder = Path(first.args.output_dir) / "checkpoint-2"
+    trained = json.loads((folder / "rollout_state.json").read_text())["prompt_index"]
+    assert trained >= 8
+    more = options | {"max_steps": 3, "output_dir": first.args.output_dir}
+    second = served.make(GDROAsyncGRPOTrainer, server, more, train_dataset=served.dataset(20))
+    before = len(server.requests)
+    with pytest.warns(UserWarning, match="beliefs of the prompts start anew"):
+        second.train(resume_from_checkpoint=True)
+    wanted = agents.tokenizer()(f"{trained % 20:02d}+a=")["input_ids"]
+    assert server.requests[before]["prompt"][: len(wanted)] == wanted
+
+
 def lost(completions: list[Any], **_: Any) -> list[float]:
     return [float("inf")] * len(completions)
 
@@ -201,6 +220,12 @@ MISTAKES: dict[str, tuple[type[GdroError], str, dict[str, Any]]] = {
     "plans": (StrategyError, "prompts_per_plan is 0", {"prompts_per_plan": 0}),
     "large plans": (ProblemError, "13, and train_dataset has 12", {"prompts_per_plan": 13}),
     "correct": (UnsupportedError, "'luck'", {"correct": "luck"}),
+    "lambda": (UnsupportedError, "top of a module", {"correct": lambda completions, **_: [True]}),
+    "copies": (
+        ProblemError,
+        "exact copies",
+        {"train_dataset": Dataset.from_list([served.dataset()[0]] * 12), "strategy": "rollout-gdro"},
+    ),
     "names": (UnsupportedError, "'lucky'", {"reward_funcs": [served.lucky, served.lucky]}),
 }
 

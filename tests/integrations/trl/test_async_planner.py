@@ -13,7 +13,7 @@ import tiny
 pytest.importorskip("trl", "1.16")  # older ones have another loop
 
 from gdro import Controller, make_strategy
-from gdro.errors import CheckpointError
+from gdro.errors import CheckpointError, StrategyError
 from gdro.integrations.dataset import dataset_pool
 from gdro.integrations.trl.async_grpo.advantages import advantages
 from gdro.integrations.trl.async_grpo.planner import Arrived, Planner, Wanted, read_position
@@ -84,6 +84,21 @@ def test_groups_without_a_gradient_are_replaced_by_further_rounds() -> None:
     for row in rows:
         mean, deviation = (0.5, 0.5) if row.row == first[1].row else (0.25, np.sqrt(3) / 4)
         assert row.advantage == pytest.approx((row.reward - mean) / (deviation + 1e-8))
+
+
+def test_a_strategy_that_keeps_nothing_does_not_wait_for_ever() -> None:
+    desk = planner("speed")  # of two prompts none has room for its continuation
+    with pytest.warns(UserWarning, match="of the last 5 plans.*prompts_per_plan"):
+        _fail(desk, 5)
+    with pytest.raises(StrategyError, match="of the last 100 plans"):
+        _fail(desk, 95)
+
+
+def _fail(desk: Planner, plans: int) -> None:
+    end = desk.controller.ledger.closed + plans
+    while desk.controller.ledger.closed < end:
+        for w in desk.wanted():
+            assert desk.take(w.number, arrived(w, [0]), {}) == []
 
 
 def test_rows_without_a_reward_stay_as_in_trl() -> None:

@@ -111,25 +111,28 @@ def check_size(num_rows: int, num_prompts: int, args: Any, selects: bool) -> Non
     )
 
 
-def check_copies(count_N: IntArray, strategy: Strategy[Any], args: Any) -> None:
+def check_copies(count_N: IntArray, strategy: Strategy[Any], rows: int, mean: int) -> None:
     """Refuse copies that could leave a step with too few prompts for its rollouts.
 
-    `count_N` has the number of rows of each prompt; if it is above 1, they are exact copies.
+    Args:
+        count_N: Rows of each prompt, shape (N,); where it is above 1, they are exact copies.
+        strategy: Its bounds count.
+        rows: Rows of the dataset that a step takes.
+        mean: Mean number of rollouts of each.
 
     Raises:
         ProblemError: The strategy's bounds on a prompt's rollouts then leave some without a prompt.
     """
     bounds = strategy.bounds
-    rows = args.generation_batch_size // args.num_generations
     if bounds is None or count_N.max() == 1:
         return
     fewest = 1 + int(np.searchsorted(np.cumsum(-np.sort(-count_N)), rows))
-    if fewest * bounds.n_max >= rows * args.num_generations:
+    if fewest * bounds.n_max >= rows * mean:
         return
     raise ProblemError(
         f"train_dataset has exact copies, {int(count_N.max())} of one row, and copies are one prompt: "
         f"the {rows} rows of a step may be {fewest} prompt{'s' * (fewest > 1)}, {bounds.strategy} gives "
-        f"one at most n_max={bounds.n_max} rollouts, and a step has {rows * args.num_generations}. Drop "
+        f"one at most n_max={bounds.n_max} rollouts, and a step has {rows * mean}. Drop "
         "copies, or tell them apart with a column: "
         "train_dataset.add_column('id', list(range(len(train_dataset)))) and id_column='id'"
     )

@@ -184,12 +184,12 @@ class GDROMixin(TokenCounter, metrics.Logs, Card, _Trainer):
         """Refuse a run in which no step could be planned, and print what is about to run."""
         controller, num_prompts = self.controller, self.controller.problem.num_prompts
         check_size(num_rows, num_prompts, self.args, controller.selects)
+        prompts = self.args.generation_batch_size // self.num_generations
         if not controller.selects:
-            check_copies(self._pool.count_N, controller.strategy, self.args)
+            check_copies(self._pool.count_N, controller.strategy, prompts, self.num_generations)
         visits = expected_visits(self.args, num_rows, num_prompts)
         if controller.apply and self.accelerator.is_main_process:
             warn_of_idle(controller, self.args, visits)
-        prompts = self.args.generation_batch_size // self.num_generations
         condition = condition_of(controller.strategy, self.num_generations)
         self._gdro_luck = LuckWatch(condition if self.accelerator.is_main_process else "")
         say(start_line(controller, self._gdro_judging.judge.text, prompts, visits, condition), self)

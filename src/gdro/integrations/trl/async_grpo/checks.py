@@ -119,6 +119,20 @@ def resolved_prompts(given: Any, default: int, num_rows: int, num_prompts: int, 
     return int(given)
 
 
+def check_sendable(correct: Any) -> None:
+    """Refuse a judge that another process cannot import.
+
+    Raises:
+        UnsupportedError: It is a lambda, or a function inside of another.
+    """
+    name = getattr(correct, "__qualname__", "")
+    if "<" in name:
+        raise UnsupportedError(
+            f"correct={name} is defined inside of a function, and the process that makes rollouts must "
+            "import it, as it must reward functions; define it at the top of a module"
+        )
+
+
 def check_names(functions: Sequence[Any]) -> None:
     """Refuse reward functions of one name, whose rewards TRL's rows would mix.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 
 from gdro.common.files import read_json, write_json
 from gdro.controller import Controller
-from gdro.errors import CheckpointError
+from gdro.errors import CheckpointError, StrategyError
 from gdro.integrations.dataset import DatasetPool
 from gdro.integrations.trl.async_grpo.advantages import advantages
 from gdro.integrations.trl.checkpoints import STATE_FILE, written
@@ -26,6 +27,7 @@ from gdro.numerics.arrays import FloatArray, IntArray
 from gdro.types import Outcome, Plan, Request, Weights
 
 POSITION_FILE = "gdro_async.json"
+_FEW, _MOST = 5, 100  # plans in a row without a row to train on: before a warning, before an error
 
 
 class Wanted(NamedTuple):
@@ -105,7 +107,7 @@ class Planner:
         self._prompts, self._mean, self._position = prompts, mean, start
         self._watch = VerdictWatch(judge)
         self._lock = RLock()  # a checkpoint is written by another thread
-        self._numbers, self._groups = itertools.count(), 0
+        self._numbers, self._groups, self._idle = itertools.count(), 0, 0
         self._further: list[Wanted] = []
         self._open: dict[int, _Open] = {}
         self._ticket_of: dict[int, int] = {}
@@ -133,6 +135,9 @@ class Planner:
         Returns:
             TRL's rows, with their final advantages and with numbers of groups that count those which
             are handed over.
+
+        Raises:
+            StrategyError: The strategy has kept no rollout of the last hundred plans.
         """
         with self._lock:
             ticket = self._ticket_of.pop(number)
@@ -149,6 +154,7 @@ class Planner:
             weights = self.controller.weigh(outcome)
             rows = self._handed(pending, outcome, weights)
             self.controller.observe(outcome, extra=extra)
+            self._check_progress(rows)
             return rows
 
     def save(self, folder: Path, trained: int) -> None:
@@ -191,6 +197,20 @@ class Planner:
         # Copies of a row are one prompt, which gets the rollouts of all of them.
         offered_P = np.array(list(dict.fromkeys(offered)))
         return Request(len(offered_P), rollouts, offered_P)
+
+    def _check_progress(self, rows: list[Any]) -> None:
+        """Say it where a strategy drops everything: the training then waits, and nothing else shows."""
+        self._idle = 0 if rows else self._idle + 1
+        if self._idle not in (_FEW, _MOST):
+            return
+        text = (
+            f"strategy {self.controller.strategy.name!r} kept no rollout of the last {self._idle} "
+            "plans, so that the training waits for rows; pass a larger prompts_per_plan, or take a "
+            "strategy that keeps groups without a gradient"
+        )
+        if self._idle == _MOST:
+            raise StrategyError(text)
+        warnings.warn(text, stacklevel=2)
 
     def _ordered(self, ticket: int, prompt_P: IntArray, rollouts_P: IntArray) -> list[Wanted]:
         wanted: list[Wanted] = []

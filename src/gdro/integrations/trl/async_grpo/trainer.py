@@ -31,7 +31,7 @@ from gdro.integrations.trl.checkpoints import (
 from gdro.integrations.trl.checks import check_arguments
 from gdro.integrations.trl.console import Console, check_console, shorten
 from gdro.integrations.trl.correct import Correct, check_correct
-from gdro.integrations.trl.data import check_options
+from gdro.integrations.trl.data import check_copies, check_options
 from gdro.integrations.trl.resume import ResumeKeys, check_resume_keys, follow, warn_fresh
 from gdro.integrations.trl.start import say, start_line
 from gdro.integrations.trl.visits import warn_of_few_visits, warn_of_one_prompt
@@ -97,6 +97,7 @@ class GDROAsyncGRPOTrainer(AsyncGRPOTrainer):
         check_console(gdro_log)
         check_resume_keys(resume_keys)
         check_correct(correct)
+        checks.check_sendable(correct)
         given = checks.bound(AsyncGRPOTrainer, args, kwargs)
         config: Any = given.get("args")
         dataset: Any = given.get("train_dataset")
@@ -119,6 +120,8 @@ class GDROAsyncGRPOTrainer(AsyncGRPOTrainer):
         per_plan = checks.resolved_prompts(
             prompts_per_plan, rows // mean, len(dataset), pool.problem.num_prompts, part.selects
         )
+        if apply and not part.selects:
+            check_copies(pool.count_N, part, per_plan, mean)
         self._gdro_terms = Terms(
             *(part, pool, self.args.seed, difficulty, apply, correct, per_plan, mean),
             *(self.args.weight_sync_steps, self.args.output_dir),
