@@ -145,6 +145,11 @@ class Strategy(Generic[S]):
         return "remember" in self.roles
 
     @property
+    def remembers_groups(self) -> bool:
+        """Whether it remembers groups whole, with the advantages and the policy of their own step."""
+        return False
+
+    @property
     def keeps_for(self) -> int:
         """Steps after which a remembered rollout is no longer recalled; 0: no limit."""
         return 0

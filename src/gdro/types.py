@@ -279,21 +279,27 @@ def _booleans(values: Any, name: str) -> BoolArray:
     return frozen(array, np.bool_)
 
 
+Correction = Literal["none", "decoupled", "clipped"]
+
+
 class Recall(NamedTuple):
     """A remembered rollout that should join the loss.
 
     Attributes:
         prompt: Dataset index of the rollout's prompt.
         kind: `replay` joins the prompt's group of this step, with an ordinary advantage; `anchor`
-            stands alone with a fixed one.
-        advantage: The fixed advantage of an anchor.
+            stands alone with a fixed one; `group` asks for all stored rollouts of the prompt, which
+            stand alone, and join together or not at all.
+        advantage: The fixed advantage of an anchor; None: that of its own step.
         weight: Factor on the advantages of a replay and of the group that it joins.
+        slot: Which of the prompt's stored rollouts, by ascending reward from 0.
     """
 
     prompt: int
-    kind: Literal["replay", "anchor"]
+    kind: Literal["replay", "anchor", "group"]
     advantage: float | None = None
     weight: float = 1.0
+    slot: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,6 +319,11 @@ class Weights:
             in the order that the strategy drew; `least` the least likely ones under the current policy.
         scale: What centred rewards are divided by before `weight_R` multiplies them: the deviation that
             the `trainer` takes, or `none`. The controller sets it from `Strategy.unscaled`.
+        remember: What takes the place of a prompt's stored rollouts: the `latest` of its rows to
+            remember, or the `group` of all of them.
+        correction: How recalled rows are corrected for the policy that generated them: `none` takes the
+            current policy for it, `decoupled` multiplies each token by the ratio of the current policy's
+            probability to that policy's, `clipped` clips the ratio against that policy.
     """
 
     weight_R: FloatArray
@@ -323,3 +334,5 @@ class Weights:
     most_anchors: int = 0
     anchor_pick: Literal["random", "least"] = "random"
     scale: Literal["trainer", "none"] = "trainer"
+    remember: Literal["latest", "group"] = "latest"
+    correction: Correction = "none"

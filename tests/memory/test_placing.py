@@ -41,7 +41,14 @@ def steps(draw):
 @given(steps())
 def test_places_hold_what_they_promise(step):
     weights, outcome, advantage, chosen, stored = step
-    placed = place(weights, outcome, advantage, chosen, stored, lambda prompts: np.argsort(-prompts))
+    placed = place(
+        weights,
+        outcome,
+        advantage,
+        chosen,
+        dict.fromkeys(stored, (1,)),
+        lambda prompts: np.argsort(-prompts),
+    )
     if placed is None:
         return
     rows, replays = placed.row_M, placed.replays
@@ -62,7 +69,14 @@ def test_places_hold_what_they_promise(step):
 @given(steps())
 def test_nothing_is_left_out_that_had_a_place(step):
     weights, outcome, advantage, chosen, stored = step
-    placed = place(weights, outcome, advantage, chosen, stored, lambda prompts: np.argsort(-prompts))
+    placed = place(
+        weights,
+        outcome,
+        advantage,
+        chosen,
+        dict.fromkeys(stored, (1,)),
+        lambda prompts: np.argsort(-prompts),
+    )
     replayed = [] if placed is None else [r.prompt for r in placed.replays]
     num = 0 if placed is None else len(placed.recalls)
     free = [r for r in chosen if advantage[r] == 0 and outcome.prompt_R[r] not in replayed]
@@ -88,7 +102,9 @@ def test_by_hand():
     advantage = np.array([0, 0, -0.7, 0.7, 0, 0])
     recall = (Recall(0, "replay"), Recall(9, "anchor", 0.5), Recall(8, "anchor", 0.5))
     weights = Weights(np.ones(6), np.ones(6, bool), recall=recall, most_anchors=2, anchor_pick="least")
-    placed = place(weights, outcome, advantage, np.arange(6), {0, 8, 9}, lambda p: [1, 0])
+    placed = place(
+        weights, outcome, advantage, np.arange(6), dict.fromkeys((0, 8, 9), (1,)), lambda p: [1, 0]
+    )
     assert placed is not None
     assert [(r.kind, r.prompt) for r in placed.recalls] == [("replay", 0), ("anchor", 8)]
     assert placed.row_M.tolist() == [5, 4]
@@ -102,7 +118,7 @@ def test_random_anchors_need_no_likelihood():
     def never(prompts):
         raise AssertionError("a forward pass")
 
-    placed = place(weights, outcome, np.zeros(4), np.arange(4), {7, 8, 9}, never)
+    placed = place(weights, outcome, np.zeros(4), np.arange(4), dict.fromkeys((7, 8, 9), (1,)), never)
     assert placed is not None
     assert placed.prompt_M.tolist() == [9, 7]
 
@@ -112,4 +128,26 @@ def test_replay_needs_a_place_outside_its_own_group():
     reward = np.array([0, 0, 0, 1.0])
     outcome = Outcome(0, prompt_R, reward, reward > 0, tokens_R=np.ones(4, int))
     weights = Weights(np.ones(4), np.ones(4, bool), recall=(Recall(0, "replay"),))
-    assert place(weights, outcome, np.array([0, 0, -0.7, 0.7]), np.arange(4), {0}, list) is None
+    assert place(weights, outcome, np.array([0, 0, -0.7, 0.7]), np.arange(4), {0: (1,)}, list) is None
+
+
+def test_a_group_joins_whole_or_not_at_all():
+    """Five rows are free: the group of three joins, that of four does not, the next of two does."""
+    outcome = Outcome(0, np.zeros(5, int), np.ones(5), np.ones(5, bool), tokens_R=np.arange(1, 6))
+    recall = tuple(Recall(p, "group") for p in (9, 3, 7, 8))
+    weights = Weights(np.ones(5), np.ones(5, bool), recall=recall, remember="group")
+    stored = {9: (0, 1, 2), 7: (0, 1, 2, 3), 8: (0, 1)}
+    placed = place(weights, outcome, np.zeros(5), np.arange(5), stored, list)
+    assert placed is not None
+    joined = [(r.prompt, r.slot) for r in placed.recalls]
+    assert joined == [(9, 0), (9, 1), (9, 2), (8, 0), (8, 1)]
+    assert placed.row_M.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_row_joins_only_where_its_slot_is_stored():
+    outcome = Outcome(0, np.zeros(4, int), np.ones(4), np.ones(4, bool))
+    recall = tuple(Recall(p, "anchor", slot=slot) for p, slot in ((9, 1), (9, 2), (7, 0)))
+    weights = Weights(np.ones(4), np.ones(4, bool), recall=recall, most_anchors=4)
+    placed = place(weights, outcome, np.zeros(4), np.arange(4), {9: (0, 1)}, list)
+    assert placed is not None
+    assert [(r.prompt, r.slot) for r in placed.recalls] == [(9, 1)]

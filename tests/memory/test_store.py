@@ -26,6 +26,10 @@ def rollout(length, seed=0):
     return StoredRollout(prompt, answer, np.array([1.0, 0.5], np.float32))
 
 
+def put_slots(*slots):
+    return lambda a: np.array(slots, a.dtype)
+
+
 def same(a, b):
     return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in vars(a))
 
@@ -42,6 +46,62 @@ def test_latest_rollouts_within_the_bytes(puts, limit):
     assert store.nbytes == sum(r.nbytes for r in kept.values()) <= limit
     assert {p for p in range(6) if p in store} == set(kept)
     assert all(same(store[p], r) for p, r in kept.items())
+
+
+def in_group(length, advantage):
+    logps = np.linspace(-2, -1, length).astype(np.float32)
+    return replace(rollout(length), advantage=advantage, logps=logps)
+
+
+def test_groups_are_stored_saved_and_dropped_whole(tmp_path):
+    store = new_store(1000)
+    store.put(3, in_group(4, -0.5), in_group(2, 1.5))
+    store.put(0, in_group(3, 0.7))
+    assert (len(store), len(store.rollouts[3])) == (3, 2)
+    assert store[3].nbytes == rollout(4).nbytes + 16
+    store.save(tmp_path / "s.npz")
+    again = new_store()
+    again.load(tmp_path / "s.npz")
+    assert list(again.rollouts) == [3, 0] and again.nbytes == store.nbytes
+    for prompt in (3, 0):
+        for a, b in zip(again.rollouts[prompt], store.rollouts[prompt], strict=True):
+            assert same(a, b) and a.logps.base is None
+    again.save(tmp_path / "t.npz")
+    assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "s.npz").read_bytes()
+    store.put(3)
+    assert list(store.rollouts) == [0] and store.nbytes == store[0].nbytes
+    store.put(1, *(in_group(80, 1.0) for _ in range(2)))  # 2 x 656 bytes
+    assert not len(store) and not store.nbytes
+
+
+GROUPS = {
+    "a slot twice": {"slot_M": put_slots(0, 0, 0)},
+    "a slot left out": {"slot_M": put_slots(0, 2, 0)},
+    "a negative slot": {"slot_M": put_slots(0, -1, 0)},
+    "a group that goes on": {"slot_M": put_slots(0, 1, 2)},
+    "slots of floats": {"slot_M": lambda a: a.astype(float)},
+    "a group in two parts": {"key_hash_M": lambda a: a[[0, 2, 1]], "slot_M": put_slots(0, 0, 1)},
+    "no finite advantage": {"advantage_M": lambda a: a * np.nan},
+    "too few advantages": {"advantage_M": lambda a: a[:-1]},
+    "advantages of text": {"advantage_M": lambda a: a.astype("U4")},
+    "too few log-probabilities": {"logps": lambda a: a[:-1]},
+    "no finite log-probability": {"logps": lambda a: a / 0.0},
+    "log-probabilities of doubles": {"logps": lambda a: a.astype(float)},
+}
+
+
+@pytest.mark.parametrize("case", GROUPS)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_groups_that_no_run_stores_are_refused(tmp_path, case):
+    store = new_store()
+    store.put(3, in_group(4, -0.5), in_group(2, 1.5))
+    store.put(0, in_group(3, 0.7))
+    store.save(tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as file:
+        given = dict(file)
+    np.savez(tmp_path / "s.npz", **given | {n: change(given[n]) for n, change in GROUPS[case].items()})
+    with pytest.raises(CheckpointError, match=r"damaged|never writes"):
+        new_store().load(tmp_path / "s.npz")
 
 
 def test_saved_and_loaded_in_the_same_order(tmp_path):

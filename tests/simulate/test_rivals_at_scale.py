@@ -270,3 +270,25 @@ def test_pilot_commit_trains_on_undecided_prompts_and_draws_solved_ones_less():
     assert r.controller.metrics()["gdro/pilot_evicted"] > 0.1
     drawn = np.concatenate(r.late("rates")).mean()
     assert drawn < np.concatenate(run("uniform").late("rates")).mean()
+
+
+@pytest.mark.parametrize("text", ["popo", "advantage-replay"])
+def test_recent_rows_replace_what_taught_nothing(text):
+    """As many rows as there is room for come back, all of recent groups, and teach more."""
+    r = run(text)
+    start, most = (5, 1.0) if text == "popo" else (21, 0.5)
+    for at in range(start, STEPS):
+        recent = {p for w, o in zip(r.weights[:at], r.outcomes[:at], strict=True) for p in stored(w, o)}
+        assert {recall.prompt for recall in r.weights[at].recall} <= recent
+    ledger = r.controller.ledger
+    dead = STEPS * PROMPTS * MEAN - sum(int(w.remember_R.sum()) for w in r.weights)
+    assert 0.3 * dead < ledger.recalled <= min(dead, most * STEPS * PROMPTS * MEAN)
+    late, plain = (
+        np.mean([o.correct_R.mean() for o in run(n).late("outcomes")]) for n in (text, "uniform")
+    )
+    assert late > plain
+
+
+def stored(weights, outcome):
+    """Prompts of the rows to remember."""
+    return outcome.prompt_R[weights.remember_R].tolist()

@@ -14,9 +14,10 @@ from gdro import Controller, list_strategies, make_strategy
 from gdro.errors import StudyError
 from gdro.strategy import NoState, Strategy
 from gdro.study.config import warm_start_path
-from gdro.study.decoder import load
+from gdro.study.decoder import Decoder, Shape, load
 from gdro.study.engine import run
 from gdro.study.grading import grader_of
+from gdro.study.recalls import StoredRow, recalled_rows
 from gdro.study.testbed import END, load_testbed
 from gdro.study.training import PoolSizes, Training
 from gdro.study.variant import Variant
@@ -127,6 +128,31 @@ def test_memory_recalls_and_costs_no_rollouts() -> None:
     assert record["recalled"] > 20
     assert record["rollouts"] == 20 * 64
     assert record["trained"] > trained("uniform", num_steps=20)["trained"]
+
+
+def test_group_memories_recall_and_cost_no_rollouts() -> None:
+    for strategy in ("popo", "advantage-replay(warmup=2)"):
+        record = trained(strategy, num_steps=12)
+        assert record["recalled"] > 40
+        assert record["rollouts"] == 12 * 64
+        assert numbers(record) == numbers(trained(strategy, num_steps=12))
+
+
+def test_recalled_rows_are_corrected_for_the_policy_that_generated_them() -> None:
+    """Two tokens whose probability doubled or halved since; the third is padding."""
+    torch.manual_seed(0)
+    model = Decoder(Shape(vocabulary=10, prompt=2, answer=3, width=16, layers=1, heads=1))
+    tokens, mask = torch.tensor([3, 4, 5, 6, 0]), torch.tensor([1.0, 1.0, 0.0])
+    now = model.logp(tokens[None])[0].detach()
+    then = (now - torch.tensor([2.0, 0.5, 1.0]).log()) * mask
+    rows = [StoredRow(tokens, then, mask, 1.0, False)]
+    plain, none = recalled_rows(rows, "none", model)
+    assert none is None and torch.equal(plain.logp_RG[0], now * mask)
+    again, factor = recalled_rows(rows, "decoupled", model)
+    assert torch.equal(again.logp_RG, plain.logp_RG) and factor is not None
+    assert factor[0, :2].tolist() == pytest.approx([2.0, 0.5], rel=1e-4)
+    own, none = recalled_rows(rows, "clipped", model)
+    assert none is None and torch.equal(own.logp_RG[0], then)
 
 
 def test_batches_never_span_epochs() -> None:

@@ -36,6 +36,8 @@ from gdro.integrations.verl.trainer import _others
         ("++data.gen_batch_size=3", "train_batch_size"),
         ("++skip.rollout_tq.enable=true", "come from a file"),
         ("+gdro={strategy: reinforce-ada}", "take `dapo` or `speed`"),
+        ("+gdro={strategy: popo}", "popo.*holds one success.*`memory`.*TRL"),
+        ("+gdro={strategy: rollout-gdro + advantage-replay}", "holds one success of each prompt"),
         ("+gdro={strategy: prompt-gdro, options: {signal: surrogate}}", "signal=failure"),
     ],
 )

@@ -112,7 +112,7 @@ def _step(controller: Controller, rate_N: FloatArray, mean: int, rng: np.random.
     class_R = outcome.prompt_R // _EACH
     drawn_P: IntArray = np.unique(outcome.prompt_R) // _EACH
     keep_R = weights.keep_R
-    replays = np.array([r.prompt for r in weights.recall if r.kind == "replay"], np.int64)
+    replays = np.array([r.prompt for r in weights.recall if r.advantage is None], np.int64)
     counted = (drawn_P, class_R, class_R[keep_R], class_R[keep_R], replays // _EACH)
     amounts = (None, None, None, weights.weight_R[keep_R], None)
     return np.array(

@@ -66,7 +66,12 @@ class WeightedRows:
             return self.weight_R * centred_R
         return self.weight_R * centred_R / (deviation_R + _EPS)
 
-    def advantage_with(self, placed: Placed) -> FloatArray:
-        """Advantages of the rows, then of the recalled rollouts, shape (R + M,)."""
-        fixed = np.array([r.advantage or 0.0 for r in placed.recalls[len(placed.replays) :]])
+    def advantage_with(self, placed: Placed, stored: Sequence[float] = ()) -> FloatArray:
+        """Advantages of the rows, then of the recalled rollouts, shape (R + M,).
+
+        `stored` has the advantage of each recalled rollout in its own step, shape (M,), if any needs it.
+        """
+        own = stored or [0.0] * len(placed.recalls)
+        pairs = list(zip(placed.recalls, own, strict=True))[len(placed.replays) :]
+        fixed = np.array([was if r.advantage is None else r.advantage for r, was in pairs])
         return np.concatenate([self.with_replays(placed.replays).advantage_R(), fixed])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gdro.memory.placing import Placed
 from gdro.memory.store import RolloutStore, StoredRollout
 from gdro.numerics.arrays import FloatArray, IntArray
+from gdro.types import Outcome, Weights
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Joining:
     @classmethod
     def of(cls, placed: Placed, store: RolloutStore) -> Joining:
         """The placed recalls with what the store holds of them now."""
-        return cls(placed, tuple(store[prompt] for prompt in placed.prompt_M.tolist()))
+        return cls(placed, tuple(store.rollouts[r.prompt][r.slot] for r in placed.recalls))
 
     @property
     def rewards_MK(self) -> npt.NDArray[np.float32]:
@@ -37,8 +38,9 @@ class Joining:
 
     @property
     def anchors(self) -> FloatArray:
-        """Fixed advantages of the anchors, which follow the replays."""
-        fixed = [r.advantage or 0.0 for r in self.placed.recalls[len(self.placed.replays) :]]
+        """Advantages of the rows that stand alone, which follow the replays."""
+        pairs = list(zip(self.placed.recalls, self.rollouts, strict=True))[len(self.placed.replays) :]
+        fixed = [s.advantage if r.advantage is None else r.advantage for r, s in pairs]
         return np.array(fixed, np.float64)
 
     @property
@@ -86,3 +88,27 @@ def memory_metrics(
 def latest_rows(rows: Sequence[int], prompt_R: IntArray) -> dict[int, int]:
     """The last of some rows of each prompt, by prompt."""
     return {int(prompt_R[row]): row for row in rows}
+
+
+def rows_to_store(weights: Weights, outcome: Outcome) -> dict[int, list[int]]:
+    """Rows that take the place of what is stored of their prompts, by prompt and ascending reward.
+
+    A group of which the loss takes no row takes the place with no row.
+
+    >>> outcome = Outcome(0, np.array([7, 7, 4]), np.array([1.0, 0.5, 1.0]), np.ones(3, bool))
+    >>> every = Weights(np.ones(3), np.ones(3, bool), remember_R=np.ones(3, bool), remember="group")
+    >>> rows_to_store(every, outcome)
+    {7: [1, 0], 4: [2]}
+    """
+    if weights.remember_R is None:
+        return {}
+    rows: list[int] = np.flatnonzero(weights.remember_R).tolist()
+    if weights.remember == "latest":
+        return {prompt: [row] for prompt, row in latest_rows(rows, outcome.prompt_R).items()}
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        groups.setdefault(int(outcome.prompt_R[row]), []).append(row)
+    return {
+        prompt: sorted(own, key=outcome.reward_R.__getitem__) if weights.keep_R[own].any() else []
+        for prompt, own in groups.items()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ def place(
     outcome: Outcome,
     advantage_R: FloatArray,
     chosen_R: IntArray,
-    stored: Container[int],
+    stored: Mapping[int, Sequence[object]],
     least_likely: Callable[[IntArray], Sequence[int]],
 ) -> Placed | None:
     """Choose which recalled rollouts join, and the rows without gradient that they replace.
@@ -53,7 +53,7 @@ def place(
         outcome: All rows of the step.
         advantage_R: Weighted advantage of each row, shape (R,).
         chosen_R: Indices of the rows that enter the loss.
-        stored: Prompts with a stored rollout.
+        stored: Stored rollouts by prompt.
         least_likely: Sorts prompts by the likelihood of their stored rollouts under the current
             policy, the least likely first; returns positions in its argument.
 
@@ -74,12 +74,15 @@ def place(
             if int(left_R.sum()) > len(joining):
                 joining.append(recall)
                 dead_R = left_R
-    anchors = [r for r in weights.recall if r.kind == "anchor" and r.prompt in stored]
+    anchors = [
+        r for r in weights.recall if r.kind == "anchor" and r.slot < len(stored.get(r.prompt, ()))
+    ]
     room = min(weights.most_anchors, int(dead_R.sum()) - len(joining))
     if weights.anchor_pick == "least" and len(anchors) > room > 0:
         order = least_likely(np.array([r.prompt for r in anchors], np.int64))
         anchors = [anchors[i] for i in order]
     joining += anchors[: max(0, room)]
+    joining += _whole(weights.recall, stored, int(dead_R.sum()) - len(joining))
     if not joining:
         return None
     return Placed(tuple(joining), _shortest(dead_R, outcome)[: len(joining)])
@@ -99,6 +102,16 @@ def join_weights(
     weight_of = dict(zip(prompt_R[keep_R].tolist(), joined_R[keep_R].tolist(), strict=True))
     weight_M = np.array([weight_of.get(replay.prompt, 0.0) for replay in replays], np.float64)
     return np.concatenate([joined_R, weight_M])
+
+
+def _whole(recalls: Sequence[Recall], stored: Mapping[int, Sequence[object]], room: int) -> list[Recall]:
+    """The rollouts of recalled groups that fit whole into so many rows, in the order of the recalls."""
+    joining: list[Recall] = []
+    for recall in recalls:
+        size = len(stored.get(recall.prompt, ())) if recall.kind == "group" else 0
+        if len(joining) + size <= room:
+            joining += [recall._replace(slot=slot) for slot in range(size)]
+    return joining
 
 
 def _shortest(dead_R: BoolArray, outcome: Outcome) -> IntArray:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from typing import NamedTuple
 
 import numpy as np
 
 from gdro.errors import GdroError
 from gdro.memory.advantages import WeightedRows
+from gdro.memory.joining import rows_to_store
 from gdro.memory.placing import Placed, place
 from gdro.numerics.arrays import BoolArray, FloatArray, IntArray
 from gdro.problem import Problem
@@ -100,6 +102,14 @@ class Population:
             )
 
 
+class RememberedRow(NamedTuple):
+    """A remembered rollout: its tokens, whether it is really right, its advantage in its own step."""
+
+    tokens: int
+    right: bool
+    advantage: float
+
+
 class SimulatedPolicy:
     """Generates and scores the rollouts of plans, and learns from them.
 
@@ -126,7 +136,7 @@ class SimulatedPolicy:
         self._shared = 0.0
         self._skills = np.zeros(population.num_skills)
         self._own_N = np.zeros(population.num_prompts)
-        self._stored_N = np.zeros(population.num_prompts, np.int64)
+        self._stored: dict[int, tuple[RememberedRow, ...]] = {}
         self._step = 0
 
     def problem(self) -> Problem:
@@ -180,14 +190,15 @@ class SimulatedPolicy:
         """
         rows = WeightedRows.of(outcome, weights)
         pull_R, prompt_R = rows.advantage_R(), outcome.prompt_R
-        placed = self._placed(outcome, weights, pull_R)
+        placed, own_R = self._placed(outcome, weights, pull_R), pull_R
         remembered, recalled = np.zeros(0, bool), (0, 0)
         if placed is not None:
-            stored = self._stored_N[placed.prompt_M]
-            remembered, recalled = stored > 0, (len(stored), int(np.abs(stored).sum()))
-            pull_R = rows.advantage_with(placed)
+            stored = [self._stored[recall.prompt][recall.slot] for recall in placed.recalls]
+            remembered = np.array([row.right for row in stored], bool)
+            recalled = (len(stored), sum(row.tokens for row in stored))
+            pull_R = rows.advantage_with(placed, [row.advantage for row in stored])
             prompt_R = np.concatenate([prompt_R, placed.prompt_M])
-        self._remember(outcome, weights, right_R)
+        self._remember(outcome, weights, right_R, own_R)
         num_rows = max(1, int(np.count_nonzero(weights.keep_R)))
         self._update(prompt_R, np.concatenate([right_R, remembered]), pull_R / num_rows)
         self._step += 1
@@ -206,18 +217,19 @@ class SimulatedPolicy:
     def _placed(self, outcome: Outcome, weights: Weights, pull_R: FloatArray) -> Placed | None:
         if not weights.recall:
             return None
-        stored = {r.prompt for r in weights.recall if self._stored_N[r.prompt]}
         chosen_R = np.flatnonzero(weights.keep_R)
 
         def least_likely(prompt_M: IntArray) -> list[int]:
             return np.argsort(self.rates(prompt_M), kind="stable").tolist()
 
-        return place(weights, outcome, pull_R, chosen_R, stored, least_likely)
+        return place(weights, outcome, pull_R, chosen_R, self._stored, least_likely)
 
-    def _remember(self, outcome: Outcome, weights: Weights, right_R: BoolArray) -> None:
-        """Store the token count of each prompt's latest success, negative if the verifier was wrong."""
-        if weights.remember_R is None or outcome.tokens_R is None:
-            return
-        rows = np.flatnonzero(weights.remember_R)
-        tokens = outcome.tokens_R[rows]
-        self._stored_N[outcome.prompt_R[rows]] = np.where(right_R[rows], tokens, -tokens)
+    def _remember(
+        self, outcome: Outcome, weights: Weights, right_R: BoolArray, pull_R: FloatArray
+    ) -> None:
+        """Store rows to remember by prompt."""
+        assert outcome.tokens_R is not None  # of `roll_out`
+        for prompt, rows in rows_to_store(weights, outcome).items():
+            parts = (outcome.tokens_R[rows], right_R[rows], pull_R[rows])
+            values = zip(*(part.tolist() for part in parts), strict=True)
+            self._stored[prompt] = tuple(RememberedRow(*row) for row in values)

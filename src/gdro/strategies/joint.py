@@ -136,6 +136,10 @@ class Joint(Strategy[JointState]):
         return any(self._part(role).needs_loss for role in _FIELDS)
 
     @property
+    def remembers_groups(self) -> bool:
+        return self._part("remember").remembers_groups
+
+    @property
     def keeps_for(self) -> int:
         return self._part("remember").keeps_for
 
@@ -183,6 +187,8 @@ class Joint(Strategy[JointState]):
             recall=recalled.recall,
             most_anchors=recalled.most_anchors,
             anchor_pick=recalled.anchor_pick,
+            remember=recalled.remember,
+            correction=recalled.correction,
         )
 
     def _weighed(

@@ -174,16 +174,12 @@ class Memory(Strategy[Stored]):
 
     def restored(self, state: Stored) -> Stored:
         at_N = state.at_N.array
-        first = state.steps - self.max_age
-        order = np.flatnonzero(at_N >= first) if self.max_age else np.zeros(0, np.int64)
-        order = order[np.argsort(at_N[order], kind="stable")]
-        ends = np.searchsorted(at_N[order], np.arange(max(first, 0), state.steps), side="right")
         stored = at_N >= 0
         usable_N = self._usable(state, np.arange(len(at_N))).astype(np.int8)
         return replace(
             state,
             usable_N=state.usable_N.replaced(usable_N),
-            solved=tuple(np.split(order, ends)[:-1]) if self.max_age else (),
+            solved=latest_plans(at_N, state.steps, self.max_age) if self.max_age else (),
             number=int(np.count_nonzero(stored)),
             total=int(at_N[stored].sum(dtype=np.int64)),
         )
@@ -221,10 +217,24 @@ class Memory(Strategy[Stored]):
             chosen += known[~among(known, failed)].tolist()
             if len(chosen) >= wanted:
                 break
-        anchors = zip(chosen[:wanted], repeat("anchor"), repeat(self.anchor_advantage), repeat(1.0))
+        same = map(repeat, ("anchor", self.anchor_advantage, 1.0, 0))
+        anchors = zip(chosen[:wanted], *same, strict=False)
         # As `Recall._make` does, without a call of Python code for each of hundreds.
         make = cast(Callable[..., Recall], getattr(tuple, "__new__"))  # noqa: B009, its type is unknown
         return list(map(make, repeat(Recall), anchors))
+
+
+def latest_plans(at_N: IntArray, steps: int, last: int) -> tuple[IntArray, ...]:
+    """Prompts with each of the `last` plans before plan `steps` as their own, by plan, each increasing.
+
+    >>> [plan.tolist() for plan in latest_plans(np.array([2, -1, 1, 2, 0]), steps=3, last=2)]
+    [[2], [0, 3]]
+    """
+    first = max(steps - last, 0)
+    order = np.flatnonzero(at_N >= first)
+    order = order[np.argsort(at_N[order], kind="stable")]
+    ends = np.searchsorted(at_N[order], np.arange(first, steps), side="right")
+    return tuple(np.split(order, ends)[:-1])
 
 
 AMOUNT = "a whole number of 0 or more, or a share below 1 of the step's rollouts"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GROUP = "gdro.strategies"
 BUILT_IN = {
     "adarft": "gdro.strategies.baselines.adarft:AdaRFT",
+    "advantage-replay": "gdro.strategies.baselines.advantage_replay:AdvantageReplay",
     "bbg": "gdro.strategies.baselines.bbg:BBG",
     "curriculum": "gdro.strategies.baselines.curriculum:Curriculum",
     "curverl": "gdro.strategies.baselines.curverl:CurveRL",
@@ -37,6 +38,7 @@ BUILT_IN = {
     "passk-advantages": "gdro.strategies.passk_advantages:PasskAdvantages",
     "pilot-commit": "gdro.strategies.baselines.pilot_commit:PilotCommit",
     "placebo-weights": "gdro.strategies.baselines.placebo_weights:PlaceboWeights",
+    "popo": "gdro.strategies.baselines.popo:Popo",
     "prompt-gdro": "gdro.strategies.prompt_gdro:PromptGDRO",
     "random-rollouts": "gdro.strategies.baselines.random_rollouts:RandomRollouts",
     "reinforce-ada": "gdro.strategies.baselines.reinforce_ada:ReinforceAda",

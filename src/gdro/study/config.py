@@ -152,6 +152,7 @@ def _check_arms(study: Study) -> None:
         _check_groups(study, name, arm)
         strategy = strategy_of(study, arm)
         difficulty_of({**study.difficulty, **arm.difficulty})
+        _check_prefixes(name, strategy, training_of(study, arm))
         check_bounds(strategy, training_of(study, arm).rollouts, "training.rollouts", warn=False)
         _check_subset(arm.seeds, parse_seeds(study.seeds), f"arms.{name}.seeds")
     if len(study.arms) > 2:
@@ -160,6 +161,14 @@ def _check_arms(study: Study) -> None:
                 f"the study has no {kind} arm; add one with strategy: {strategy}, because unequal "
                 "weights and groups have an effect by themselves"
             )
+
+
+def _check_prefixes(name: str, strategy: Strategy[Any], training: Training) -> None:
+    if training.prefix_below and (not strategy.remembers or strategy.remembers_groups):
+        raise StudyError(
+            f"arms.{name} has training.prefix_below={training.prefix_below}, and its strategy stores no "
+            "successes to continue from; add `+ memory` to the strategy, or leave prefix_below out"
+        )
 
 
 def _check_bed(study: Study, name: str, bed: Bed) -> None:

@@ -110,9 +110,16 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def generate(
-        self, prompt_PW: torch.Tensor, rollouts_P: torch.Tensor, generator: torch.Generator
+        self,
+        prompt_PW: torch.Tensor,
+        rollouts_P: torch.Tensor,
+        generator: torch.Generator,
+        forced_RG: torch.Tensor | None = None,
     ) -> Rollouts:
-        """Sample `rollouts_P` answers to each prompt, at temperature one, grouped by prompt."""
+        """Sample `rollouts_P` answers to each prompt, at temperature one, grouped by prompt.
+
+        Tokens of 0 or more in `forced_RG` stand in the answers as they are, and are not in the mask.
+        """
         shape = self.shape
         parent_R = torch.repeat_interleave(torch.arange(len(prompt_PW)), rollouts_P)
         num, total = len(parent_R), shape.prompt + shape.answer
@@ -126,8 +133,12 @@ class Decoder(nn.Module):
             # A draw by the inverse of the cumulative probabilities: one random number a row.
             below = logits.exp().cumsum(-1) < torch.rand(num, 1, generator=generator)[row]
             token = below.sum(-1).clamp(max=shape.vocabulary - 1)
+            free = torch.ones(len(row))
+            if forced_RG is not None:
+                free = (forced_RG[row, g] < 0).float()
+                token = torch.where(free > 0, token, forced_RG[row, g])
             logp[row, g] = logits.gather(1, token[:, None]).squeeze(1)
-            mask[row, g] = 1.0
+            mask[row, g] = free
             tokens[row, shape.prompt + g] = token
             going = ((token != END) & (token != PAD)).nonzero().squeeze(1)
             if g + 1 == shape.answer or not len(going):

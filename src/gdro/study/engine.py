@@ -19,6 +19,8 @@ from gdro.numerics.passk import passk_unbiased
 from gdro.study.decoder import Decoder, Rollouts
 from gdro.study.grading import credit
 from gdro.study.learner import Learner
+from gdro.study.prefixes import FREE, Prefixes
+from gdro.study.recalls import StoredRow, recalled_rows, stored_rows
 from gdro.study.training import K, Training
 from gdro.study.worlds import TAIL, World, successes
 from gdro.types import Extension, Outcome, Plan, Request, Weights
@@ -58,9 +60,10 @@ class Run:
         self.learner = Learner(model, training, seed)
         self.training, self.seed = training, seed
         self.spent, self.luck = Spent(), Luck()
-        self._store: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._store: dict[int, tuple[StoredRow, ...]] = {}
         self._spoilt = 0  # rollouts of spoilt problems
-        self._lucky: set[int] = set()  # prompts whose stored success has wrong work
+        self.prefixes = Prefixes(training.prefix_below) if training.prefix_below else None
+        self._continued_R = np.zeros(0, bool)  # rows of this step that continue from a prefix
         self._epochs = self._offers()
 
     def step(self, number: int) -> None:
@@ -71,18 +74,23 @@ class Run:
         if self.world.task.variant.once or not self.controller.selects:
             offered = next(self._epochs)
         plan = self.controller.plan(Request(training.batch, num_rollouts, offered))
-        rollouts = self._generate(plan, number)
-        outcome = self._score(plan, rollouts, number)
+        forced = self._forced(plan)
+        rollouts = self._generate(plan, number, forced)
+        outcome = self._judged(self._score(plan, rollouts, number))
         while (extension := self.controller.extend(outcome)) is not None:
             further = self._generate(extension, number)
             outcome = outcome.joined(self._score(extension, further, number))
             rollouts = rollouts.joined(further)
+            more = np.zeros(len(extension.prompt_R), bool)
+            self._continued_R = np.concatenate([self._continued_R, more])
         weights = self.controller.weigh(outcome)
         loss_R, recalled = self._learn(plan, outcome, weights, rollouts)
         self.controller.observe(outcome, loss_R, recalled=recalled)
         self.spent.rollouts += len(outcome.prompt_R)
         self._spoilt += int(self.world.spoilt_N[outcome.prompt_R].sum())
         self.spent.tokens += int(rollouts.mask_RG.sum())
+        if self.prefixes is not None:
+            self.prefixes.learn(outcome, self._continued_R)
 
     def spoilt_share(self) -> float | None:
         """Share of rollouts of spoilt problems over the share of these in the pool; None without any."""
@@ -99,48 +107,50 @@ class Run:
     def _learn(
         self, plan: Plan, outcome: Outcome, weights: Weights, rollouts: Rollouts
     ) -> tuple[FloatArray, tuple[int, int]]:
-        rows = WeightedRows.of(outcome, weights)
+        # Continuations are a group of their own.
+        group_R = outcome.prompt_R + self.world.num_train * self._continued_R
+        rows = replace(WeightedRows.of(outcome, weights), prompt_R=group_R)
         advantage, prompt_R = rows.advantage_R(), outcome.prompt_R
         base_R = replace(rows, weight_R=np.ones(len(prompt_R))).advantage_R()
         placed, recalled = self._placed(outcome, weights, advantage), (0, 0)
+        fresh, own_R, weight_RG = rollouts, advantage, None
         if placed is not None:
-            advantage = rows.advantage_with(placed)
-            stored = [self._store[prompt] for prompt in placed.prompt_M.tolist()]
-            tokens, mask = (torch.stack(part) for part in zip(*stored, strict=True))
-            self._count_recalled(placed)
-            with torch.no_grad():
-                logp = self.model.logp(tokens) * mask
-            rollouts = rollouts.joined(Rollouts(tokens, logp, mask))
+            stored = [self._store[recall.prompt][recall.slot] for recall in placed.recalls]
+            advantage = rows.advantage_with(placed, [row.advantage for row in stored])
+            self._count_recalled(placed, stored)
+            again, weight_MG = recalled_rows(stored, weights.correction, self.model)
+            if weight_MG is not None:
+                weight_RG = torch.cat([torch.ones_like(rollouts.mask_RG), weight_MG])
+            rollouts = rollouts.joined(again)
             prompt_R = np.concatenate([prompt_R, placed.prompt_M])
-            recalled = (len(stored), int(mask.sum()))
+            recalled = (len(stored), int(again.mask_RG.sum()))
         if self.training.prompt_mean:
             _, position_R, size_P = np.unique(prompt_R, return_inverse=True, return_counts=True)
             advantage = advantage * size_P.mean() / size_P[position_R]
         num_rows = plan.num_rollouts
-        update = self.learner.update(rollouts, prompt_R, advantage, base_R, num_rows)
+        update = self.learner.update(rollouts, prompt_R, advantage, base_R, num_rows, weight_RG)
         loss_R, trained, updates = update
         self.spent.trained += trained
         self.spent.updates += updates
         # After the update, so that what joined is never this step's own.
-        self._remember(outcome, weights, rollouts)
+        self._remember(outcome, weights, fresh, own_R)
         return loss_R, recalled
 
-    def _remember(self, outcome: Outcome, weights: Weights, rollouts: Rollouts) -> None:
-        """Store the latest success of each prompt, and count the successes whose work is wrong."""
-        num, start = len(outcome.prompt_R), self.model.shape.prompt
+    def _remember(
+        self, outcome: Outcome, weights: Weights, rollouts: Rollouts, advantage_R: FloatArray
+    ) -> None:
+        """Store rows to remember by prompt, and count the successes whose work is wrong."""
+        start = self.model.shape.prompt
         work = self.world.work_NG[torch.from_numpy(outcome.prompt_R.copy())]
-        wrong_R = ~(rollouts.tokens_RT[:num, start:] == work).all(1).numpy()
-        self.luck.fresh += int(outcome.correct_R.sum())
-        self.luck.fresh_wrong += int((outcome.correct_R & wrong_R).sum())
-        if weights.remember_R is None:
-            return
-        for row in np.flatnonzero(weights.remember_R):
-            prompt = int(outcome.prompt_R[row])
-            self._store[prompt] = rollouts.tokens_RT[row].clone(), rollouts.mask_RG[row].clone()
-            (self._lucky.add if wrong_R[row] else self._lucky.discard)(prompt)
+        wrong_R = ~(rollouts.tokens_RT[:, start:] == work).all(1).numpy()
+        lucky_R = outcome.correct_R & wrong_R
+        right_R = outcome.correct_R & outcome.judged_mask_R
+        self.luck.fresh += int(right_R.sum())
+        self.luck.fresh_wrong += int((right_R & wrong_R).sum())
+        self._store |= stored_rows(outcome, weights, rollouts, advantage_R, lucky_R)
 
-    def _count_recalled(self, placed: Placed) -> None:
-        wrong = [recall.prompt in self._lucky for recall in placed.recalls]
+    def _count_recalled(self, placed: Placed, stored: list[StoredRow]) -> None:
+        wrong = [row.lucky for row in stored]
         num = len(placed.replays)
         self.luck.replays += num
         self.luck.replays_wrong += sum(wrong[:num])
@@ -154,17 +164,36 @@ class Run:
         return place(weights, outcome, advantage_R, rows, self._store, self._least_likely)
 
     def _least_likely(self, prompt_M: IntArray) -> list[int]:
-        stored = [self._store[prompt] for prompt in prompt_M.tolist()]
-        tokens, mask = (torch.stack(part) for part in zip(*stored, strict=True))
+        stored = [self._store[prompt][0] for prompt in prompt_M.tolist()]
+        tokens, mask = (torch.stack([getattr(r, n) for r in stored]) for n in ("tokens", "mask"))
         with torch.no_grad():
             total_M = (self.model.logp(tokens) * mask).sum(1)
         return torch.argsort(total_M, stable=True).tolist()
 
-    def _generate(self, plan: Plan | Extension, number: int) -> Rollouts:
+    def _forced(self, plan: Plan) -> torch.Tensor | None:
+        """Prefixes of the plan's rollouts, None where all start anew."""
+        self._continued_R = np.zeros(len(plan.prompt_R), bool)
+        if self.prefixes is None:
+            return None
+        width = self.model.shape.prompt
+        forced = self.prefixes.forced(plan, self.controller.belief, self._store, width)
+        self._continued_R = (forced != FREE).any(1).numpy()
+        return forced if self._continued_R.any() else None
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        """The outcome in which beliefs and the memory learn from no continuation."""
+        if not self._continued_R.any():
+            return outcome
+        return replace(outcome, judged_R=outcome.judged_mask_R & ~self._continued_R)
+
+    def _generate(
+        self, plan: Plan | Extension, number: int, forced: torch.Tensor | None = None
+    ) -> Rollouts:
         extra = plan.round if isinstance(plan, Extension) else 0
         generator = torch.Generator().manual_seed((self.seed * 100_003 + number) * 101 + extra)
         prompt = self.world.prompt_NW[torch.from_numpy(plan.prompt_P.copy())]
-        return self.model.generate(prompt, torch.from_numpy(plan.rollouts_P.copy()), generator)
+        rollouts_P = torch.from_numpy(plan.rollouts_P.copy())
+        return self.model.generate(prompt, rollouts_P, generator, forced)
 
     def _score(self, plan: Plan | Extension, rollouts: Rollouts, number: int) -> Outcome:
         given = rollouts.tokens_RT[:, self.model.shape.prompt :]
@@ -244,6 +273,8 @@ def run(
         "recalled": controller.ledger.recalled,
         "discarded": controller.ledger.discarded,
         "luck": vars(arm.luck),
+        **({} if arm.prefixes is None else {"prefixed": arm.prefixes.rows}),
+        **({} if arm.prefixes is None else {"prefixed_right": arm.prefixes.right}),
         "digest": controller.digest(),
         "seconds": time.perf_counter() - start,
     }

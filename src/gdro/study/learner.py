@@ -28,6 +28,7 @@ class Learner:
         advantage_R: FloatArray,
         base_R: FloatArray,
         num_rows: int,
+        weight_RG: torch.Tensor | None = None,
     ) -> tuple[FloatArray, int, int]:
         """Take the optimiser steps of one training step.
 
@@ -37,6 +38,7 @@ class Learner:
             advantage_R: Weighted advantages, shape (R + M,).
             base_R: Unweighted advantages of the fresh rows, shape (R,).
             num_rows: Rows that the loss is averaged over, whatever was dropped.
+            weight_RG: Factor on the loss of each token, shape (R + M, answer); None: ones.
 
         Returns:
             The clipped surrogate of each fresh row when it was trained on, (R,); tokens trained on;
@@ -56,7 +58,8 @@ class Learner:
             ratio = (
                 (self._model.logp(rollouts.tokens_RT[taken]) - rollouts.logp_RG[taken]) * mask
             ).exp()
-            weighted = self._surrogate(ratio, mask, advantage_R[rows])
+            share = mask if weight_RG is None else mask * weight_RG[taken]
+            weighted = self._surrogate(ratio, mask, advantage_R[rows], share)
             loss = weighted.sum() * training.minibatches / num_rows
             fresh = torch.from_numpy(rows < len(base_R))
             with torch.no_grad():
@@ -70,9 +73,15 @@ class Learner:
             updates += 1
         return loss_R, trained, updates
 
-    def _surrogate(self, ratio: torch.Tensor, mask: torch.Tensor, advantage: FloatArray) -> torch.Tensor:
-        """Token mean of the clipped surrogate, shape (rows,)."""
+    def _surrogate(
+        self,
+        ratio: torch.Tensor,
+        mask: torch.Tensor,
+        advantage: FloatArray,
+        share: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Token mean of the clipped surrogate, its tokens times `share` (the mask), shape (rows,)."""
         factor = torch.as_tensor(advantage, dtype=torch.float32).unsqueeze(1)
         clipped = ratio.clamp(1.0 - self._training.clip_low, 1.0 + self._training.clip_high)
-        loss = torch.maximum(-factor * ratio, -factor * clipped) * mask
+        loss = torch.maximum(-factor * ratio, -factor * clipped) * (mask if share is None else share)
         return loss.sum(1) / mask.sum(1).clamp(min=1.0)

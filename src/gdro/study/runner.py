@@ -50,7 +50,11 @@ class Job:
         bed, strategy = study.testbeds[self.testbed], strategy_of(study, arm)
         start = hashlib.sha256(warm_start_path(bed.warm_start).read_bytes()).hexdigest()
         pool = (bed.task, bed.variant.identity(), start)
-        options = asdict(training_of(study, arm)), asdict(study.sizes), study.difficulty | arm.difficulty
+        options = (
+            training_of(study, arm).identity(),
+            asdict(study.sizes),
+            study.difficulty | arm.difficulty,
+        )
         parts = (*pool, *options, strategy.name, strategy.config(), self.seed)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
+from typing import Any
 
 from gdro.errors import StudyError
 
@@ -25,6 +26,8 @@ class Training:
         warmup: Steps over which the learning rate grows linearly.
         prompt_mean: Weight every prompt equally, whatever its rollouts; else every rollout.
         evaluate_every: Steps between points of the learning curve.
+        prefix_below: Pass rate below which half of a problem's rollouts continue from a prefix of its
+            stored success (`gdro.study.prefixes`); 0: none do.
     """
 
     num_steps: int = 200
@@ -37,6 +40,7 @@ class Training:
     warmup: int = 10
     prompt_mean: bool = False
     evaluate_every: int = 50
+    prefix_below: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch", "rollouts", "minibatches", "warmup", "evaluate_every"):
@@ -49,12 +53,19 @@ class Training:
                 f"training.minibatches is {self.minibatches}; allowed: 1 to {self.batch}, the prompts "
                 "of a step"
             )
+        if not 0.0 <= self.prefix_below <= 1.0:
+            raise StudyError(f"training.prefix_below is {self.prefix_below}; allowed: 0 to 1")
         for name, low, high in (("learning_rate", 0, 1), ("clip_low", 0, 1), ("clip_high", 0, inf)):
             if not low < getattr(self, name) < high:
                 below = f"below {high}" if high < inf else "finite"
                 raise StudyError(
                     f"training.{name} is {getattr(self, name)}; allowed: above {low}, {below}"
                 )
+
+    def identity(self) -> dict[str, Any]:
+        """Plain data by which runs that were trained so are recognised."""
+        given = asdict(self)
+        return given if self.prefix_below else {k: v for k, v in given.items() if k != "prefix_below"}
 
 
 @dataclass

@@ -52,4 +52,4 @@ def test_every_strategy_trains(name: str) -> None:
     assert len(logged) == STEPS - strategy.needs_loss
     assert 0.2 < sum(h["gdro/pass_rate"] for h in logged) / len(logged) < 0.9
     if strategy.remembers:
-        assert ledger.recalled > 0
+        assert (ledger.recalled > 0) is (getattr(strategy, "warmup", 0) < STEPS)

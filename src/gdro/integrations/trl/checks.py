@@ -84,7 +84,23 @@ def check_strategy(trainer: Any, strategy: Strategy[Any]) -> None:
     """Raise an UnsupportedError if an option of the trainer keeps a strategy from what it needs."""
     check_unsloth(type(trainer), trainer.args, strategy)
     check_losses(trainer, strategy)
+    check_token_advantages(trainer, strategy)
     check_scale(trainer, strategy)
+
+
+def _fused(trainer: Any) -> bool:
+    """Whether the loss is Liger's fused one, as in TRL 1.12 and 1.13."""
+    return bool(trainer.args.use_liger_kernel) and hasattr(trainer, "compute_liger_loss")
+
+
+def check_token_advantages(trainer: Any, strategy: Strategy[Any]) -> None:
+    """Raise an UnsupportedError if a strategy needs advantages by token, which Liger does not take."""
+    if strategy.remembers_groups and _fused(trainer):
+        raise UnsupportedError(
+            f"strategy {strategy.name!r} corrects the advantage of each token of recalled rollouts, and "
+            "Liger's fused loss of this TRL takes one for each rollout; set use_liger_kernel=False, "
+            "take strategy='memory', or upgrade: pip install 'trl>=1.14,!=1.15.0'"
+        )
 
 
 def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
@@ -92,8 +108,7 @@ def check_losses(trainer: Any, strategy: Strategy[Any]) -> None:
 
     Liger's loss is only the sum in TRL 1.12 and 1.13; later versions have a loss of their own for it.
     """
-    hidden = trainer.args.use_liger_kernel and hasattr(trainer, "compute_liger_loss")
-    if strategy.needs_loss and hidden:
+    if strategy.needs_loss and _fused(trainer):
         raise UnsupportedError(
             f"strategy {strategy.name!r} needs the loss of each rollout (signal='surrogate'), which "
             "Liger's fused loss of this TRL hides; take signal='failure', set use_liger_kernel=False, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,13 @@ from gdro.integrations.trl.batches import LOGPS, padded_tensors, replace_rows
 from gdro.integrations.trl.losses import ADVANTAGE, ROW
 from gdro.integrations.trl.step import Replays, Scored, TrlStep
 from gdro.integrations.trl.turns import elsewhere, loss_mask, warn_of_no_memory, with_tool_mask
-from gdro.memory.joining import Joining, latest_rows, memory_metrics, recalled
+from gdro.memory.correction import clipped, decoupled
+from gdro.memory.joining import Joining, memory_metrics, recalled, rows_to_store
 from gdro.memory.placing import place
 from gdro.memory.store import STORE_FILE, RolloutStore, StoredRollout
 from gdro.numerics.arrays import BoolArray, IntArray
 from gdro.problem import Problem
+from gdro.types import Correction
 
 _ROUNDING = 0.01  # advantages that come from rounding of equal rewards are below
 
@@ -79,6 +82,7 @@ class TrlMemory:
         self.store = RolloutStore(problem, max_bytes, vocabulary, trainer.reward_func_names)
         self._trainer, self._episodes = trainer, episodes
         self._last: Joining | None = None
+        self._correction: Correction = "none"
         self._rows = 1
 
     @property
@@ -100,10 +104,12 @@ class TrlMemory:
         # The mean of equal rewards may differ from them by rounding, which scaling makes larger.
         rounding_R = ~differing_rows(step.outcome) & (np.abs(advantage_R) < _ROUNDING)
         advantage_R = np.where(rounding_R, 0.0, advantage_R)
-        placed = place(step.weights, step.outcome, advantage_R, chosen_R, self.store, self._least_likely)
+        stored = self.store.rollouts
+        placed = place(step.weights, step.outcome, advantage_R, chosen_R, stored, self._least_likely)
         # Read before this step's successes replace earlier ones.
         self._last = None if placed is None else Joining.of(placed, self.store)
-        self._remember(step)
+        self._correction = step.weights.correction
+        self._remember(step, advantage_R)
         replays = None
         if placed is not None and placed.replays and self._last is not None:
             replays = Replays(placed.replays, self._last.rewards_MK)
@@ -116,12 +122,15 @@ class TrlMemory:
         local, rank = len(batch["advantages"]), self._trainer.accelerator.process_index
         place_M = np.searchsorted(chosen_R, joining.placed.row_M)
         mine = np.flatnonzero(place_M // local == rank)
-        rows = self._values(batch, joining, scored)
+        rows, factor_MT = self._values(batch, joining, scored)
         taken = torch.as_tensor(mine, device=batch["completion_ids"].device)
         rows = {name: value[taken] for name, value in rows.items()}
         if any(rollout.loss_mask is not None for rollout in joining.rollouts):
             batch = with_tool_mask(batch)
-        result = replace_rows(batch, rows, place_M[mine] - rank * local, self._pad_id)
+        position_M = place_M[mine] - rank * local
+        result = replace_rows(batch, rows, position_M, self._pad_id)
+        if factor_MT is not None:
+            result["advantages"] = by_token(result, factor_MT[taken], position_M)
         gather = self._trainer.accelerator.gather
         result["num_items_in_batch"] = gather(loss_mask(result).sum()).sum()
         return result
@@ -130,29 +139,43 @@ class TrlMemory:
         """Write the store beside a checkpoint's other files."""
         self.store.save(folder / STORE_FILE)
 
-    def _remember(self, step: TrlStep) -> None:
-        """Store the latest success of each prompt, the same on every rank."""
-        if step.weights.remember_R is None:
+    def _remember(self, step: TrlStep, advantage_R: npt.NDArray[np.float64]) -> None:
+        """Store the rows to remember of each prompt, the same on every rank."""
+        weights = step.weights
+        if weights.remember_R is None:
             return
-        rows = np.flatnonzero(step.weights.remember_R).tolist()
         if not self._episodes:
-            rows = self._without_episodes(rows, step)
-        latest = latest_rows(rows, step.outcome.prompt_R)
-        tokens = _tokens_of(sorted(latest.values()), step.batches, self._trainer.accelerator)
+            weights = replace(weights, remember_R=self._without_episodes(weights.remember_R, step))
+        groups = rows_to_store(weights, step.outcome)
+        rows = [row for group in groups.values() for row in group]
+        tokens = _tokens_of(sorted(rows), step.batches, self._trainer.accelerator)
         rewards_RK = step.rewards_RK.float().cpu().numpy()
-        for prompt, row in latest.items():
-            prompt_ids, completion_ids, own = tokens[row]
-            if own.any():  # a truncated answer may be masked out whole
-                mask = None if own.all() else own
-                rewards_K = rewards_RK[row].copy()
-                self.store.put(prompt, StoredRollout(prompt_ids, completion_ids, rewards_K, mask))
+        stored = {row: tokens[row].stored(rewards_RK[row].copy()) for row in rows}
+        if weights.remember == "group" and rows:
+            then = self._logps(self._tensors([stored[row] for row in rows], step.rewards_RK.device))
+            for row, logps in zip(rows, then.float().cpu().numpy(), strict=True):
+                own = logps[: len(stored[row].completion_ids)].copy()
+                stored[row] = replace(stored[row], advantage=float(advantage_R[row]), logps=own)
+        for prompt, group in groups.items():
+            rollouts = [stored[row] for row in group]
+            # A truncated answer may be masked out whole; a group without it is none.
+            if all(rollout.own_tokens for rollout in rollouts):
+                self.store.put(prompt, *rollouts)
+            elif weights.remember == "group":
+                self.store.put(prompt)
 
-    def _without_episodes(self, rows: list[int], step: TrlStep) -> list[int]:
-        """Those of the rows in which only the model had a part."""
+    def _without_episodes(self, remember_R: BoolArray, step: TrlStep) -> BoolArray:
+        """Which of the rows are of the model alone, or for groups, of groups that are."""
         if elsewhere(self._trainer):
-            return []
+            return np.zeros_like(remember_R)
+        rows = np.flatnonzero(remember_R).tolist()
         tokens = _tokens_of(rows, step.batches, self._trainer.accelerator)
-        return [row for row in rows if tokens[row].own.all()]
+        mixed = np.array([row for row in rows if not tokens[row].own.all()], np.int64)
+        left_R = remember_R.copy()
+        left_R[mixed] = False
+        if step.weights.remember == "group":
+            left_R &= ~np.isin(step.outcome.prompt_R, step.outcome.prompt_R[mixed])
+        return left_R
 
     @property
     def _pad_id(self) -> int:
@@ -165,8 +188,8 @@ class TrlMemory:
 
     def _values(
         self, batch: dict[str, Any], joining: Joining, scored: Scored
-    ) -> dict[str, torch.Tensor]:
-        """Every tensor of the batch for the recalled rows of all ranks."""
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor | None]:
+        """Every tensor of the batch for the recalled rows of all ranks, and factors on their tokens."""
         num, device = len(joining.rollouts), batch["completion_ids"].device
         rows = self._tensors(joining.rollouts, device)
         advantage_M = torch.tensor(joining.anchors, dtype=torch.float64, device=device)
@@ -175,14 +198,33 @@ class TrlMemory:
         rows[ADVANTAGE] = torch.zeros(num, device=device)
         if "importance_sampling_ratio" in batch:
             # One for each token, or one for the row.
-            by_token = self._trainer.args.vllm_importance_sampling_mode.startswith("token")
-            shape = rows["completion_ids"].shape if by_token else (num, 1)
+            token_level = self._trainer.args.vllm_importance_sampling_mode.startswith("token")
+            shape = rows["completion_ids"].shape if token_level else (num, 1)
             rows["importance_sampling_ratio"] = torch.ones(shape, device=device)
-        if any(name in batch for name in LOGPS):
-            # Computed anew, as if on policy: stored log-probabilities made no difference in our trials.
-            logps = self._logps(rows)
-            rows |= dict.fromkeys(LOGPS, logps)
-        return rows
+        keeps_logps = any(name in batch for name in LOGPS)
+        if not keeps_logps and self._correction == "none":
+            return rows, None
+        # Computed anew, as if on policy: stored log-probabilities made no difference in our trials.
+        now_MT = self._logps(rows)
+        rows |= dict.fromkeys(LOGPS, now_MT)
+        if self._correction == "none":
+            return rows, None
+        then_MT = _then(joining.rollouts, now_MT)
+        if self._correction == "clipped" and keeps_logps:
+            rows |= dict.fromkeys(LOGPS, then_MT)  # the loss itself clips against that policy
+            return rows, None
+        return rows, self._factors(now_MT, then_MT, rows["advantages"])
+
+    def _factors(
+        self, now_MT: torch.Tensor, then_MT: torch.Tensor, advantage_M: torch.Tensor
+    ) -> torch.Tensor:
+        now, then = (x.double().cpu().numpy() for x in (now_MT, then_MT))
+        if self._correction == "decoupled":
+            factor_MT = decoupled(now, then)
+        else:
+            low, high = self._trainer.epsilon_low, self._trainer.epsilon_high
+            factor_MT = clipped(now, then, advantage_M.double().cpu().numpy(), low, high)
+        return torch.as_tensor(factor_MT, device=now_MT.device)
 
     def _rollouts(self, prompt_M: IntArray) -> tuple[StoredRollout, ...]:
         return tuple(self.store[prompt] for prompt in prompt_M.tolist())
@@ -212,6 +254,30 @@ class _Tokens(NamedTuple):
     prompt_ids: npt.NDArray[np.int32]
     completion_ids: npt.NDArray[np.int32]
     own: BoolArray
+
+    def stored(self, rewards_K: npt.NDArray[np.float32]) -> StoredRollout:
+        """The rollout with its rewards."""
+        mask = None if self.own.all() else self.own
+        return StoredRollout(self.prompt_ids, self.completion_ids, rewards_K, mask)
+
+
+def by_token(batch: dict[str, Any], factor_MT: torch.Tensor, position_M: IntArray) -> torch.Tensor:
+    """Advantages for each token of a batch, shape (rows, T): those of some rows times factors."""
+    advantage_R = batch["advantages"]
+    factor_RT = torch.ones_like(batch["completion_ids"], dtype=advantage_R.dtype)
+    where = torch.as_tensor(position_M, device=advantage_R.device)
+    width = min(factor_MT.shape[1], factor_RT.shape[1])
+    factor_RT[where, :width] = factor_MT[:, :width].to(advantage_R.dtype)
+    return advantage_R.unsqueeze(1) * factor_RT
+
+
+def _then(rollouts: Sequence[StoredRollout], now_MT: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities under the policies that generated rollouts, those of now elsewhere, (M, T)."""
+    then_MT = now_MT.clone()
+    for m, rollout in enumerate(rollouts):
+        if rollout.logps is not None:
+            then_MT[m, : len(rollout.logps)] = torch.as_tensor(rollout.logps).to(then_MT)
+    return then_MT
 
 
 def _tokens_of(

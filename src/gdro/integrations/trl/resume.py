@@ -58,7 +58,7 @@ def warn_fresh(trainer: Any, folder: Path, resume_keys: ResumeKeys) -> None:
     )
 
 
-def read_memory(store: RolloutStore, folder: Path) -> list[tuple[int, StoredRollout]]:
+def read_memory(store: RolloutStore, folder: Path) -> list[tuple[int, tuple[StoredRollout, ...]]]:
     """The remembered rollouts of a checkpoint, for `RolloutStore.take`.
 
     Raises:

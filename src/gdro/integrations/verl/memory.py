@@ -99,7 +99,7 @@ class VerlMemory:
         def least_likely(prompt_M: IntArray) -> list[int]:
             return self._least_likely(batch, prompt_M)
 
-        placed = step.place(batch.keys, self.store, least_likely)
+        placed = step.place(batch.keys, self.store.rollouts, least_likely)
         # Read before this step's successes replace earlier ones.
         self._last = None if placed is None else Joining.of(placed, self.store)
         if placed is not None and self._last is not None:

@@ -214,6 +214,12 @@ def _memory_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> di
     """Recalled rollouts replace rows without gradient, and are tokens alone."""
     if not strategy.remembers:
         return {}
+    if strategy.remembers_groups:
+        return {
+            f"{name}: it remembers groups whole with their advantages, and a memory in verl holds one "
+            "success of each prompt, stored before verl computes advantages; take `memory` "
+            "(+gdro.strategy='uniform + memory'), or train with TRL": True
+        }
     actor, algorithm, rollout = (
         config.actor_rollout_ref.actor,
         config.algorithm,

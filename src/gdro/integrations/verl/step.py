@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -153,7 +153,7 @@ class VerlStep:
     def place(
         self,
         keys: Sequence[str],
-        stored: Container[int],
+        stored: Mapping[int, Sequence[object]],
         least_likely: Callable[[IntArray], Sequence[int]],
     ) -> Placed | None:
         """Which recalled rollouts join the rows of the loss, see `gdro.memory.placing.place`.
