@@ -217,6 +217,11 @@ def opened(rewards: dict[str, list[float]], right: float = 0.5) -> tuple[VerlSte
     return step, controller
 
 
+def held(*prompts: int) -> dict[int, tuple[object]]:
+    """A store with one rollout of each of these prompts."""
+    return {prompt: (object(),) for prompt in prompts}
+
+
 def test_replays_join_their_group_anchors_stand_alone_and_the_rest_is_zero() -> None:
     """Group a is all wrong and gets a replay at a quarter, b is all right and makes room, c is mixed."""
     step, _ = opened({"a": [0, 0, 0, 0], "b": [1, 1, 1, 1], "c": [1, 0, 0, 0]})
@@ -224,7 +229,7 @@ def test_replays_join_their_group_anchors_stand_alone_and_the_rest_is_zero() -> 
     step._weights = SimpleNamespace(**vars(step._weights) | {"recall": recalls, "most_anchors": 9})
     step._weights = type(opened({"a": [0, 1]})[0]._weights)(**vars(step._weights))
     keys = list(step._keys)
-    placed = step.place(keys, {0, 7, 8}, lambda p: range(len(p)))
+    placed = step.place(keys, held(0, 7, 8), lambda p: range(len(p)))
     assert placed is not None and [r.prompt for r in placed.recalls] == [0, 8, 7]
     old = step.keys_of(placed.row_M)
     assert old == ["b_3_0", "b_2_0", "b_1_0"], "the shortest without gradient, none of a's or c's"
@@ -269,7 +274,7 @@ def test_rows_of_a_mixed_group_are_never_replaced() -> None:
         recall=tuple(Recall(p, "anchor", 1.0) for p in range(2, 9)),
         most_anchors=7,
     )
-    placed = step.place(step._keys, range(9), lambda p: range(len(p)))
+    placed = step.place(step._keys, held(*range(9)), lambda p: range(len(p)))
     assert placed is not None and len(placed.recalls) == 4
     assert all(key.startswith("b") for key in step.keys_of(placed.row_M))
 
@@ -282,7 +287,7 @@ def test_a_group_of_which_one_rollout_arrived_gets_no_replay() -> None:
         step._weights.weight_R, step._weights.keep_R, recall=(Recall(0, "replay"),)
     )
     step._weights = weights
-    assert step.place(step._keys, {0}, lambda p: []) is None
+    assert step.place(step._keys, held(0), lambda p: []) is None
 
 
 class Queue:
