@@ -196,6 +196,18 @@ def test_an_error_of_the_process_is_one_of_the_trainer(
         trainer.train()
 
 
+def test_an_error_of_its_start_is_one_too(
+    server: served.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which environments give a reward is known in that process alone."""
+    served.in_thread(monkeypatch)
+    given = {"environment_factory": agents.Guess, "reward_funcs": None, "correct": "Geuss"}
+    given |= {"processing_class": agents.tokenizer(agents.GUESS), "train_dataset": agents.seeds(12)}
+    trainer = served.make(GDROAsyncGRPOTrainer, server, **given)
+    with pytest.raises(UnsupportedError, match=r"'Geuss'.*'Guess'"):
+        trainer.train()
+
+
 def text(row: dict[str, Any]) -> dict[str, Any]:
     return {"prompt": row["prompt"][0]["content"]}
 

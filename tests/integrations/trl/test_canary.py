@@ -74,7 +74,7 @@ def _logged(trainer: Any) -> list[dict[str, Any]]:
     ]
 
 
-NEW = ("tools", "environment", "images")  # names of cases that need new transformers
+NEW = ("tools", "environment", "images", "continuous")  # names of cases that need new transformers
 
 
 def _needs(case: str) -> Any:

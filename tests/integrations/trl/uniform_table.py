@@ -167,6 +167,11 @@ SAMPLING: dict[str, Options] = {
     "one token": {"max_completion_length": 1},
     "long answers": {"max_completion_length": 12},
     "padded to eight": {"pad_to_multiple_of": 8},
+    "continuous batching": {
+        "use_transformers_continuous_batching": True,
+        # Otherwise its cache fills half of the memory.
+        "transformers_continuous_batching_config": {"num_blocks": 16, "max_batch_tokens": 256},
+    },
 }
 VLLM: dict[str, Options] = {
     f"vLLM {mode}, {level}": {

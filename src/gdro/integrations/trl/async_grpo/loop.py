@@ -131,15 +131,22 @@ class PlannedLoop(_AsyncRolloutLoop):
         super().__init__(num_generations=1, **kwargs)
         if start.folder is None:  # a checkpoint without gdro has TRL's own count of prompts
             start = replace(start, offered=kwargs.get("dataset_start_index", 0))
-        functions = [*self.reward_funcs, *self._env_reward_types]
-        judge = terms.judge(self.reward_func_names, functions, self.dataset.column_names)
-        self._planner = terms.planner(self.dataset, judge, start)
         self._terms, self._start = terms, start
+        self._failure: GdroError | None = None
+        try:
+            self._planner = self._new_planner()
+        except GdroError as error:  # only errors of `run` reach the trainer
+            self._failure = error
         self._first_version = self.model_version
         self._wanted_of: dict[int, Wanted] = {}
         self._parts: dict[int, list[RolloutGroup]] = {}
         self._requests = requests
         threading.Thread(target=self._answer, daemon=True, name="gdro-state").start()
+
+    def _new_planner(self) -> Planner:
+        functions = [*self.reward_funcs, *self._env_reward_types]
+        judge = self._terms.judge(self.reward_func_names, functions, self.dataset.column_names)
+        return self._terms.planner(self.dataset, judge, self._start)
 
     def run(self) -> None:
         """Make rollouts until the training ends, and send the last state then."""
@@ -147,6 +154,8 @@ class PlannedLoop(_AsyncRolloutLoop):
         self._requests.send((self._planner.last_state(), None))
 
     def _repeat_iterator(self) -> Any:
+        if self._failure is not None:
+            raise self._failure
         rollout = 0
         while True:
             for wanted in self._planner.wanted():

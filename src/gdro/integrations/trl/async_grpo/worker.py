@@ -64,7 +64,7 @@ class PlannedWorker(AsyncRolloutWorker):
             raise _error(*failure)
 
     def check_health(self, stale_after_s: float) -> None:
-        """Raise if the process has failed; errors of gdro's are raised as they were there."""
+        """Raise if the process has failed or ended; errors of gdro's are raised as they were there."""
         if self._failed_event.is_set():
             try:
                 name, text, trace = self._exception_info_queue.get(timeout=1.0)
@@ -75,6 +75,16 @@ class PlannedWorker(AsyncRolloutWorker):
             if name:
                 self._exception_info_queue.put((name, text, trace))
                 time.sleep(0.1)  # a queue between processes has its item a moment later
+        elif self._process is None:
+            raise RuntimeError(
+                "no rollouts are made: AsyncGRPOTrainer starts them once, so train() cannot be called "
+                "again; make a new trainer, and pass resume_from_checkpoint to its train()"
+            )
+        elif not self._process.is_alive():
+            raise RuntimeError(
+                f"the process that makes rollouts has ended (exit code {self._process.exitcode}; -9: it "
+                "was killed, often for memory); resume from the last checkpoint"
+            )
         super().check_health(stale_after_s)
 
     def stop(self) -> None:
