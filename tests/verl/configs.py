@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -12,6 +14,12 @@ CONFIGS = Path(verl.__file__).parent / "trainer/config"
 
 
 def config(*overrides: str):
+    """A configuration of the caller's own."""
+    return deepcopy(_composed(*overrides))
+
+
+@cache
+def _composed(*overrides: str):
     wanted = [
         "trainer.v1.trainer_mode=gdro",
         "actor_rollout_ref.rollout.n=4",

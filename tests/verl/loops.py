@@ -15,6 +15,7 @@ import verl.trainer.ppo.v1.replay_buffer as verl_buffer
 import verl.trainer.ppo.v1.trainer_base as verl_trainer
 from configs import config
 from datasets import Dataset
+from omegaconf import open_dict
 from tensordict import NonTensorStack, TensorDict
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transfer_queue import KVBatchMeta
@@ -186,20 +187,16 @@ def made(
     strategy: str,
     *options: str,
     num: int = 24,
+    apply: bool = True,
     rows: Any = None,
 ) -> SimpleNamespace:
     """A real trainer of verl with a controller, over stand-ins; no Ray is started."""
     rows = Queue() if rows is None else rows
     for module in (queue, verl_trainer, verl_buffer, verl_padding):
         monkeypatch.setattr(module, "tq", rows)
-    given = config(
-        f"trainer.v1.trainer_mode=gdro_{mode}_async",
-        f"+gdro.strategy='{strategy}'",
-        "+gdro.poll_interval=0.001",
-        *COMMON,
-        *OPTIONS[mode],
-        *options,
-    )
+    given = config(f"trainer.v1.trainer_mode=gdro_{mode}_async", *COMMON, *OPTIONS[mode], *options)
+    with open_dict(given):
+        given.gdro = {"strategy": strategy, "poll_interval": 0.001, "apply": apply}
     trainer: Any = CLASSES[mode](given)
     trainer.train_dataset = Rows(num)
     trainer._prompts = prompts_of(trainer.train_dataset.dataframe, "extra_info.index", None, ())

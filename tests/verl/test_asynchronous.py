@@ -13,6 +13,7 @@ from loops import CLASSES, made, train
 
 from gdro import make_strategy
 from gdro.errors import UnsupportedError
+from gdro.integrations.verl import GDROTrainer
 from gdro.integrations.verl.asynchronous import group_of, once_each
 from gdro.integrations.verl.mini_batches import MiniBatches, micro_limits
 from gdro.integrations.verl.options import check_config
@@ -163,9 +164,19 @@ def test_groups_that_only_one_side_has_are_dropped(fresh: bool, monkeypatch) -> 
     train(again)
 
 
+def test_a_synchronous_run_gives_up_what_an_asynchronous_one_had_in_flight(monkeypatch) -> None:
+    m = made(monkeypatch, "colocate", SELECTS)
+    m.trainer._add_prompts_to_generate(8)
+    monkeypatch.setattr("gdro.integrations.verl.trainer.Controlled._load_controller", lambda self: None)
+    again = object.__new__(GDROTrainer)
+    again.controller = m.trainer.controller
+    again._load_controller()
+    assert not len(again.controller.open_groups.group_P) and again.controller.ledger.evicted == 32
+
+
 @MODES
 def test_shadow_mode_plans_evenly_and_learns(mode: str, monkeypatch) -> None:
-    m = made(monkeypatch, mode, SELECTS, "+gdro.apply=false")
+    m = made(monkeypatch, mode, SELECTS, apply=False)
     m.trainer._add_async_warmup_batches(1)
     for _ in range(2):
         train(m)
@@ -212,16 +223,19 @@ def test_parts_of_a_batch_hold_a_prompt_once() -> None:
     assert group_of("6f1c-g12") == 12 and group_of("6f1c-4da1") == group_of("6f1c-gx") == -1
 
 
-@MODES
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("mode", "override", "words"),
     [
-        ("+gdro.strategy=dapo", "what has finished.*rollout-gdro, or trainer.v1.trainer_mode=gdro"),
-        ("+gdro.strategy=speed", "further rollouts"),
-        ("critic.enable=true", "leave the critic out"),
-        ("++trainer.v1.sampler.custom_sampler.path=mine.py", "custom_sampler"),
-        ("++algorithm.filter_groups.enable=true", "filter_groups"),
-        ("+gdro={strategy: prompt-gdro, options: {signal: surrogate}}", "signal=failure"),
+        (
+            "colocate",
+            "+gdro.strategy=dapo",
+            "what has finished.*rollout-gdro, or trainer.v1.trainer_mode",
+        ),
+        ("separate", "+gdro.strategy=speed", "further rollouts"),
+        ("colocate", "critic.enable=true", "leave the critic out"),
+        ("separate", "++trainer.v1.sampler.custom_sampler.path=mine.py", "custom_sampler"),
+        ("colocate", "++algorithm.filter_groups.enable=true", "filter_groups"),
+        ("colocate", "+gdro={strategy: prompt-gdro, options: {signal: surrogate}}", "signal=failure"),
     ],
 )
 def test_what_cannot_be_asynchronous_is_refused_with_the_fix(

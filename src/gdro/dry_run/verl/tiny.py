@@ -139,9 +139,8 @@ def _refuse(config: Any) -> None:
     nameless = OmegaConf.is_missing(config.actor_rollout_ref.rollout, "name")
     checks = {
         "trainer.use_v1=false: the dry run knows verl's V1 trainer; leave it out": not trainer.use_v1,
-        f"trainer.v1.trainer_mode={mode}: a CPU runs synchronous modes; leave it out for the dry run": (
-            mode in ("colocate_async", "separate_async")
-        ),
+        f"trainer.v1.trainer_mode={mode}: the dry run knows synchronous modes; set it to "
+        f"{'gdro' if mode.startswith('gdro') else 'sync'} for the dry run": mode.endswith("_async"),
         "reward.reward_model.enable=true: the CPU has no server for a reward model; set it to false for "
         "the dry run": bool(config.reward.reward_model.enable),
         f"actor_rollout_ref.actor.strategy={strategy}: the CPU runs FSDP only; leave it out for the dry "

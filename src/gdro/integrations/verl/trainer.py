@@ -266,6 +266,11 @@ class GDROTrainer(Controlled, PPOTrainerSync):
         clear(sorted(set(keys) - set(remaining)))
         return remaining
 
+    def _load_controller(self) -> None:
+        """As the base class does; groups that an asynchronous run had in flight are given up."""
+        super()._load_controller()
+        self.controller.evict(self.controller.open_groups.group_P)
+
 
 def _assign(keys: list[str], logps: list[Any]) -> None:
     put(keys, [{"rollout_log_probs": row.float()} for row in logps])
