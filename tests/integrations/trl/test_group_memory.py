@@ -117,3 +117,12 @@ def test_a_loss_that_takes_one_advantage_a_row_is_refused(monkeypatch):
         with pytest.raises(UnsupportedError, match=r"each token.*use_liger_kernel=False.*'memory'"):
             make(strategy)
     make("memory")
+
+
+@pytest.mark.parametrize("strategy", ["popo", REPLAY])
+def test_truncated_rows_that_are_masked_out_are_not_stored(strategy):
+    trainer = make(strategy, max_steps=8, mask_truncated_completions=True, max_completion_length=12)
+    trainer.train()
+    stored = [r for group in trainer._gdro_memory.store.rollouts.values() for r in group]
+    assert stored and all(r.completion_ids[-1] in (0, 1) for r in stored), "each ends with an end"
+    assert trainer.controller.ledger.recalled > 0

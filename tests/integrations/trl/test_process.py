@@ -86,7 +86,9 @@ def test_a_check_judges_no_answers() -> None:
     assert "tidy" not in three.text
 
 
-@pytest.mark.parametrize(("strategy", "warns"), [("rollout-gdro", True), ("uniform", False)])
+@pytest.mark.parametrize(
+    ("strategy", "warns"), [("rollout-gdro", True), ("uniform", False), ("popo", True)]
+)
 def test_a_check_that_nothing_reads_is_told(strategy: str, warns: bool) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -64,8 +64,8 @@ def remember(folder: Path) -> None:
     assert trainer.controller.ledger.recalled > 6
     assert rows == [8] * 8
     stored = {
-        p: (r.prompt_ids.tolist(), r.completion_ids.tolist(), r.rewards_K.tolist())
-        for p, r in memory.store._rollouts.items()
+        p: [(r.prompt_ids.tolist(), r.completion_ids.tolist(), r.rewards_K.tolist()) for r in group]
+        for p, group in memory.store.rollouts.items()
     }
     store = hashlib.sha256(repr(stored).encode()).hexdigest()
     rank = trainer.accelerator.process_index

@@ -292,10 +292,12 @@ def check_process(process: Any, strategy: Strategy[Any]) -> None:
 
     Plain GRPO is silent: it is what the other arms of a comparison are compared with.
     """
-    if process is not None and strategy.roles and not strategy.remembers:
+    reads = strategy.remembers and not strategy.remembers_groups
+    if process is not None and strategy.roles and not reads:
         warnings.warn(
-            f"process={process!r} changes nothing: strategy {strategy.name!r} has no memory; add one "
-            "(strategy='rollout-gdro + memory', which is also the default), or leave process out",
+            f"process={process!r} changes nothing: strategy {strategy.name!r} has no memory of "
+            "successes; take one (strategy='rollout-gdro + memory', which is also the default), or "
+            "leave process out",
             stacklevel=4,
         )
 

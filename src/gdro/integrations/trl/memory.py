@@ -157,12 +157,10 @@ class TrlMemory:
                 own = logps[: len(stored[row].completion_ids)].copy()
                 stored[row] = replace(stored[row], advantage=float(advantage_R[row]), logps=own)
         for prompt, group in groups.items():
-            rollouts = [stored[row] for row in group]
-            # A truncated answer may be masked out whole; a group without it is none.
-            if all(rollout.own_tokens for rollout in rollouts):
+            # A truncated answer may be masked out whole.
+            rollouts = [stored[row] for row in group if stored[row].own_tokens]
+            if rollouts or weights.remember == "group":
                 self.store.put(prompt, *rollouts)
-            elif weights.remember == "group":
-                self.store.put(prompt)
 
     def _without_episodes(self, remember_R: BoolArray, step: TrlStep) -> BoolArray:
         """Which of the rows are of the model alone, or for groups, of groups that are."""
