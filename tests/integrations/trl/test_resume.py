@@ -155,8 +155,9 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     extending = [(tmp_path / f"extending{r}.txt").read_text().split() for r in (0, 1)]
     assert extending[0] == extending[1], "digests, trained weights or ledgers differ"
     assert int(extending[0][2]) <= 96
-    remembering = [(tmp_path / f"remembering{r}.txt").read_text().split() for r in (0, 1)]
-    assert remembering[0] == remembering[1], "digests, weights, ledgers or stores differ"
+    for memory in ("remembering", "grouping"):
+        ranks = [(tmp_path / f"{memory}{r}.txt").read_text().split() for r in (0, 1)]
+        assert ranks[0] == ranks[1], "digests, weights, ledgers or stores differ"
     calling = [(tmp_path / f"calling{r}.txt").read_text().split() for r in (0, 1)]
     assert calling[0] == calling[1], "digests, weights or ledgers differ"
     for rank in (0, 1):

@@ -45,9 +45,9 @@ def digest(trainer: GDROTrainer) -> str:
     return f"{trainer.controller.digest()} {weights}"
 
 
-def remember(folder: Path) -> None:
+def remember(folder: Path, name: str, strategy: str) -> None:
     """A memory on both ranks: the same store, and the batch of both ranks stays whole."""
-    trainer = make(folder / "run", "uniform + memory(anchors=3, candidates=5, anchor_rate=0.1)", 8)
+    trainer = make(folder / name, strategy, 8)
     generate, rows = trainer._generate_and_score_completions, []
 
     def counted(inputs):
@@ -70,7 +70,7 @@ def remember(folder: Path) -> None:
     store = hashlib.sha256(repr(stored).encode()).hexdigest()
     rank = trainer.accelerator.process_index
     text = f"{digest(trainer)} {trainer.controller.ledger.recalled_tokens} {store}"
-    (folder / f"remembering{rank}.txt").write_text(text)
+    (folder / f"{name}{rank}.txt").write_text(text)
 
 
 def call(folder: Path) -> None:
@@ -102,7 +102,8 @@ def call(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    remember(folder)
+    remember(folder, "remembering", "uniform + memory(anchors=3, candidates=5, anchor_rate=0.1)")
+    remember(folder, "grouping", "popo")
     call(folder)
     extending = make(folder / "extending", "reinforce-ada + prompt-gdro")
     extending.train()

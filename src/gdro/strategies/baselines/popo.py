@@ -39,7 +39,7 @@ class Popo(Strategy[RecentGroups]):
     The buffer holds groups with a gradient, the latest of each prompt; the most recent come first, those
     of one plan in random order, until the rows without a gradient are replaced. A group comes back with
     the advantages of its own step, and with the decoupled objective: per token
-    w A min(r, clip(r)) with r = pi / pi_now the ordinary ratio against the policy at the start of the
+    w min(r A, clip(r) A) with r = pi / pi_now the ordinary ratio against the policy at the start of the
     step, and w = pi_now / pi_then, at most 2, the correction for the policy that generated the group.
     The loss has as many rows as without. Beliefs learn from fresh rollouts only.
 
