@@ -97,6 +97,15 @@ def test_every_row_by_hand(strategy, options):
         assert count["moved"] > 3, "the policy must have moved for the correction to be seen"
 
 
+def test_what_is_too_old_to_come_back_is_not_kept():
+    trainer = make("popo(max_age=2)", max_steps=9, num=24)
+    trainer.train()
+    stored = {p: group[0].step for p, group in trainer._gdro_memory.store.rollouts.items()}
+    at_N = trainer.controller._state.at_N
+    assert stored == {p: int(at_N[p]) for p in range(24) if at_N[p] >= 6}
+    assert len(stored) < np.count_nonzero(at_N[:] >= 0)
+
+
 @pytest.mark.parametrize("strategy", ["popo", REPLAY])
 def test_a_resumed_training_is_bit_identical(strategy, tmp_path):
     options = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "num": 24}

@@ -155,12 +155,15 @@ class TrlMemory:
             then = self._logps(self._tensors([stored[row] for row in rows], step.rewards_RK.device))
             for row, logps in zip(rows, then.float().cpu().numpy(), strict=True):
                 own = logps[: len(stored[row].completion_ids)].copy()
-                stored[row] = replace(stored[row], advantage=float(advantage_R[row]), logps=own)
+                was = {"advantage": float(advantage_R[row]), "step": step.plan.ticket}
+                stored[row] = replace(stored[row], logps=own, **was)
         for prompt, group in groups.items():
             # A truncated answer may be masked out whole.
             rollouts = [stored[row] for row in group if stored[row].own_tokens]
             if rollouts or weights.remember == "group":
                 self.store.put(prompt, *rollouts)
+        if weights.remember == "group":  # by plans, as their strategies count
+            self.store.expire(step.plan.ticket - self._trainer.controller.strategy.keeps_for)
 
     def _without_episodes(self, remember_R: BoolArray, step: TrlStep) -> BoolArray:
         """Which of the rows are of the model alone, or for groups, of groups that are."""
