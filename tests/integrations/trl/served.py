@@ -140,26 +140,14 @@ def lucky(completions: list[Any], answer: list[str], **_: Any) -> list[float]:
     return tiny.lucky(completions, answer)
 
 
-def config(server: Server, **options: Any) -> AsyncGRPOConfig:
-    base = {
-        "output_dir": tempfile.mkdtemp(),
-        "per_device_train_batch_size": 16,
-        "num_generations": 4,
-        "max_completion_length": 4,
+def config(server: Server, **changes: Any) -> AsyncGRPOConfig:
+    own = {
         "max_steps": 3,
-        "learning_rate": 1e-2,
-        "report_to": "none",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "bf16": False,
-        "seed": 3,
-        "disable_tqdm": True,
-        "gradient_checkpointing": False,
         "token_budget": 0,
         "vllm_server_base_url": server.url,
         "vllm_server_timeout": 5.0,
     }
-    return AsyncGRPOConfig(**(base | options))
+    return AsyncGRPOConfig(**tiny.options(**(own | changes)))
 
 
 def saved_model() -> str:

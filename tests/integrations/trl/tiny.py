@@ -84,7 +84,8 @@ def picky(completions: list[Any], answer: list[str], **_: Any) -> list[float | N
     return [None if int(a) % 3 == 0 else s for a, s in zip(answer, scores, strict=True)]
 
 
-def config(**options: Any) -> GRPOConfig:
+def options(**changes: Any) -> dict[str, Any]:
+    """Of a config of any of TRL's trainers."""
     base = {
         "output_dir": tempfile.mkdtemp(),
         "per_device_train_batch_size": 16,
@@ -101,7 +102,11 @@ def config(**options: Any) -> GRPOConfig:
         "disable_tqdm": True,
         "gradient_checkpointing": False,
     }
-    return GRPOConfig(**(base | options))
+    return base | changes
+
+
+def config(**changes: Any) -> GRPOConfig:
+    return GRPOConfig(**options(**changes))
 
 
 def weights(trainer: Any) -> torch.Tensor:

@@ -130,15 +130,18 @@ class GDROAsyncGRPOTrainer(AsyncGRPOTrainer):
         judge = self._gdro_judge(given, dataset.column_names)
         if gdro_log == "brief":
             shorten(self.callback_handler)
-        if self.rollout_worker is not None:
-            self.rollout_worker = PlannedWorker(
-                terms=self._gdro_terms, **self.rollout_worker._loop_kwargs
-            )
-            self.rollout_queue = self.rollout_worker.rollout_buffer
+        self._gdro_replace_worker()
         visits = self.args.max_steps * rows / mean / pool.problem.num_prompts
         if not by_steps:
             visits = self.args.num_train_epochs * len(dataset) / pool.problem.num_prompts
         self._gdro_announce(judge, visits)
+
+    def _gdro_replace_worker(self) -> None:
+        """Put a worker of the same arguments, and with plans, in the place of the trainer's."""
+        if self.rollout_worker is not None:  # it is None on all processes but the first
+            given = self.rollout_worker._loop_kwargs
+            self.rollout_worker = PlannedWorker(terms=self._gdro_terms, **given)
+            self.rollout_queue = self.rollout_worker.rollout_buffer
 
     def _gdro_judge(self, given: Mapping[str, Any], columns: list[str]) -> str:
         """Check `correct=` and the names of reward functions; the rule in words."""
