@@ -90,14 +90,22 @@ class PlannedWorker(AsyncRolloutWorker):
     def stop(self) -> None:
         """End the process, and set `state` to its last."""
         process = self._process
-        if process is not None and process.is_alive() and not self._failed_event.is_set():
+        if process is None:
+            return
+        if process.is_alive() and not self._failed_event.is_set():
             self._stop_event_mp.set()
             try:
                 self._receive()
             except CheckpointError as error:
                 old = "trainer.controller is that of the last checkpoint"
                 warnings.warn(f"{error}; {old}", stacklevel=2)
-        super().stop()
+            super().stop()
+            return
+        # TRL would set the event here, and wait for ever: a process that ended never confirms it.
+        self._process = None
+        process.join(timeout=15)
+        if process.is_alive():
+            process.kill()
 
 
 def _error(name: str, text: str) -> Exception:
