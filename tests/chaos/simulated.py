@@ -15,9 +15,10 @@ from gdro import Controller, Request, make_strategy
 from gdro.checkpoint import archive as files
 from gdro.common.files import write_json
 from gdro.simulate import Population, SimulatedPolicy
+from gdro.simulate.population import RememberedRow
 
 STEPS, EVERY, PROMPTS, BATCH = 24, 3, 3000, 16
-_WORLD = ("_skills", "_own_N", "_stored_N")
+_WORLD = ("_skills", "_own_N")
 
 
 @cache
@@ -80,6 +81,7 @@ def _problem():
 def save(folder: Path, step: int, controller: Controller, world: SimulatedPolicy) -> None:
     """The world first: a controller's checkpoint has its world."""
     arrays = {name: getattr(world, name) for name in _WORLD}
+    arrays["stored"] = np.array([(p, *row) for p, rows in world._stored.items() for row in rows], float)
     header = {"step": world._step, "shared": world._shared}
     files.write(folder / f"world-{step:03}.npz", header, arrays)
     controller.save(folder / f"gdro-{step:03}.npz")
@@ -97,6 +99,9 @@ def resume(folder: Path, controller: Controller, world: SimulatedPolicy) -> int:
     world._step, world._shared = header["step"], header["shared"]
     for name in _WORLD:
         setattr(world, name, arrays[name])
+    for prompt, tokens, right, advantage in arrays["stored"].tolist():
+        row = RememberedRow(int(tokens), bool(right), advantage)
+        world._stored[int(prompt)] = (*world._stored.get(int(prompt), ()), row)
     return int(newest.stem.split("-")[1])
 
 

@@ -87,7 +87,12 @@ def test_every_process_that_gdro_starts_is_listed_here():
         or "get_context(" in path.read_text()
     }
     # launch.py runs verl's own main_ppo in the caller's folder, as verl does (SECURITY.md).
-    assert starts == {"rewards/worker_pool.py", "study/runner.py", "dry_run/verl/launch.py"}
+    assert starts == {
+        "rewards/worker_pool.py",
+        "study/runner.py",
+        "dry_run/verl/launch.py",
+        "integrations/trl/async_grpo/worker.py",
+    }
     assert module_command("x")[1:3] == ["-P", "-m"]
 
 

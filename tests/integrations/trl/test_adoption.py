@@ -220,7 +220,7 @@ def test_other_reward_functions_are_followed(
         ours.train(resume_from_checkpoint=str(checkpoint))
     empty = [w for w in told if "the memory starts empty" in str(w.message)]
     assert (len(taken), len(empty)) == ((len(stored), 0) if kept else (0, 1))
-    rewards = {float(rollout.rewards_K[0]) for _, rollout in taken}
+    rewards = {float(rollout.rewards_K[0]) for _, rollouts in taken for rollout in rollouts}
     assert rewards <= {1.0}, "the reward of the function of that name"
     assert ours.controller.ledger.closed == 8, "beliefs go on either way"
 

@@ -12,6 +12,7 @@ from typing import Any
 from trl.experimental.async_grpo.async_rollout_worker import AsyncRolloutWorker
 
 from gdro import errors
+from gdro.common.processes import safe_children
 from gdro.errors import CheckpointError
 from gdro.integrations.trl.async_grpo.loop import PlannedLoop, Start, Terms
 
@@ -36,6 +37,11 @@ class PlannedWorker(AsyncRolloutWorker):
     def begin(self, start: Start) -> None:
         """Set where the training begins; before `start`."""
         self._loop_kwargs["start"] = start
+
+    def start(self) -> None:
+        """Start the process, which looks for no module in the working folder before its own path."""
+        with safe_children():
+            super().start()
 
     def save(self, folder: Path, trained: int) -> None:
         """Write the controller's state to a folder, and set `state` to it.
