@@ -44,32 +44,20 @@ def failing(joint: Ran) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def late(joint: Ran, failing: tuple[int, int], tmp_path_factory) -> tuple[Ran, Ran]:
-    """Two runs at once: the killed one goes on, and one of a strategy that samples on within a step.
-
-    The first starts from the fourth step, as if the sixth had not been saved; some agent loops fail.
-    """
+def resumed(joint: Ran, failing: tuple[int, int], tmp_path_factory) -> Ran:
+    """It starts from the fourth step, as if the sixth had not been saved; some agent loops fail."""
     folder = tmp_path_factory.mktemp("killed")
     shutil.copytree(joint.folder / "checkpoints", folder / "checkpoints")
     shutil.rmtree(folder / "checkpoints/global_step_6")
     (folder / "checkpoints/latest_checkpointed_iteration.txt").write_text("4")
     fail = "{},{}".format(*failing)
-    going = [
-        go(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail=fail),
-        go(tmp_path_factory.mktemp("rounds"), *GDRO, "+gdro.strategy=speed", steps=3),
-    ]
-    resumed, rounds = [run.finish() for run in going]
-    return resumed, rounds
+    return go(folder, *JOINT, "trainer.resume_mode=auto", steps=5, fail=fail).finish()
 
 
 @pytest.fixture(scope="module")
-def resumed(late: tuple[Ran, Ran]) -> Ran:
-    return late[0]
-
-
-@pytest.fixture(scope="module")
-def rounds(late: tuple[Ran, Ran]) -> Ran:
-    return late[1]
+def rounds(tmp_path_factory) -> Ran:
+    """A strategy that samples on within a step."""
+    return go(tmp_path_factory.mktemp("rounds"), *GDRO, "+gdro.strategy=speed", steps=3).finish()
 
 
 def test_a_constant_controller_changes_nothing(constant: tuple[Ran, Ran]) -> None:
@@ -150,6 +138,7 @@ def test_checkpoints_and_log_are_whole(resumed: Ran) -> None:
     assert [p.parent.name for p in saved] == ["global_step_2", "global_step_4", "global_step_5"]
 
 
+@pytest.mark.weekly
 def test_a_group_of_several_rounds_is_one_group(rounds: Ran) -> None:
     """SPEED screens by 4 rollouts and goes on with 8 more; five whole groups have room in 64 rows."""
     steps, kept, spent = {s["ticket"]: s for s in lines(rounds.log / "steps.jsonl")}, 0, 0

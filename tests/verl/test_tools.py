@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from runs import Ran, go, lines, rows_of
 
+# A run of its own takes most of a minute: `make chaos-verl` makes it.
+pytestmark = pytest.mark.weekly
+
 TOOLS = (
     "trainer.v1.trainer_mode=probe_gdro",
     "+gdro.poll_interval=0.05",
