@@ -351,8 +351,7 @@ class Controller:
         bins = categories(header.get("categories"), self._tracker.binning, keys)
         tracker = restored_tracker(self.difficulty, self.problem, arrays, match.remap, bins)
         initial = self.strategy.init(self.problem.num_prompts, self.belief.num_bins)
-        strategy_state = decode(initial, arrays, "strategy", match.remap, bins.rows)
-        strategy_state = self.strategy.restored(strategy_state)
+        state = self.strategy.restored(decode(initial, arrays, "strategy", match.remap, bins.rows))
         size = len(arrays["key_hash_N"]), bins.num_bins
         plans = self._plans.restored(header, arrays, *size)
         allocated = self._allocated.restored(header, arrays, *size)
@@ -360,7 +359,7 @@ class Controller:
         if self.log is not None:
             self.log.rewind(plans.was_closed)
         # Nothing below can fail: a refused checkpoint leaves the controller as it was.
-        self._tracker, self._state = tracker, strategy_state
+        self._tracker, self._state = tracker, state
         self._plans, self._allocated = plans, allocated
         self.belief, self.ledger = Belief(tracker), ledger
         self._last = NoPlan(header["metrics"])
@@ -390,8 +389,8 @@ class Controller:
     def _write(self, closed: ClosedPlan, predicted_P: FloatArray, extra: Mapping[str, float]) -> None:
         assert self.log is not None
         if not self.log.described:
-            num_prompts, num_bins = self.problem.num_prompts, self.belief.num_bins
-            what = records.header(self.strategy, self.difficulty, self.seed, num_prompts, num_bins)
+            size = self.problem.num_prompts, self.belief.num_bins
+            what = records.header(self.strategy, self.difficulty, self.seed, *size)
             self.log.describe({**what, "applied": self.apply, "selects": self.selects})
         step = closed.record(extra, self.ledger.as_dict(), self.apply)
         self.log.append(step, closed.group_records(predicted_P, self.problem.prompt_keys))

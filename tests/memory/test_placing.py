@@ -38,17 +38,16 @@ def steps(draw):
     return weights, outcome, advantage, chosen, stored
 
 
+def placed_of(step):
+    """What `place` makes of a drawn step, with one stored rollout a prompt."""
+    *given, stored = step
+    return place(*given, dict.fromkeys(stored, (1,)), lambda prompts: np.argsort(-prompts))
+
+
 @given(steps())
 def test_places_hold_what_they_promise(step):
     weights, outcome, advantage, chosen, stored = step
-    placed = place(
-        weights,
-        outcome,
-        advantage,
-        chosen,
-        dict.fromkeys(stored, (1,)),
-        lambda prompts: np.argsort(-prompts),
-    )
+    placed = placed_of(step)
     if placed is None:
         return
     rows, replays = placed.row_M, placed.replays
@@ -69,14 +68,7 @@ def test_places_hold_what_they_promise(step):
 @given(steps())
 def test_nothing_is_left_out_that_had_a_place(step):
     weights, outcome, advantage, chosen, stored = step
-    placed = place(
-        weights,
-        outcome,
-        advantage,
-        chosen,
-        dict.fromkeys(stored, (1,)),
-        lambda prompts: np.argsort(-prompts),
-    )
+    placed = placed_of(step)
     replayed = [] if placed is None else [r.prompt for r in placed.replays]
     num = 0 if placed is None else len(placed.recalls)
     free = [r for r in chosen if advantage[r] == 0 and outcome.prompt_R[r] not in replayed]
