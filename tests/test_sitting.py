@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu/sitting.py"
@@ -27,6 +28,7 @@ def test_the_miniature_of_a_sitting_leaves_all_that_a_sitting_does(tmp_path: Pat
         "3-3",
         "--workers",
         "1",
+        "--share",
         "--budget",
         "300",
         "--phases",
@@ -35,7 +37,9 @@ def test_the_miniature_of_a_sitting_leaves_all_that_a_sitting_does(tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     found = sorted(path.name for path in out.iterdir())
-    assert found == ["runs.tar.gz", "sitting.jsonl", "speed.json", "table.md", "worker-0.log"]
+    assert found == ["runs.tar.gz", "sitting.jsonl", "speed.json", "table.md"]
+    with tarfile.open(out / "runs.tar.gz") as tar:
+        assert "train/worker-0.log" in tar.getnames()
     lines = [json.loads(line) for line in (out / "sitting.jsonl").read_text().splitlines()]
     assert [(line["arm"], line["step"]) for line in lines] == [
         ("grpo", 2),
@@ -44,7 +48,10 @@ def test_the_miniature_of_a_sitting_leaves_all_that_a_sitting_does(tmp_path: Pat
         ("rollout-gdro-memory", 4),
     ]
     assert {line["seed"] for line in lines} == {3} and len({line["base"] for line in lines}) == 1
+    bases = [(work / f"train/{run}base.json").read_text() for run in ("", "seed-3-grpo/")]
+    assert bases[0] == bases[1]  # evaluated once
     speed = json.loads((out / "speed.json").read_text())
+    assert speed["sharing"].startswith("processes ")
     assert speed["agreement"]["greedy_float32"] == 1.0
     ways = [line["way"] for line in speed["generation"]]
     assert ways == ["static, graph", "static, launched", "transformers"]

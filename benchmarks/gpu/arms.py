@@ -18,6 +18,7 @@ import torch
 from gdro.common.files import write_json
 from gdro.recipes.evaluations import LINES, lines_of
 from gdro.recipes.run import BASE, evaluate_base, load_task, run
+from gdro.recipes.run_folder import keep
 from gdro.recipes.schema import Recipe, load_recipe
 from gdro.tasks.gsm8k import MADE
 
@@ -50,14 +51,14 @@ class Job:
         return dataclasses.replace(recipe, seed=seed, arms={arm: recipe.arms[arm]})
 
 
-def start_workers(job: Job, folder: Path, workers: int, log: Path) -> list[subprocess.Popen[bytes]]:
-    """Start processes that wait for the base and then train, each its share of the runs."""
+def start_workers(job: Job, folder: Path, workers: int) -> list[subprocess.Popen[bytes]]:
+    """Start processes that wait for the base, then train their shares of the runs; logs go there."""
     write_json(folder / "job.json", dataclasses.asdict(job))
     (folder / READY).unlink(missing_ok=True)
     started = []
     for number in range(workers):
         command = [sys.executable, str(HERE), str(folder), str(number), str(workers)]
-        with log.with_name(f"worker-{number}.log").open("ab") as file:
+        with (folder / f"worker-{number}.log").open("ab") as file:
             started.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
     return started
 
@@ -75,9 +76,11 @@ def work(folder: Path, number: int, workers: int) -> None:
             break
         own = folder / f"seed-{seed}-{arm}"
         own.mkdir(parents=True, exist_ok=True)
+        recipe = job.recipe(arm, seed)
+        keep(recipe, own)  # a base without its recipe would be evaluated again
         (own / BASE).write_text((folder / BASE).read_text())
         begun = time.monotonic()
-        run(job.recipe(arm, seed), own, resume=True, until=job.until)
+        run(recipe, own, resume=True, until=job.until)
         peak = torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else 0.0
         print(f"{arm} seed {seed}: {time.monotonic() - begun:.0f} s, {peak:.1f} GiB", flush=True)
         gc.collect()  # a trainer and its graphs hold each other

@@ -1,4 +1,4 @@
-"""What a machine without a network needs: wheels, the model's file in parts, its tokenizer, the data."""
+"""What a machine without a network needs: wheels, the model in parts, the data; and what comes back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 # What PyTorch's usual images lack; each wheel alone, their needs are there.
@@ -98,3 +99,13 @@ def unpack(carried: Path, work: Path) -> Path | None:
             return None
         whole.write_bytes(b"".join(part.read_bytes() for part in parts))
     return whole
+
+
+def pack(work: Path, out: Path) -> None:
+    """The runs' logs, without weights, in one file."""
+    with tarfile.open(out / "runs.tar.gz", "w:gz") as tar:
+        for log in sorted(work.glob("*/worker-*.log")):
+            tar.add(log, arcname=str(log.relative_to(work)))
+        for path in sorted(work.glob("*/seed-*/*/")):
+            for file in (*path.glob("*.json*"), *path.glob("gdro/*")):
+                tar.add(file, arcname=str(file.relative_to(work)))

@@ -6,7 +6,8 @@
     python benchmarks/gpu/sitting.py mini
 
 `prepare` writes what a machine without a network needs; the first `run` says whether all of it works
-there and how fast, on a random model; the second teaches the base and trains arms by paired seeds;
+there and how fast, on a random model; the second teaches the base and trains arms by paired seeds
+(`--share --workers 4`: four at once);
 `mini` is all of it in two minutes of a CPU. Results are written while it runs: `sitting.jsonl` (a line
 each evaluation), `speed.json`, `table.md`, logs. `python benchmarks/gpu/table.py FILES` puts sittings
 together.
@@ -18,13 +19,12 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
-import os
 import sys
-import tarfile
 import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Sitting:
     def job(self, seeds: list[int], base: Path, extra: Sequence[str] = ()) -> Any:
         """What workers do, on a base."""
         from arms import Job
+        from mini import TINY
 
         files = [f"task_options.files.{name}={self.work / name}.jsonl" for name in ("train", "test")]
         real = base == self.base
@@ -98,29 +99,6 @@ class Sitting:
         return self.work / "base"
 
 
-TINY = [
-    "trl.use_cpu=true",
-    "trl.bf16=false",
-    "trl.max_steps=4",
-    "trl.num_generations=4",
-    "trl.generation_batch_size=16",
-    "trl.per_device_train_batch_size=8",
-    "trl.max_completion_length=12",
-    "evaluation.samples=4",
-    "evaluation.base_samples=4",
-    "evaluation.k=2",
-    "evaluation.also=[4]",
-    "evaluation.every=2",
-    "task_options.sizes.pool=20",
-    "task_options.sizes.reserved=40",
-    "task_options.sizes.heldout=8",
-    "task_options.sizes.longest_prompt=200",
-    "task_options.sizes.longest_solution=200",
-    "task_options.lesson.steps=2",
-    "task_options.lesson.rows=4",
-]
-
-
 def check(sitting: Sitting) -> None:
     """What there is: versions, the device, what it can do."""
     import speed
@@ -128,9 +106,7 @@ def check(sitting: Sitting) -> None:
 
     names = ("torch", "transformers", "trl", "datasets", "accelerate", "numpy")
     versions = {name: importlib.metadata.version(name) for name in names}
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    what = torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} cores"
+    device, what = torch.device("cuda" if torch.cuda.is_available() else "cpu"), speed.device_name()
     limits = speed.ceilings(device)
     sitting.keep(python=sys.version.split()[0], versions=versions, device=what, limits=limits)
     say(
@@ -212,28 +188,32 @@ def measure_overhead(sitting: Sitting) -> None:
     """GDROTrainer over GRPOTrainer, a step each in turn, both with the static decoder."""
     import overhead
 
-    job = sitting.job([0], random_base(sitting))
-    for strategy in ("rollout-gdro", "rollout-gdro + memory"):
+    taught = sitting.base.exists()
+    # A taught base succeeds; with a small pool its prompts come back, so that rows are recalled.
+    small = [] if sitting.tiny or not taught else ["task_options.sizes.pool=64"]
+    job = sitting.job([0], sitting.base if taught else random_base(sitting), small)
+    for strategy in ("rollout-gdro + memory", "rollout-gdro"):
         if sitting.until - time.monotonic() < sitting.needed:
             say(f"no time is left for the overhead of {strategy}")
             break
         num = 4 if sitting.tiny else 10
         found = overhead.pairs(job.recipe(job.arms[0], 0), strategy, num, sitting.work)
-        sitting.keep(**{f"overhead of {strategy}": found})
-        say(f"overhead of {strategy}: {found}")
+        name = f"overhead of {strategy}" + (", taught base" if taught else "")
+        sitting.keep(**{name: found})
+        say(f"{name}: {found}")
 
 
 def steps(sitting: Sitting) -> None:
-    """A few steps and evaluations of the random base: one process, then two side by side."""
+    """A few steps and evaluations of the random base: one process, then all side by side."""
     folder, few = random_base(sitting), 4 if sitting.tiny else 10
     extra = [f"trl.max_steps={few}", f"evaluation.every={few // 2}"]
     if not sitting.tiny:
         extra += ["evaluation.base_samples=8", "evaluation.samples=8", "evaluation.also=[4]"]
-    for workers in (1, 2):
-        job = sitting.job([0], folder, extra)
-        job = dataclasses.replace(job, arms=job.arms[:workers], needed=0.0)
+    for workers in (1, sitting.workers):
+        job = dataclasses.replace(sitting.job(list(range(workers)), folder, extra), needed=0.0)
+        job = dataclasses.replace(job, arms=job.arms[:1])
         lines = train(sitting, job, sitting.work / f"steps-{workers}", workers)
-        times = {line["arm"]: line["curves"]["step_time"] for line in lines if line["step"] == few}
+        times = {line["seed"]: line["curves"]["step_time"] for line in lines if line["step"] == few}
         sitting.keep(**{f"seconds of the last steps, {workers} at once": times})
         say(f"seconds of the last steps, {workers} at once: {times}")
 
@@ -274,11 +254,12 @@ def quality(sitting: Sitting) -> None:
 def train(sitting: Sitting, job: Any, folder: Path, workers: int, started: Any = None) -> list[Any]:
     """Measure the base, let the workers train, and write what they reach."""
     import arms
+    import speed
     import table
 
-    started = started or arms.start_workers(job, folder, workers, sitting.out / "worker.log")
+    started = started or arms.start_workers(job, folder, workers)
     base = arms.measure_base(job, folder)
-    about = {"device": sitting.speed.get("device"), "base": base["weights"]}
+    about = {"device": speed.device_name(), "base": base["weights"]}
     arms.release(folder)
     one = next(name for name in base if name.startswith("mean@"))
     k = int(one.removeprefix("mean@"))
@@ -304,30 +285,22 @@ def train(sitting: Sitting, job: Any, folder: Path, workers: int, started: Any =
     print(table.printed(lines, k), flush=True)
     if any(failed):
         say(f"workers ended with {failed}; see worker-*.log")
-        for log in sorted(sitting.out.glob("worker-*.log")):
+        for log in sorted(folder.glob("worker-*.log")):
             print(log.name, log.read_text(errors="replace")[-2000:], flush=True)
     return lines
-
-
-def pack(sitting: Sitting) -> None:
-    """The runs' logs, without weights, in one file."""
-    with tarfile.open(sitting.out / "runs.tar.gz", "w:gz") as tar:
-        for path in sorted(sitting.work.glob("*/seed-*/*/")):
-            for file in (*path.glob("*.json*"), *path.glob("gdro/*")):
-                tar.add(file, arcname=str(file.relative_to(sitting.work)))
 
 
 def run(sitting: Sitting, phases: list[str]) -> list[str]:
     """All phases in order, and which of them failed; workers load their libraries meanwhile."""
     import arms
+    import carry
 
     sitting.work.mkdir(parents=True, exist_ok=True)
     sitting.out.mkdir(parents=True, exist_ok=True)
     job, started = None, None
     if "train" in phases:
         job = sitting.job(sitting.seeds, sitting.base)
-        place, log = sitting.work / "train", sitting.out / "worker.log"
-        started = arms.start_workers(job, place, sitting.workers, log)
+        started = arms.start_workers(job, sitting.work / "train", sitting.workers)
     done = {
         "check": check,
         "speed": measure_generation,
@@ -352,24 +325,9 @@ def run(sitting: Sitting, phases: list[str]) -> list[str]:
     finally:
         for process in started or ():
             process.terminate()
-        pack(sitting)
+        carry.pack(sitting.work, sitting.out)
     say("done" if not failed else f"failed: {', '.join(failed)}")
     return failed
-
-
-def made_up(folder: Path) -> dict[str, Path]:
-    """Two files of sums in GSM8K's form, for the miniature."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for name, num in (("train", 120), ("test", 40)):
-        lines = []
-        for i in range(num):
-            a, b = 2 + i % 17, 3 + i // 17
-            answer = f"{a}+{b}=<<{a}+{b}={a + b}>>{a + b} pens\n#### {a + b}"
-            lines.append({"question": f"{a} pens and {b} more. How many?", "answer": answer})
-        found[name] = folder / f"{name}.jsonl"
-        found[name].write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return found
 
 
 def parser() -> argparse.ArgumentParser:
@@ -389,6 +347,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--arms", default="grpo,rollout-gdro-memory,gdro,gdro-tail,dapo")
         one.add_argument("--seeds", default="0-9", help="first-last")
         one.add_argument("--workers", type=int, default=2)
+        one.add_argument("--share", action="store_true", help="let processes share the GPU by MPS")
         one.add_argument("--needed", type=float, default=30.0, help="seconds that a run needs")
         one.add_argument("--carried", type=Path, default=Path(".carry"))
         one.add_argument("--phases", default=",".join(PHASES))
@@ -399,6 +358,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     import carry
+    import mini
+    import share
 
     given = parser().parse_args(arguments)
     if given.command == "prepare":
@@ -411,7 +372,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"no phase {sorted(unknown)[0]!r}; there are: {', '.join(PHASES)}")
     gguf = None
     if tiny:
-        made_up(given.work)
+        mini.made_up(given.work)
     else:
         gguf = carry.unpack(given.carried, given.work)
         say(f"model: {gguf or 'not whole yet'}")
@@ -428,7 +389,10 @@ def main(arguments: list[str] | None = None) -> None:
         needed=0.0 if tiny else given.needed,
         gguf=gguf,
     )
-    raise SystemExit(1 if run(sitting, phases) else 0)
+    with share.shared() if given.share else nullcontext("processes take turns") as how:
+        say(how)
+        sitting.keep(sharing=how)
+        raise SystemExit(1 if run(sitting, phases) else 0)
 
 
 if __name__ == "__main__":

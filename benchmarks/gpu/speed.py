@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -10,6 +11,11 @@ from typing import Any
 import torch
 
 from gdro.integrations.trl.static_decode import StaticDecoder, _linear
+
+
+def device_name() -> str:
+    """What the training runs on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
 
 
 def ceilings(device: torch.device) -> dict[str, float]:

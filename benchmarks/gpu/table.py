@@ -1,12 +1,13 @@
 """The tables of one or more sittings: `python benchmarks/gpu/table.py results/gsm8k/*.jsonl`.
 
+With `--slices` the last evaluation of each run by base difficulty, with 95% intervals over problems.
 Effects are paired by seed, and only within a sitting: another machine teaches another base.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ Line = dict[str, Any]
 _TAIL = ("hardest (base p < .02)",)
 _EASY = ("medium (.3 to .9)", "easy (base p >= .9)")
 _CONTROL = "grpo"
+_FEWEST = 3
+"""Pairs that an interval needs."""
 
 
 def rows(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
@@ -85,6 +88,8 @@ def _row(
         if not all(a[name] for a, _ in pairs):
             return "?"
         change_S = np.array([b[name] / a[name] - 1.0 for a, b in pairs])
+        if len(pairs) < _FEWEST:
+            return f"{change_S.mean():+.1%}"
         low, high = interval(change_S)
         return f"{change_S.mean():+.1%} ({low:+.1%} to {high:+.1%})"
 
@@ -138,17 +143,36 @@ def _share(curves: list[dict[str, list[float]]], part: str, whole: str) -> str:
     return f"{sum(sum(c.get(part, [])) for c in curves) / right:.1%}" if right else ""
 
 
-def printed(lines: Sequence[Line], k: int = 8) -> str:
+def slices(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
+    """The last evaluation of each run, a row for each slice by the base's pass rate."""
+    last = {(line["seed"], line["arm"]): line for line in sorted(lines, key=lambda line: line["step"])}
+    heads = ["seed", "arm", "step", "slice", "problems", "pass@1", f"pass@{k}", "pass@16"]
+    table = []
+    for (seed, arm), line in sorted(last.items(), key=lambda item: (item[0][0], item[0][1] != _CONTROL)):
+        for part in line["slices"]:
+            low, high = part[f"ci_pass@{k}"]
+            tried = f"{part[f'pass@{k}']:.3f} ({low:.3f} to {high:.3f})"
+            most = part.get("pass@16", np.nan)
+            about = [str(seed), arm, str(line["step"]), part["name"], str(part["num_prompts"])]
+            table.append([*about, f"{part[f'mean@{k}']:.3f}", tried, f"{most:.3f}"])
+    return heads, table
+
+
+def printed(lines: Sequence[Line], k: int = 8, by_slice: bool = False) -> str:
     """The table as markdown."""
-    heads, body = rows(lines, k)
+    heads, body = (slices if by_slice else rows)(lines, k)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body))
 
 
 def main() -> None:
     """Command line."""
-    lines = [json.loads(line) for path in sys.argv[1:] for line in Path(path).read_text().splitlines()]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help="lines of sittings")
+    parser.add_argument("--slices", action="store_true", help="the last evaluations by base difficulty")
+    given = parser.parse_args()
+    lines = [json.loads(line) for path in given.files for line in path.read_text().splitlines()]
     names = {name for line in lines for name in line if name.startswith("mean@")}
-    print(printed(lines, int(min(names).removeprefix("mean@"))))
+    print(printed(lines, int(min(names).removeprefix("mean@")), given.slices))
 
 
 if __name__ == "__main__":
