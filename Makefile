@@ -60,7 +60,7 @@ lint: $(READY)  ## ruff, pyright, and the documentation built strictly
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 bench: $(READY) browser  ## speed of the controllers and of a trainer step, against their targets
 	$(BIN)/python -m pytest benchmarks -q --import-mode=prepend --benchmark-disable-gc \
@@ -97,7 +97,7 @@ compat-verl:  ## verl's suite on its newest release and on its development branc
 	$(PYTHON) tests/compat.py verl-newest verl-main
 
 site: $(READY)  ## the documentation, in dist/site; a broken link or name is an error
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"
