@@ -19,7 +19,7 @@ from gdro.study.runner import jobs
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", params=["headline", "grading", "default"])
+@pytest.fixture(scope="module", params=["headline", "grading", "default", "rivals", "filtering"])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
