@@ -43,16 +43,15 @@ pictures: quickstart  ## the README's picture of a run, from that run's log
 	$(BIN)/gdro report runs/quickstart --png runs/quickstart/figures
 	cp runs/quickstart/figures/overview.png docs/quickstart.png
 
-# Both environments at once: what takes their time is the network and the disk.
+# At once, because the network and the disk take much of the first part, and waiting for time limits, servers
+# and Ray much of the second. Each part's output comes when it is through.
 test:  ## everything: both environments, lint, types, tests, doctests, the built wheel
-	$(MAKE) -j 2 setup setup-verl
-	$(MAKE) test-trl
-	$(MAKE) test-verl
+	$(MAKE) -j 3 setup setup-verl browser
+	$(MAKE) -j 3 -O lint test-trl test-verl
 
-# One worker more than processors: some tests wait, for time limits, servers or other processes.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+WORKERS := $(shell getconf _NPROCESSORS_ONLN)
 
-test-trl: $(READY) browser lint  ## all but verl
+test-trl: $(READY) browser  ## all but verl
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 	$(BIN)/python tests/wheel_check.py
 
@@ -132,7 +131,7 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
-	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist loadfile tests/verl
 
 # Its constraints are all that vLLM needs here, so nothing is resolved: what it wants for sound and video has
 # no build for CPUs beside this torch.

@@ -153,6 +153,7 @@ def test_an_evaluation_is_whole_or_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
         run(load_recipe("quickstart"), tmp_path / "out")
 
 
+@pytest.mark.weekly
 def test_two_processes_train_a_recipe(tmp_path: Path) -> None:
     """As on several devices: torchrun, one optimiser step a batch, files by the first process alone.
 

@@ -96,7 +96,12 @@ def run(path: Path, words: list[str], output: Path, monkeypatch: pytest.MonkeyPa
     return sorted((name, tensor.tolist()) for name, tensor in load_file(saved).items())
 
 
-@pytest.mark.parametrize("script", RIGHT)
+SELDOM = ("gsm8k_xml", "several_tasks")
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(s, marks=[pytest.mark.weekly] * (s in SELDOM)) for s in RIGHT]
+)
 def test_two_changed_lines_are_enough(
     script: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -12,6 +12,12 @@ from gdro import Controller, Request, make_strategy
 from gdro.simulate import Population, SimulatedPolicy
 
 STEPS, PROMPTS, MEAN = 100, 256, 4
+FURTHER = ("speed", "reinforce-ada", "mopps", "greso", "random-rollouts")
+
+
+def weekly(text: str):
+    """A case for which every `make test` has no time."""
+    return pytest.param(text, marks=pytest.mark.weekly)
 
 
 @dataclass
@@ -72,6 +78,7 @@ def test_dapo_leaves_no_group_without_gradient():
     assert r.controller.ledger.rollouts > 1.5 * STEPS * PROMPTS * MEAN
 
 
+@pytest.mark.weekly
 def test_speed_trains_on_undecided_prompts_with_more_rollouts():
     sizes = np.concatenate([size for _, size in kept_groups(run("speed"))])
     assert set(sizes) == {12}
@@ -79,6 +86,7 @@ def test_speed_trains_on_undecided_prompts_with_more_rollouts():
     assert mixed.all()
 
 
+@pytest.mark.weekly
 def test_reinforce_ada_has_more_mixed_groups_and_balances_them():
     def share(r):
         groups = [((right > 0) & (right < size)).mean() for right, size in kept_groups(r)]
@@ -93,12 +101,14 @@ def test_reinforce_ada_has_more_mixed_groups_and_balances_them():
     assert balanced(run("reinforce-ada")) > balanced(run("uniform")) + 0.2
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("target", [0.3, 0.5])
 def test_mopps_draws_near_its_target(target):
     r = run("mopps", target=target)
     assert np.mean(r.late("rates")) == pytest.approx(target, abs=0.1)
 
 
+@pytest.mark.weekly
 def test_knapsack_gives_valuable_prompts_three_times_those_of_solved_ones():
     r = run("knapsack")
     belief = r.controller.belief
@@ -122,6 +132,7 @@ def test_hora_and_rollout_gdro_give_hard_prompts_more():
         assert spent[hard].mean() > 1.5 * spent[bins == 9].mean()
 
 
+@pytest.mark.weekly
 def test_greso_draws_fewer_groups_without_gradient_than_uniform():
     def dead(r):
         return np.mean([np.mean((rate < 0.02) | (rate > 0.98)) for rate in r.late("rates")])
@@ -132,20 +143,24 @@ def test_greso_draws_fewer_groups_without_gradient_than_uniform():
     assert (state.run_N[:] > 0).any()
 
 
+@pytest.mark.weekly
 def test_failure_sampling_draws_harder_prompts():
     assert np.mean(run("failure-sampling").late("rates")) < np.mean(run("uniform").late("rates")) - 0.05
 
 
+@pytest.mark.weekly
 def test_adarft_holds_the_pass_rate_at_its_aim():
     assert np.mean(run("adarft").late("rates")) == pytest.approx(0.5, abs=0.12)
 
 
+@pytest.mark.weekly
 def test_curriculum_goes_from_easy_to_hard():
     means = [float(np.mean(rate)) for rate in run("curriculum", num_steps=STEPS).rates]
     assert spearman(means, -np.arange(STEPS)) > 0.9
     assert means[0] > 0.95
 
 
+@pytest.mark.weekly
 def test_sec_prefers_bins_with_larger_advantages():
     r = run("sec")
     value_B = r.controller._state.value_B
@@ -164,6 +179,7 @@ def test_sec_prefers_bins_with_larger_advantages():
     assert moving(r) > moving(uniform)
 
 
+@pytest.mark.weekly
 def test_difficulty_pool_draws_few_extremes():
     def extreme(r):
         return np.mean([np.mean((rate < 0.1) | (rate > 0.9)) for rate in r.late("rates")])
@@ -171,6 +187,7 @@ def test_difficulty_pool_draws_few_extremes():
     assert extreme(run("difficulty-pool")) < extreme(run("uniform"))
 
 
+@pytest.mark.weekly
 def test_daro_weights_rare_pass_rates_up():
     weight_G = run("daro").controller._state.weight_G
     # With four rollouts: pass rates 1/4 and 3/4 have smaller |advantage| than 1/2.
@@ -201,6 +218,7 @@ def test_memory_replays_failed_groups_and_spends_no_rollouts():
     assert 0 < ledger.recalled_tokens < ledger.tokens
 
 
+@pytest.mark.weekly
 def test_memory_lifts_prompts_that_rarely_succeed():
     def rate(text):
         r = run(text)
@@ -212,6 +230,7 @@ def test_memory_lifts_prompts_that_rarely_succeed():
     assert rate("uniform + memory") > rate("uniform")
 
 
+@pytest.mark.weekly
 def test_placebos_carry_no_information():
     r = run("random-rollouts")
     spent = np.concatenate([p.rollouts_P for p in r.plans])
@@ -222,7 +241,7 @@ def test_placebos_carry_no_information():
     assert weights == pytest.approx(np.ones(len(weights)))
 
 
-@pytest.mark.parametrize("text", ["dapo", "speed", "reinforce-ada", "mopps", "greso", "random-rollouts"])
+@pytest.mark.parametrize("text", ["dapo", *map(weekly, FURTHER)])
 def test_every_rollout_is_in_the_ledger(text):
     r = run(text)
     ledger = r.controller.ledger
@@ -256,12 +275,14 @@ def test_curverl_weighs_the_hardest_mixed_groups_fully_and_solved_ones_not_at_al
     assert easy.min() > 0.0 and easy.max() < 1.0
 
 
+@pytest.mark.weekly
 def test_bbg_trains_only_where_hardly_anything_was_solved():
     rate, _, _, weight = late_groups(run("bbg", k=8))
     assert set(weight) == {0.0, 1.0}
     assert rate[weight == 0].mean() > rate[weight == 1].mean() + 0.3
 
 
+@pytest.mark.weekly
 def test_pilot_commit_trains_on_undecided_prompts_and_draws_solved_ones_less():
     r = run("pilot-commit")
     right, size = (np.concatenate(column) for column in zip(*kept_groups(r), strict=True))
@@ -272,6 +293,7 @@ def test_pilot_commit_trains_on_undecided_prompts_and_draws_solved_ones_less():
     assert drawn < np.concatenate(run("uniform").late("rates")).mean()
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("text", ["popo", "advantage-replay"])
 def test_recent_rows_replace_what_taught_nothing(text):
     """As many rows as there is room for come back, all of recent groups, and teach more."""

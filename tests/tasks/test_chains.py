@@ -86,6 +86,7 @@ def test_warm_start_is_small_and_heavy_tailed() -> None:
     assert (rate > 0.9).mean() >= 0.10
 
 
+@pytest.mark.weekly
 def test_warm_start_command(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "studies/make_chains_model.py"), "--steps", "3", "--out"]
     for name in ("a", "b"):

@@ -102,6 +102,7 @@ def test_rollouts_use_the_weights_of_the_last_update(joint: Ran) -> None:
     assert any(seen[0][index] != seen[1][index] for index in shared)
 
 
+@pytest.mark.weekly
 def test_a_killed_run_goes_on_with_the_same_plans(
     joint: Ran, resumed: Ran, failing: tuple[int, int]
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_killed_run_goes_on_with_the_same_plans(
     assert {i: found[5][i] for i in healthy} == {i: wanted[5][i] for i in healthy}
 
 
+@pytest.mark.weekly
 def test_failed_agent_loops_are_used_or_dropped_and_counted(
     joint: Ran, resumed: Ran, failing: tuple[int, int]
 ) -> None:
@@ -131,6 +133,7 @@ def test_failed_agent_loops_are_used_or_dropped_and_counted(
         assert not any(row[2])
 
 
+@pytest.mark.weekly
 def test_checkpoints_and_log_are_whole(resumed: Ran) -> None:
     steps = [s["step"] for s in lines(resumed.log / "steps.jsonl")]
     assert steps == [1, 2, 3, 4, 5]

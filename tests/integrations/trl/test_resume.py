@@ -38,7 +38,10 @@ def make(folder: Path, strategy: str = "joint", data: Dataset | None = None, **o
 MEMORY = "failure-sampling + rollout-gdro + memory(anchors=2, candidates=4, anchor_rate=0.1)"
 
 
-@pytest.mark.parametrize("strategy", ["joint", "prompt-gdro", MEMORY])
+@pytest.mark.parametrize(
+    "strategy",
+    [MEMORY, *(pytest.param(name, marks=pytest.mark.weekly) for name in ("joint", "prompt-gdro"))],
+)
 def test_resume_after_any_step_is_bit_identical(tmp_path: Path, strategy: str) -> None:
     whole = make(tmp_path / "whole", strategy, max_steps=6)
     whole.train()
