@@ -49,7 +49,8 @@ test:  ## everything: both environments, lint, types, tests, doctests, the built
 	$(MAKE) -j 3 setup setup-verl browser
 	$(MAKE) -j 3 -O lint test-trl test-verl
 
-WORKERS := $(shell getconf _NPROCESSORS_ONLN)
+# One more than processors: some tests wait.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 test-trl: $(READY) browser  ## all but verl
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
@@ -131,7 +132,7 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
-	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist loadfile tests/verl
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
 
 # Its constraints are all that vLLM needs here, so nothing is resolved: what it wants for sound and video has
 # no build for CPUs beside this torch.

@@ -53,6 +53,6 @@ def serving(answer: Answer) -> Iterator[Any]:
         server: Any = made
         server.answer, server.turn, server.bodies = answer, threading.Lock(), []
         server.url = f"http://127.0.0.1:{made.server_port}/v1"
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         made.shutdown()

@@ -88,7 +88,7 @@ def generator(task) -> TransformersGenerator:
 @pytest.fixture
 def server(generator) -> Iterator[Server]:
     with Server(generator) as made:
-        threading.Thread(target=made.serve_forever).start()
+        threading.Thread(target=made.serve_forever, args=(0.02,)).start()
         yield made
         made.shutdown()
 

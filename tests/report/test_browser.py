@@ -184,7 +184,7 @@ def test_verdicts_lead_to_their_figures(page: Page, report: str) -> None:
 
 def test_live_page_follows_a_log_from_before_its_first_step(page: Page, tmp_path: Path) -> None:
     with ReportServer([tmp_path], seconds=0.1) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         page.open(server.url)
         assert "Waiting for a first step" in page.one("main").text
         play(tmp_path, "rollout-gdro", steps=3)

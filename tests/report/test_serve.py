@@ -19,7 +19,7 @@ from gdro.report.serve import ReportServer
 @pytest.fixture
 def server(folder: Path) -> Iterator[ReportServer]:
     with ReportServer([folder / "grpo"]) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
         yield made
         made.shutdown()
 
@@ -44,7 +44,7 @@ def test_page_and_stamp(server: ReportServer) -> None:
 def test_connections_beyond_a_limit_are_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReportServer, "most_connections", 3)
     with ReportServer([folder / "grpo"]) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
         idle = [socket.create_connection(made.server_address[:2], timeout=60) for _ in range(4)]
         assert idle[-1].recv(1) == b"", "closed at once, while the others wait for their requests"
         for connection in idle:
@@ -75,7 +75,7 @@ def test_without_the_token_nothing_is_served(server: ReportServer, token: str, p
 def test_a_request_that_never_ends_is_given_up(folder: Path, monkeypatch, sent: bytes) -> None:
     monkeypatch.setattr(serve, "SECONDS", 0.5)
     with ReportServer([folder / "grpo"]) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
         with socket.create_connection(made.server_address) as half:
             half.sendall(sent)
             assert ask(made, "/stamp")[0] == 200, "others are served meanwhile"
