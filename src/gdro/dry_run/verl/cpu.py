@@ -15,7 +15,7 @@ import os
 from functools import partial
 from typing import Any
 
-from torch.distributed.fsdp import CPUOffloadPolicy
+import wrapt
 
 from gdro.dry_run.verl.platform import CpuPlatform
 
@@ -23,36 +23,39 @@ __all__ = ["ROLLOUT", "CpuPlatform"]
 
 ROLLOUT = "gdro_cpu"
 
-
-class _Unpinned(CPUOffloadPolicy):
-    """Offloading to memory that is never pinned."""
-
-    def __init__(self, pin_memory: bool = True) -> None:
-        super().__init__(pin_memory=False)
+# verl's FSDP engines are registered for accelerators only, and run as they are on a CPU.
+os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
 
 
-def _replica() -> Any:
-    from gdro.dry_run.verl.replica import CpuReplica
-
-    return CpuReplica
-
-
-def _install() -> None:
-    # Imported late: these modules look up the platform, which is registered above.
-    import verl.utils.distributed as distributed
-    import verl.utils.fsdp_utils as fsdp_utils
-    from verl.workers.rollout import base
-    from verl.workers.rollout.replica import RolloutReplicaRegistry
-
-    # verl's FSDP engines are registered for accelerators only, and run as they are on a CPU.
-    os.environ.setdefault("VERL_ENGINE_DEVICE", "cuda")
-    # verl names one backend for the CPU and one for the device; torch refuses if both are the CPU.
+# Each module of verl is changed after its import, by the processes that import it.
+@wrapt.when_imported("verl.utils.distributed")
+def _gloo(distributed: Any) -> None:
+    """verl names one backend for the CPU and one for the device; torch refuses if both are the CPU."""
     start = distributed.initialize_global_process_group_ray
     distributed.initialize_global_process_group_ray = partial(start, backend="gloo")
-    # verl offloads the reference model into pinned memory, which only an accelerator has.
-    fsdp_utils.CPUOffloadPolicy = _Unpinned
+
+
+@wrapt.when_imported("verl.utils.fsdp_utils")
+def _unpinned(fsdp_utils: Any) -> None:
+    """verl offloads the reference model into pinned memory, which only an accelerator has."""
+
+    class Unpinned(fsdp_utils.CPUOffloadPolicy):
+        def __init__(self, pin_memory: bool = True) -> None:
+            super().__init__(pin_memory=False)
+
+    fsdp_utils.CPUOffloadPolicy = Unpinned
+
+
+@wrapt.when_imported("verl.workers.rollout.base")
+def _sender(base: Any) -> None:
     base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = "gdro.dry_run.verl.replica.WeightSender"
-    RolloutReplicaRegistry.register(ROLLOUT, _replica)
 
 
-_install()
+@wrapt.when_imported("verl.workers.rollout.replica")
+def _replica(replica: Any) -> None:
+    def load() -> Any:
+        from gdro.dry_run.verl.replica import CpuReplica
+
+        return CpuReplica
+
+    replica.RolloutReplicaRegistry.register(ROLLOUT, load)

@@ -1,20 +1,17 @@
-"""Functions of verl that the adapter replaces, for advantages, metrics and Ray's environment."""
+"""Functions of verl that the adapter replaces, for advantages and metrics."""
 
 # pyright: reportMissingImports=false
 # verl has an environment of its own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import verl.trainer.constants_ppo as verl_constants
 import verl.trainer.ppo.v1.trainer_base as verl_trainer
 
-FORWARDED = ("VERL_USE_EXTERNAL_MODULES", "VERL_PLATFORM")
 _NAME = "compute_advantage_for_multi_trajectories"
 _COMPARISON = "calculate_debug_metrics"
 
@@ -63,19 +60,3 @@ def without_rows(rows: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         setattr(verl_trainer, _COMPARISON, measure)
-
-
-def forward_environment() -> None:
-    """Pass the variables that name verl's plugins on to Ray's workers.
-
-    Workers inherit them if `main_ppo` starts Ray. In a cluster that runs already they do not, and the
-    trainer, which is one of the workers, would not know gdro.
-    """
-    environment = verl_constants.get_ppo_ray_runtime_env
-
-    def forwarded(config: Any = None) -> dict[str, Any]:
-        runtime = environment(config)
-        plugins = {name: os.environ[name] for name in FORWARDED if name in os.environ}
-        return {**runtime, "env_vars": {**plugins, **runtime["env_vars"]}}
-
-    verl_constants.get_ppo_ray_runtime_env = forwarded
