@@ -17,9 +17,17 @@ from gdro.study.results import summarise
 from gdro.study.runner import jobs
 
 ROOT = Path(__file__).parents[2]
+# The headline study has 1,248 runs, as many as all others together.
+STUDIES = (
+    "grading",
+    "default",
+    "rivals",
+    "filtering",
+    pytest.param("headline", marks=pytest.mark.weekly),
+)
 
 
-@pytest.fixture(scope="module", params=["headline", "grading", "default", "rivals", "filtering"])
+@pytest.fixture(scope="module", params=STUDIES)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
