@@ -18,7 +18,7 @@ import torch
 from gdro.common.files import write_json
 from gdro.recipes.evaluations import LINES, lines_of
 from gdro.recipes.run import BASE, evaluate_base, load_task, run
-from gdro.recipes.run_folder import keep
+from gdro.recipes.run_folder import KEPT, keep
 from gdro.recipes.schema import Recipe, load_recipe
 from gdro.tasks.gsm8k import MADE
 
@@ -77,7 +77,8 @@ def work(folder: Path, number: int, workers: int) -> None:
         own = folder / f"seed-{seed}-{arm}"
         own.mkdir(parents=True, exist_ok=True)
         recipe = job.recipe(arm, seed)
-        keep(recipe, own)  # a base without its recipe would be evaluated again
+        if not (own / KEPT).exists():  # a base without its recipe would be evaluated again
+            keep(recipe, own)
         (own / BASE).write_text((folder / BASE).read_text())
         begun = time.monotonic()
         run(recipe, own, resume=True, until=job.until)
@@ -90,10 +91,14 @@ def work(folder: Path, number: int, workers: int) -> None:
 def measure_base(job: Job, folder: Path) -> dict[str, Any]:
     """Held-out figures of the base, which is made if it is missing; its weights have a name."""
     recipe = job.recipe(job.arms[0], 0)
+    place = Path(recipe.task_options["base"]) / MADE
+    files = place, folder / BASE
+    if all(f.exists() for f in files) and files[0].stat().st_mtime > files[1].stat().st_mtime:
+        files[1].unlink()  # the figures of an earlier base
     evaluate_base(recipe, folder, load_task)
     gc.collect()
     torch.cuda.empty_cache()  # the workers need it
-    made = json.loads((Path(recipe.task_options["base"]) / MADE).read_text())
+    made = json.loads(place.read_text())
     return {**json.loads((folder / BASE).read_text()), "weights": made["weights"]}
 
 

@@ -107,5 +107,5 @@ def pack(work: Path, out: Path) -> None:
         for log in sorted(work.glob("*/worker-*.log")):
             tar.add(log, arcname=str(log.relative_to(work)))
         for path in sorted(work.glob("*/seed-*/*/")):
-            for file in (*path.glob("*.json*"), *path.glob("gdro/*")):
+            for file in (*path.parent.glob("*.json"), *path.glob("*.json*"), *path.glob("gdro/*")):
                 tar.add(file, arcname=str(file.relative_to(work)))

@@ -36,6 +36,7 @@ def shared() -> Iterator[str]:
     names = {f"CUDA_MPS_{name}_DIRECTORY": str(folder / name.lower()) for name in ("PIPE", "LOG")}
     for place in names.values():
         Path(place).mkdir()
+    before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:
         fault = _start(control)
@@ -44,6 +45,8 @@ def shared() -> Iterator[str]:
         yield f"processes take turns: {fault}" if fault else "processes share the GPU (MPS)"
     finally:
         _stop(control, names)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(control: str) -> str:
@@ -68,7 +71,11 @@ def _stop(control: str, names: dict[str, str]) -> None:
         return
     try:
         ask: dict[str, Any] = {"input": "quit -t 2\n", "text": True, "capture_output": True}
-        subprocess.run([control], **ask, timeout=10, check=False)  # it waits for servers, 2 s at most
+        done = subprocess.run(
+            [control], **ask, timeout=10, check=False
+        )  # waits for servers, 2 s at most
+        if done.returncode:
+            print(f"{CONTROL} did not stop: {done.stdout}{done.stderr}", flush=True)
     except (OSError, subprocess.TimeoutExpired) as fault:
         print(f"{CONTROL} did not stop: {fault}", flush=True)
     for name in names:

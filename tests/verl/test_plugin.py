@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 LIGHT = """
 import sys, verl
 heavy = [n for n in sys.modules if n.startswith(("verl.trainer.ppo.v1", "gdro.integrations.verl."))]
@@ -27,6 +29,13 @@ except AttributeError as error:
 """
 
 
+FIRST = """
+import gdro.integrations.verl.{} as first, gdro.integrations.verl as plugin
+from verl.trainer.ppo.v1 import get_trainer_cls
+assert get_trainer_cls("gdro") is plugin.GDROTrainer and plugin.GDROColocateAsync
+"""
+
+
 def run(program: str, variables: dict[str, str]) -> None:
     given = {k: v for k, v in os.environ.items() if k != "VERL_USE_EXTERNAL_MODULES"} | variables
     command = [sys.executable, "-c", program]
@@ -40,3 +49,8 @@ def test_processes_without_a_trainer_import_none() -> None:
 
 def test_the_classes_are_there_for_who_imports_them() -> None:
     run(OWN, {"VERL_USE_EXTERNAL_MODULES": "gdro.dry_run.verl.cpu"})
+
+
+@pytest.mark.parametrize("first", ["trainer", "patches", "asynchronous", "memory"])
+def test_any_part_may_be_imported_first(first: str) -> None:
+    run(FIRST.format(first), {"VERL_USE_EXTERNAL_MODULES": "gdro.dry_run.verl.cpu"})

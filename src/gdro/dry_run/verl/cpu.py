@@ -2,7 +2,7 @@
 
 Set `VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.dry_run.verl.cpu,gdro.integrations.verl`,
 `trainer.device=cpu` and `actor_rollout_ref.rollout.name=gdro_cpu`; `gdro.dry_run.verl.launch` does all
-of it. This module must come first: verl looks up its platform when a trainer is imported. Ray gets one
+of it. verl looks up its platform when a trainer is imported. Ray gets one
 logical GPU for each rank, which it only counts.
 """
 

