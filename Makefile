@@ -43,17 +43,14 @@ pictures: quickstart  ## the README's picture of a run, from that run's log
 	$(BIN)/gdro report runs/quickstart --png runs/quickstart/figures
 	cp runs/quickstart/figures/overview.png docs/quickstart.png
 
-# At once, because the network and the disk take much of the first part, and waiting for time limits, servers
-# and Ray much of the second. Each part's output comes when it is through.
-test:  ## everything: both environments, lint, types, tests, doctests, the built wheel
+# What waits for the network, the disk or Ray has company; all suites at once would only hinder each other.
+test:  ## both environments, lint, types, tests, doctests, the built wheel
 	$(MAKE) -j 3 setup setup-verl browser
-	$(MAKE) -j 3 -O lint test-trl test-verl VERL_WORKERS=1
+	$(MAKE) -j 2 -O lint test-verl
+	$(MAKE) test-trl
 
 # One more than processors: some tests wait.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-
-# A run of verl is a dozen processes, and two at once beside the other tests are slower than one after another.
-VERL_WORKERS := 2
 
 test-trl: $(READY) browser  ## all but verl
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
@@ -135,7 +132,7 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
-	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n $(VERL_WORKERS) --dist loadfile tests/verl
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
 
 # Its constraints are all that vLLM needs here, so nothing is resolved: what it wants for sound and video has
 # no build for CPUs beside this torch.
