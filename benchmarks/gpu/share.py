@@ -69,11 +69,10 @@ def _start(control: str) -> str:
 def _stop(control: str, names: dict[str, str]) -> None:
     if not names.keys() <= os.environ.keys():
         return
+    # It waits two seconds for servers.
+    ask: dict[str, Any] = {"input": "quit -t 2\n", "text": True, "capture_output": True}
     try:
-        ask: dict[str, Any] = {"input": "quit -t 2\n", "text": True, "capture_output": True}
-        done = subprocess.run(
-            [control], **ask, timeout=10, check=False
-        )  # waits for servers, 2 s at most
+        done = subprocess.run([control], **ask, timeout=10, check=False)
         if done.returncode:
             print(f"{CONTROL} did not stop: {done.stdout}{done.stderr}", flush=True)
     except (OSError, subprocess.TimeoutExpired) as fault:

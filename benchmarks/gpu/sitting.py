@@ -214,7 +214,7 @@ def steps(sitting: Sitting) -> None:
     extra = [f"trl.max_steps={few}", f"evaluation.every={few // 2}"]
     if not sitting.tiny:
         extra += ["evaluation.base_samples=8", "evaluation.samples=8", "evaluation.also=[4]"]
-    for workers in (1, sitting.workers):
+    for workers in sorted({1, sitting.workers}):
         job = dataclasses.replace(sitting.job(list(range(workers)), folder, extra), needed=0.0)
         job = dataclasses.replace(job, arms=job.arms[:1])
         lines = train(sitting, job, sitting.work / f"steps-{workers}", workers)
@@ -341,10 +341,13 @@ def run(sitting: Sitting, phases: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
+    import arms
     import carry
     import command
     import mini
     import share
+
+    from gdro.recipes.schema import load_recipe
 
     given = command.parser(__doc__, PHASES).parse_args(arguments)
     if given.command == "prepare":
@@ -362,6 +365,11 @@ def main(arguments: list[str] | None = None) -> None:
         gguf = carry.unpack(given.carried, given.work)
         say(f"model: {gguf or 'not whole yet'}")
     first, _, last = given.seeds.partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise SystemExit(f"--seeds {given.seeds!r}: write first-last, e.g. 1-9")
+    strange = set(given.arms.split(",")) - load_recipe(arms.RECIPE, []).arms.keys()
+    if strange:
+        raise SystemExit(f"--arms: the recipe {arms.RECIPE} has no arm {sorted(strange)[0]!r}")
     sitting = Sitting(
         work=given.work,
         out=given.out,

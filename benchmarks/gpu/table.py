@@ -1,6 +1,7 @@
 """The tables of one or more sittings: `python benchmarks/gpu/table.py results/gsm8k/*.jsonl`.
 
-With `--slices` the last evaluation of each run by base difficulty, with 95% intervals over problems.
+With `--slices` the last evaluation of each run by base difficulty, with 95% intervals over problems;
+with `--pairs` the changes of each pair.
 Effects are paired by seed, and only within a sitting: another machine teaches another base.
 """
 
@@ -160,9 +161,25 @@ def slices(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
     return heads, table
 
 
-def printed(lines: Sequence[Line], k: int = 8, by_slice: bool = False) -> str:
+def changes(lines: Sequence[Line], k: int) -> tuple[list[str], list[list[str]]]:
+    """Each pair of runs: seconds of a step without evaluations, and changes against the control."""
+    found = {(str(line.get("base")), line["seed"], line["step"], line["arm"]): line for line in lines}
+    names = [f"mean@{k}", f"pass@{k}", "pass@16"]
+    heads = ["seed", "arm", "step", "s a step", "the control's", "pass@1", *names[1:]]
+    table = []
+    for base, seed, step, arm in sorted(found, key=lambda key: (key[2], key[1], key[3])):
+        own, control = found[base, seed, step, arm], found.get((base, seed, step, _CONTROL))
+        if arm == _CONTROL or control is None:
+            continue
+        times = [f"{np.mean(line['curves']['step_time']):.2f}" for line in (own, control)]
+        moved = [f"{own[n] / control[n] - 1:+.1%}" if control.get(n) else "?" for n in names]
+        table.append([str(seed), arm, str(step), *times, *moved])
+    return heads, table
+
+
+def printed(lines: Sequence[Line], k: int = 8, made: Any = rows) -> str:
     """The table as markdown."""
-    heads, body = (slices if by_slice else rows)(lines, k)
+    heads, body = made(lines, k)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body))
 
 
@@ -171,10 +188,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="lines of sittings")
     parser.add_argument("--slices", action="store_true", help="the last evaluations by base difficulty")
+    parser.add_argument("--pairs", action="store_true", help="the changes of each pair of runs")
     given = parser.parse_args()
+    absent = [str(path) for path in given.files if not path.is_file()]
+    if absent:
+        parser.error(f"there is no file {', '.join(absent)}")
     lines = [json.loads(line) for path in given.files for line in path.read_text().splitlines()]
     names = {name for line in lines for name in line if name.startswith("mean@")}
-    print(printed(lines, int(min(names).removeprefix("mean@")), given.slices))
+    if not names:
+        parser.error("the files hold no evaluation; give sitting.jsonl of a sitting that trained")
+    made = slices if given.slices else changes if given.pairs else rows
+    print(printed(lines, int(min(names).removeprefix("mean@")), made))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import wrapt
+try:
+    import wrapt
+except ImportError as missing:
+    raise ImportError("wrapt is missing: pip install 'gdro[verl]'") from missing
 
 from gdro.integrations.verl.environment import forward
 
