@@ -1,10 +1,10 @@
 """The quickstart task in verl, paired seeds: `.venv-verl/bin/python benchmarks/verl_seeds.py`.
 
-GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 64 prompts
-x 4 rollouts a step, 64 held-out prompts, 8 samples each. One run after another; the same command goes on
-where it was stopped, from the last checkpoint of the run that was not through. A step takes 14 s of
-processor time, most of it verl's own for 256 rollouts, and a run some 25 minutes on two idle cores: four
-hours for the nine runs (estimated from 8 steps; the whole was not run yet).
+GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 32 prompts
+x 4 rollouts a step, 256 held-out prompts, 8 samples each, with the recipe's learning rate and length. One
+run after another; the same command goes on where it was stopped, from the last checkpoint of the run that
+was not through. A rollout takes 55 ms of processor time, most of it verl's own. The same in TRL:
+`gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-2`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ from gdro.dry_run.verl.quickstart import prepare
 from gdro.dry_run.verl.watch import METRICS, metrics_of, wait
 
 ARMS = ("uniform", "rollout-gdro", "gdro")
-SAMPLES, SAVE_EVERY = 8, 25
+TRAIN, HELD_OUT, SAMPLES, SAVE_EVERY = 256, 256, 8, 25
+MATCHING = (
+    "actor_rollout_ref.actor.optim.lr=5e-4",
+    "data.max_response_length=6",
+    "actor_rollout_ref.rollout.response_length=6",
+)
 RESULT = "result.json"
 
 
-def trained(arm: str, seed: int, steps: int, folder: Path) -> dict[str, float]:
+def trained(arm: str, seed: int, steps: int, prompts: int, folder: Path) -> dict[str, float]:
     """Held-out mean@8 and pass@8 after a run, and its seconds; of an earlier run if it was through."""
     if (folder / RESULT).exists():
         return json.loads((folder / RESULT).read_text())
@@ -36,9 +41,10 @@ def trained(arm: str, seed: int, steps: int, folder: Path) -> dict[str, float]:
     begun = time.monotonic()
     overrides = [
         *cpu_overrides(2),
-        *prepare(folder, train_size=256, seed=seed),
-        "data.train_batch_size=64",
-        "actor_rollout_ref.actor.ppo_mini_batch_size=64",
+        *prepare(folder, train_size=TRAIN, seed=seed, heldout_size=HELD_OUT),
+        *MATCHING,
+        f"data.train_batch_size={prompts}",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}",
         "trainer.v1.trainer_mode=gdro",
         f"+gdro.strategy={arm}",
         f"+gdro.seed={seed}",
@@ -60,7 +66,7 @@ def trained(arm: str, seed: int, steps: int, folder: Path) -> dict[str, float]:
     names = {"mean": f"mean@{SAMPLES}", "pass": f"best@{SAMPLES}/mean"}
     found = {name: last[f"val-core/chains/acc/{key}"] for name, key in names.items()}
     write_json(folder / RESULT, found | {"seconds": time.monotonic() - begun})
-    return trained(arm, seed, steps, folder)
+    return trained(arm, seed, steps, prompts, folder)
 
 
 def shown(found: dict[str, float], base: dict[str, float]) -> str:
@@ -73,15 +79,16 @@ def shown(found: dict[str, float], base: dict[str, float]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--prompts", type=int, default=32, help="prompts a step, with 4 rollouts each")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--output", type=Path, default=Path("runs/verl-seeds"))
     given = parser.parse_args()
     runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in given.arms}
     for seed in given.seeds:
         for arm, earlier in runs.items():
-            folder = given.output / f"{arm}-seed{seed}-steps{given.steps}"
-            earlier.append(trained(arm, seed, given.steps, folder))
+            folder = given.output / f"{arm}-seed{seed}-{given.prompts}x{given.steps}"
+            earlier.append(trained(arm, seed, given.steps, given.prompts, folder))
             base = runs[given.arms[0]][-1]
             took = f"{earlier[-1]['seconds']:.0f} s"
             print(f"seed {seed} {arm:14} {shown(earlier[-1], base)}, {took}", flush=True)

@@ -43,9 +43,9 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: A
     return {"score": right, "acc": right}
 
 
-def prepare(folder: Path, train_size: int = 256, seed: int = 0) -> list[str]:
+def prepare(folder: Path, train_size: int = 256, seed: int = 0, heldout_size: int = 64) -> list[str]:
     """Write model, tokenizer and data of a seed, and return the Hydra overrides that train on them."""
-    data = load(seed, train_size, 64)
+    data = load(seed, train_size, heldout_size)
     data.tokenizer.chat_template = TEMPLATE
     data.model.save_pretrained(folder / "model")
     data.tokenizer.save_pretrained(folder / "model")
