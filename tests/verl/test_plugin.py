@@ -51,6 +51,9 @@ def test_the_classes_are_there_for_who_imports_them() -> None:
     run(OWN, {"VERL_USE_EXTERNAL_MODULES": "gdro.dry_run.verl.cpu"})
 
 
-@pytest.mark.parametrize("first", ["trainer", "patches", "asynchronous", "memory"])
+SELDOM = [pytest.param(name, marks=pytest.mark.weekly) for name in ("trainer", "patches", "memory")]
+
+
+@pytest.mark.parametrize("first", ["asynchronous", *SELDOM])
 def test_any_part_may_be_imported_first(first: str) -> None:
     run(FIRST.format(first), {"VERL_USE_EXTERNAL_MODULES": "gdro.dry_run.verl.cpu"})
