@@ -9,7 +9,7 @@
 there and how fast, on a random model; the second teaches the base and trains arms by paired seeds
 (`--share --workers 4`: four at once);
 `mini` is all of it in two minutes of a CPU. Results are written while it runs: `sitting.jsonl` (a line
-each evaluation), `speed.json`, `table.md`, logs. `python benchmarks/gpu/table.py FILES` puts sittings
+each evaluation), `speed.json`, `sitting.md`, logs. `python benchmarks/gpu/table.py FILES` puts sittings
 together.
 """
 
@@ -157,6 +157,8 @@ def measure_generation(sitting: Sitting) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = AutoModelForCausalLM.from_pretrained(random_model(sitting), dtype="float32")
     model.to(device).eval()
+    if "limits" not in sitting.speed:
+        check(sitting)
     limits, found = sitting.speed["limits"], []
     shapes = ((8, 16, 8, True),) if sitting.tiny else ((256, 96, 112, True), (1024, 96, 112, False))
     cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
@@ -264,7 +266,9 @@ def train(sitting: Sitting, job: Any, folder: Path, workers: int, started: Any =
 
     started = started or arms.start_workers(job, folder, workers)
     base = arms.measure_base(job, folder)
-    about = {"device": speed.device_name(), "base": base["weights"]}
+    device = "CPU, a miniature" if sitting.tiny else speed.device_name()
+    about = {"device": device, "base": base["weights"]}
+    kept = sitting.out / ("sitting" if folder.name == "train" else folder.name)
     arms.release(folder)
     one = next(name for name in base if name.startswith("mean@"))
     k = int(one.removeprefix("mean@"))
@@ -279,14 +283,14 @@ def train(sitting: Sitting, job: Any, folder: Path, workers: int, started: Any =
         lines = arms.gathered(folder, about)
         if len(lines) > seen:
             seen = len(lines)
-            arms.write_lines(sitting.out / "sitting.jsonl", lines)
+            arms.write_lines(kept.with_suffix(".jsonl"), lines)
             say(f"{seen} evaluations: " + arms.newest(lines, k))
     for process in started:
         process.terminate()
     lines = arms.gathered(folder, about)
-    arms.write_lines(sitting.out / "sitting.jsonl", lines)
+    arms.write_lines(kept.with_suffix(".jsonl"), lines)
     failed = [process.wait() for process in started]
-    (sitting.out / "table.md").write_text(table.printed(lines, k) + "\n")
+    kept.with_suffix(".md").write_text(table.printed(lines, k) + "\n")
     print(table.printed(lines, k), flush=True)
     if any(code not in (0, -signal.SIGTERM) for code in failed):
         for log in sorted(folder.glob("worker-*.log")):

