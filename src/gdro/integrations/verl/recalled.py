@@ -130,7 +130,9 @@ def _joined(arrays: Sequence[npt.NDArray[Any]], like: Any) -> RaggedField:
 
 
 def _filled(num: int, value: int, like: Any) -> npt.NDArray[Any]:
-    return np.full(num, value, like.numpy().dtype)
+    kind = like.numpy().dtype
+    # Zeros come from the system, which writes them when they are read.
+    return np.full(num, value, kind) if value else np.zeros(num, kind)
 
 
 def tag_of(rollout: StoredRollout, tag: Mapping[str, Any]) -> dict[str, Any]:
