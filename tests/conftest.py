@@ -1,5 +1,7 @@
 import gc
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,13 @@ def few_objects_to_search() -> None:
     """Trainers collect garbage in each `train`, which would search all that was imported, every time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_server_is_left() -> Iterator[None]:
+    """One whose socket was closed under it takes all of a processor."""
+    yield
+    for thread in threading.enumerate():
+        if "serve_forever" in thread.name:
+            thread.join(10)
+            assert not thread.is_alive(), "end it with serving.running"

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from serving import running
+
 Reply = tuple[int, Any]
 Answer = Callable[[dict[str, Any]], Reply]
 
@@ -49,10 +51,8 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(answer: Answer) -> Iterator[Any]:
     """A server with its `url` and the `bodies` of requests so far."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        server: Any = made
-        server.answer, server.turn, server.bodies = answer, threading.Lock(), []
-        server.url = f"http://127.0.0.1:{made.server_port}/v1"
-        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answer, server.turn, server.bodies = answer, threading.Lock(), []
+    server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    with running(server):
         yield server
-        made.shutdown()

@@ -19,6 +19,7 @@ from gdro.evaluation import EvaluationError, Options, evaluate
 from gdro.evaluation.server import ServerGenerator
 from gdro.evaluation.transformers import TransformersGenerator
 from gdro.tasks import chains
+from serving import running
 
 OPTIONS = Options(samples=2, max_new_tokens=6, batch_size=8, style="plain")
 
@@ -87,10 +88,9 @@ def generator(task) -> TransformersGenerator:
 
 @pytest.fixture
 def server(generator) -> Iterator[Server]:
-    with Server(generator) as made:
-        threading.Thread(target=made.serve_forever, args=(0.02,)).start()
+    made = Server(generator)
+    with running(made):
         yield made
-        made.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from gdro.report.diagnose import write_diagnosis
 from gdro.report.page import write_page
 from gdro.report.serve import ReportServer
 from gdro.study.figures import forests
+from serving import running
 
 RESULTS = Path(__file__).parents[2] / "results/headline.json"
 
@@ -183,8 +183,8 @@ def test_verdicts_lead_to_their_figures(page: Page, report: str) -> None:
 
 
 def test_live_page_follows_a_log_from_before_its_first_step(page: Page, tmp_path: Path) -> None:
-    with ReportServer([tmp_path], seconds=0.1) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    server = ReportServer([tmp_path], seconds=0.1)
+    with running(server):
         page.open(server.url)
         assert "Waiting for a first step" in page.one("main").text
         play(tmp_path, "rollout-gdro", steps=3)
@@ -203,7 +203,6 @@ def test_live_page_follows_a_log_from_before_its_first_step(page: Page, tmp_path
         assert page.run("return document.activeElement.id") == "search"
         page.draw_all()
         assert page.complaints() == []
-        server.shutdown()
 
 
 def later(path: Path, name: str) -> str:

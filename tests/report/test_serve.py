@@ -14,14 +14,14 @@ import pytest
 from gdro.cli import main
 from gdro.report import serve
 from gdro.report.serve import ReportServer
+from serving import running
 
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[ReportServer]:
-    with ReportServer([folder / "grpo"]) as made:
-        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+    made = ReportServer([folder / "grpo"])
+    with running(made):
         yield made
-        made.shutdown()
 
 
 def ask(server: ReportServer, path: str, token: str | None = None, **headers: str) -> tuple[int, str]:
@@ -43,8 +43,8 @@ def test_page_and_stamp(server: ReportServer) -> None:
 
 def test_connections_beyond_a_limit_are_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReportServer, "most_connections", 3)
-    with ReportServer([folder / "grpo"]) as made:
-        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+    made = ReportServer([folder / "grpo"])
+    with running(made):
         idle = [socket.create_connection(made.server_address[:2], timeout=60) for _ in range(4)]
         assert idle[-1].recv(1) == b"", "closed at once, while the others wait for their requests"
         for connection in idle:
@@ -52,7 +52,6 @@ def test_connections_beyond_a_limit_are_closed(folder: Path, monkeypatch: pytest
         while made._free._value < 3:  # pyright: ignore[reportAttributeAccessIssue]
             threading.Event().wait(0.01)
         assert ask(made, "/stamp")[0] == 200
-        made.shutdown()
 
 
 @pytest.mark.parametrize("path", ["/steps.jsonl", "/../secret", "/x", "/%2e%2e/x", "/stamp/"])
@@ -74,8 +73,8 @@ def test_without_the_token_nothing_is_served(server: ReportServer, token: str, p
 @pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "])
 def test_a_request_that_never_ends_is_given_up(folder: Path, monkeypatch, sent: bytes) -> None:
     monkeypatch.setattr(serve, "SECONDS", 0.5)
-    with ReportServer([folder / "grpo"]) as made:
-        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+    made = ReportServer([folder / "grpo"])
+    with running(made):
         with socket.create_connection(made.server_address) as half:
             half.sendall(sent)
             assert ask(made, "/stamp")[0] == 200, "others are served meanwhile"
@@ -85,7 +84,6 @@ def test_a_request_that_never_ends_is_given_up(folder: Path, monkeypatch, sent: 
             if "process_request_thread" in thread.name:
                 thread.join(30)
                 assert not thread.is_alive()
-        made.shutdown()
 
 
 def given_up(half: socket.socket) -> bool:

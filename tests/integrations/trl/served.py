@@ -7,6 +7,7 @@ import random
 import tempfile
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,8 @@ import trl.experimental.async_grpo.async_rollout_worker as seam
 from datasets import Dataset
 from trl.experimental.async_grpo import AsyncGRPOConfig, async_grpo_trainer, packing
 
+from serving import running
+
 DIGITS = range(tiny.ALPHABET.index("0"), tiny.ALPHABET.index("9") + 1)
 
 
@@ -36,7 +39,8 @@ class Server:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        self._running = ExitStack()
+        self._running.enter_context(running(self._http))
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         prompt = tuple(request["prompt"])
@@ -48,8 +52,7 @@ class Server:
         return {"choices": [{"token_ids": ids, "logprobs": {"token_logprobs": [-2.5] * len(ids)}}]}
 
     def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        self._running.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
