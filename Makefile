@@ -97,7 +97,7 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 		tests/trust/test_fuzzed_logs.py tests/trust/test_fuzzed_tables.py tests/trust/test_hostile_files.py \
 		tests/rewards/test_differential.py tests/rewards/test_hostile.py \
 		tests/evaluation/test_fuzzed_samples.py \
-		--hypothesis-profile=chaos -n 2 --dist loadfile -p no:cacheprovider
+		--hypothesis-profile=chaos -m "" -n 2 --dist loadfile -p no:cacheprovider
 	$(BIN)/pytest tests -m weekly -n 2 --dist loadfile -p no:cacheprovider
 	$(BIN)/python tests/chaos/long_run.py
 

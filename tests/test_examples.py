@@ -32,6 +32,7 @@ def test_example(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "examples leave nothing behind"
 
 
+@pytest.mark.weekly
 def test_the_notebook_runs_and_ends_with_a_picture(tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLES / "two_lines.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"

@@ -81,6 +81,7 @@ def test_the_issue_of_three_letters(verifier: MathVerifier) -> None:
     assert verifier.compare([gold], [r"\frac{1}{ab+ac+b^2+2bc}"]) == [False]
 
 
+@pytest.mark.weekly
 def test_confinement_changes_no_verdict(verifier: MathVerifier) -> None:
     rng = random.Random(0)
     pairs = [identity(rng, right=i % 2 == 0) for i in range(PAIRS)]

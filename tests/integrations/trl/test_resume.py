@@ -137,6 +137,7 @@ def two_processes(script: str, folder: Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.weekly
 def test_sharded_weights_train_and_resume_as_whole_ones(tmp_path: Path) -> None:
     done = two_processes("fsdp_ranks.py", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
