@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 
 import numpy as np
@@ -12,6 +13,8 @@ import verl.trainer.constants_ppo as verl_constants
 from configs import config
 from datasets import Dataset
 from omegaconf import OmegaConf
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.runtime_env.runtime_env import _merge_runtime_env
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync
@@ -306,3 +309,15 @@ def test_workers_of_a_cluster_that_runs_already_learn_of_the_plugin() -> None:
     given = verl_constants.get_ppo_ray_runtime_env(None)["env_vars"]
     assert given["VERL_USE_EXTERNAL_MODULES"] == "gdro.dry_run.verl.cpu,gdro.integrations.verl"
     assert given["VERL_PLATFORM"] == "cpu" and "NCCL_DEBUG" in given
+
+
+def test_what_a_job_was_given_is_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `ray job submit --runtime-env-json` has it; of equal names Ray takes none."""
+    job = {"env_vars": {"VERL_USE_EXTERNAL_MODULES": "gdro.integrations.verl"}}
+    for known in (job, {}):
+        text = json.dumps({"runtime_env": known, "metadata": {}})
+        monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, text)
+        given = verl_constants.get_ppo_ray_runtime_env(None)
+        merged = _merge_runtime_env(known, {"env_vars": given["env_vars"]})
+        assert merged is not None and merged["env_vars"]["VERL_PLATFORM"] == "cpu"
+        assert "gdro.integrations.verl" in merged["env_vars"]["VERL_USE_EXTERNAL_MODULES"]
