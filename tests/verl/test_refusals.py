@@ -14,7 +14,6 @@ from configs import config
 from datasets import Dataset
 from omegaconf import OmegaConf
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
-from ray.runtime_env.runtime_env import _merge_runtime_env
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import RayPPOTrainer
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerSync
@@ -313,6 +312,8 @@ def test_workers_of_a_cluster_that_runs_already_learn_of_the_plugin() -> None:
 
 def test_what_a_job_was_given_is_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `ray job submit --runtime-env-json` has it; of equal names Ray takes none."""
+    from ray.runtime_env.runtime_env import _merge_runtime_env  # Ray's own, and may move
+
     job = {"env_vars": {"VERL_USE_EXTERNAL_MODULES": "gdro.integrations.verl"}}
     for known in (job, {}):
         text = json.dumps({"runtime_env": known, "metadata": {}})

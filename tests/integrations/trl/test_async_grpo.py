@@ -7,6 +7,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,15 +90,15 @@ def test_rows_under_uniform_are_those_of_trl(tmp_path: Path, prompts: int) -> No
     requests = SimpleNamespace(recv=lambda: threading.Event().wait())
     rows: list[list[Any]] = []
     for cls in (_AsyncRolloutLoop, PlannedLoop):
-        server, given = served.Server(), {}
+        given: dict[str, Any] = {}
         if cls is PlannedLoop:
             given = {
                 "terms": terms(tmp_path, "uniform", prompts),
                 "start": Start(),
                 "requests": requests,
             }
-        rows.append([content(row) for row in rows_of(cls, server, 40, **given)])
-        server.close()
+        with closing(served.Server()) as server:
+            rows.append([content(row) for row in rows_of(cls, server, 40, **given)])
     assert str(rows[0]) == str(rows[1])  # NaN is not equal to itself
     assert len({row["advantage"] for row in rows[0]}) > 10
 

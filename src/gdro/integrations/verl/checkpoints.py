@@ -37,9 +37,7 @@ def load(
     """
     fresh = "+gdro.resume=fresh to go on from its weights with a controller that knows nothing yet"
     if not (folder / STATE_FILE).is_file():
-        raise CheckpointError(
-            f"{folder} has no {STATE_FILE}: no trainer of gdro wrote it; pass {fresh}"
-        )
+        raise CheckpointError(f"{folder} has no {STATE_FILE}: no trainer of gdro wrote it; pass {fresh}")
     if store is not None and not (folder / STORE_FILE).is_file():
         raise CheckpointError(
             f"{folder} has no {STORE_FILE}: the run was killed while it saved, or the strategy that "
