@@ -1,4 +1,8 @@
-"""The adapter inside verl's own main_ppo on real Ray: two ranks, FSDP2 on gloo, a trained tiny Qwen3."""
+"""The adapter inside verl's own main_ppo on real Ray: two ranks, FSDP2 on gloo, a trained tiny Qwen3.
+
+Selection, allocation and advantages run in every `make test` in test_memory_run.py and
+test_asynchronous_run.py; here they are weekly.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +69,7 @@ def test_a_constant_controller_changes_nothing(constant: tuple[Ran, Ran]) -> Non
     assert_trained_alike(uniform, stock, steps=3)
 
 
+@pytest.mark.weekly
 def test_every_row_is_a_planned_rollout(joint: Ran) -> None:
     plans = joint.plans()
     sizes = set()
@@ -78,6 +83,7 @@ def test_every_row_is_a_planned_rollout(joint: Ran) -> None:
     assert min(sizes) >= 2 and len(sizes) > 1, "groups must have become unequal"
 
 
+@pytest.mark.weekly
 def test_advantages_are_weighted_as_planned(joint: Ran) -> None:
     """Against the definition: (r - mean) / (sd + 1e-6) of the group, times the logged weight."""
     steps = {s["ticket"]: s["step"] for s in lines(joint.log / "steps.jsonl")}
@@ -93,6 +99,7 @@ def test_advantages_are_weighted_as_planned(joint: Ran) -> None:
     assert unequal > 5, "some weights must have mattered"
 
 
+@pytest.mark.weekly
 def test_rollouts_use_the_weights_of_the_last_update(joint: Ran) -> None:
     """The rollout's log-probabilities are the trainer's at every step, and answers change."""
     assert max(step["gap"] for step in joint.steps) < 1e-3
