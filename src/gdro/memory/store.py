@@ -64,9 +64,8 @@ class StoredRollout:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        size = self.prompt_ids.nbytes + self.completion_ids.nbytes + self.rewards_K.nbytes
-        size += 0 if self.loss_mask is None else self.loss_mask.nbytes
-        return size + (0 if self.logps is None else self.logps.nbytes)
+        further = sum(0 if part is None else part.nbytes for part in (self.loss_mask, self.logps))
+        return self.prompt_ids.nbytes + self.completion_ids.nbytes + self.rewards_K.nbytes + further
 
     @property
     def own_tokens(self) -> int:

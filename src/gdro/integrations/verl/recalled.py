@@ -130,9 +130,7 @@ def _joined(arrays: Sequence[npt.NDArray[Any]], like: Any) -> RaggedField:
 
 
 def _filled(num: int, value: int, like: Any) -> npt.NDArray[Any]:
-    kind = like.numpy().dtype
-    # Zeros come from the system, which writes them when they are read.
-    return np.full(num, value, kind) if value else np.zeros(num, kind)
+    return np.full(num, value, like.numpy().dtype)
 
 
 def tag_of(rollout: StoredRollout, tag: Mapping[str, Any]) -> dict[str, Any]:
