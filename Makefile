@@ -154,7 +154,7 @@ verl-recipes: $(VERL_READY)  ## dry-run the paper's nine verl recipes on the CPU
 	done
 
 test-verl: $(VERL_READY)  ## verl's own main_ppo on Ray, two ranks on the CPU, with and without gdro
-	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 $(BY_FILE) tests/verl
+	$(VERL_BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile tests/verl
 
 # Its constraints are all that vLLM needs here, so nothing is resolved: what it wants for sound and video has
 # no build for CPUs beside this torch.

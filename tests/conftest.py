@@ -22,7 +22,6 @@ settings.register_profile(
 
 # Files that take longest (half a minute and more), the longest first: begun last, one would run alone.
 LONG = (
-    *("test_main_ppo", "test_memory_run", "test_asynchronous_run"),
     *("test_resume", "test_trl", "test_servers", "test_examples", "test_browser", "test_forks"),
     *("test_contract", "test_smollm2", "test_study", "test_async_grpo", "test_canary", "test_machine"),
     *("test_cli", "test_memory", "test_hostile", "test_sitting", "test_differential", "test_disk"),

@@ -106,6 +106,12 @@ class Going:
     log: Path
     kill_after: int
 
+    def begun(self) -> Going:
+        """Wait until its workers have met: of ports that are chosen at once one may be taken."""
+        while self.process.poll() is None and b"engine initialized" not in self.log.read_bytes():
+            time.sleep(0.5)
+        return self
+
     def finish(self) -> Ran:
         """Wait for its end, or kill the driver after the checkpoint of step `kill_after`."""
         until = time.monotonic() + LIMIT

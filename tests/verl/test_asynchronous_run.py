@@ -39,7 +39,9 @@ def constant(tmp_path_factory) -> tuple[Ran, Ran]:
         "uniform": (*GDRO, "+gdro.strategy=uniform"),
     }
     save = ("trainer.save_freq=3", WHOLE)
-    going = [go(tmp_path_factory.mktemp(name), *mode, *save, steps=3) for name, mode in modes.items()]
+    going = [
+        go(tmp_path_factory.mktemp(name), *mode, *save, steps=3).begun() for name, mode in modes.items()
+    ]
     stock, uniform = [run.finish() for run in going]
     return stock, uniform
 

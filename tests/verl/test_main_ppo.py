@@ -29,7 +29,9 @@ def constant(tmp_path_factory) -> tuple[Ran, Ran]:
         # A memory that stores successes and recalls none.
         "uniform": (*GDRO, "+gdro.strategy='uniform + memory(replay=false, anchors=0)'"),
     }
-    going = [go(tmp_path_factory.mktemp(name), *mode, *save, steps=3) for name, mode in modes.items()]
+    going = [
+        go(tmp_path_factory.mktemp(name), *mode, *save, steps=3).begun() for name, mode in modes.items()
+    ]
     stock, uniform = [run.finish() for run in going]
     return stock, uniform
 
