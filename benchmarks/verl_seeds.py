@@ -3,8 +3,8 @@
 GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 32 prompts
 x 4 rollouts a step, 256 held-out prompts, 8 samples each, with the recipe's learning rate and length.
 One run after another; the same command goes on where it was stopped, from the last checkpoint of the run
-that was not through. A rollout takes 55 ms of processor time, most of it verl's own: eleven minutes a
-run on two cores. The same in TRL: `gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-2`.
+that was not through. A run takes eleven minutes on two cores. The same in TRL:
+`gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-2`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MATCHING = (
     "data.max_response_length=6",
     "actor_rollout_ref.rollout.response_length=6",
 )
-RESULT = "result.json"
+RESULT, MEANS = "result.json", ("mean", "pass", "tokens")
 
 
 def trained(arm: str, seed: int, steps: int, prompts: int, folder: Path) -> dict[str, float]:
-    """Held-out mean@8 and pass@8 after a run, and its seconds; of an earlier run if it was through."""
+    """Held-out mean@8 and pass@8, tokens and seconds of a run; of an earlier one if it was through."""
     if (folder / RESULT).exists():
         return json.loads((folder / RESULT).read_text())
     if (folder / f"checkpoints/global_step_{steps}").exists():
@@ -65,15 +65,16 @@ def trained(arm: str, seed: int, steps: int, prompts: int, folder: Path) -> dict
     last = metrics_of(folder / METRICS)[-1]
     names = {"mean": f"mean@{SAMPLES}", "pass": f"best@{SAMPLES}/mean"}
     found = {name: last[f"val-core/chains/acc/{key}"] for name, key in names.items()}
+    found["tokens"] = last["gdro/total_tokens"]
     write_json(folder / RESULT, found | {"seconds": time.monotonic() - begun})
     return trained(arm, seed, steps, prompts, folder)
 
 
 def shown(found: dict[str, float], base: dict[str, float]) -> str:
     """A run beside the first arm's."""
-    return " ".join(
-        f"{n}@{SAMPLES} {found[n]:.3f} ({found[n] - base[n]:+.3f})" for n in ("mean", "pass")
-    )
+    names = ("mean", "pass")
+    changes = (f"{n}@{SAMPLES} {found[n]:.3f} ({found[n] - base[n]:+.3f})" for n in names)
+    return f"{' '.join(changes)}, {found['tokens']:,.0f} tokens"
 
 
 if __name__ == "__main__":
@@ -94,6 +95,6 @@ if __name__ == "__main__":
             print(f"seed {seed} {arm:14} {shown(earlier[-1], base)}, {took}", flush=True)
     write_json(given.output / "seeds.json", {"seeds": given.seeds, "arms": runs})
     for arm, found in runs.items():
-        mean = {name: float(np.mean([run[name] for run in found])) for name in ("mean", "pass")}
-        base = {n: float(np.mean([run[n] for run in runs[given.arms[0]]])) for n in ("mean", "pass")}
+        mean = {name: float(np.mean([run[name] for run in found])) for name in MEANS}
+        base = {name: float(np.mean([run[name] for run in runs[given.arms[0]]])) for name in MEANS}
         print(f"all    {arm:14} {shown(mean, base)}")

