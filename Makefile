@@ -108,8 +108,9 @@ chaos: $(READY)  ## kills, ten thousand interleavings and damaged checkpoints, a
 		--ignore tests/rewards/test_differential.py --ignore tests/rewards/test_hostile.py
 	$(BIN)/python tests/chaos/long_run.py
 
-chaos-verl: $(VERL_READY)  ## kills of verl's driver, a worker and a replica on two nodes of Ray (docs/reliability.md)
+chaos-verl: $(VERL_READY)  ## kills of verl's driver, a worker and a replica on two nodes of Ray (docs/reliability.md), a submitted job
 	$(VERL_BIN)/python tests/chaos/verl_nodes.py
+	$(VERL_BIN)/python tests/chaos/verl_job.py
 	$(VERL_BIN)/python -m pytest tests/verl -m weekly -p no:cacheprovider
 
 compat:  ## suites on the oldest and newest numpy, TRL and transformers, each in an environment of its own (5 GB)

@@ -12,23 +12,19 @@ import os
 import random
 import secrets
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from ray_cluster import cluster, wait
 
-from gdro.dry_run.verl.launch import cpu_overrides, environment, start
+from gdro.dry_run.verl.launch import cpu_overrides, start
 from gdro.dry_run.verl.quickstart import prepare
 from gdro.memory.store import STORE_FILE
 
-RAY = str(Path(sys.executable).parent / "ray")
 STATE_FILE = "gdro.npz"  # imported, it would import verl
 MARK = "GDRO_CHAOS"  # a variable that every process of the cluster inherits
 LIMIT = 900  # seconds for a run
@@ -44,56 +40,6 @@ OVERRIDES = (
     "trainer.resume_mode=auto",
     f"trainer.total_training_steps={STEPS}",
 )
-
-
-@contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """A head and a second node, each with the resources of one rank; yields the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    own = ("--block", "--num-cpus=16", "--num-gpus=1", "--disable-usage-stats")
-    port = address.rpartition(":")[2]
-    # In a folder of its own: elsewhere Ray leaves a note of this cluster, which later runs would join.
-    own_ip = "--node-ip-address=127.0.0.1"
-    head = (
-        "--head",
-        f"--port={port}",
-        own_ip,
-        "--include-dashboard=false",
-        f"--temp-dir={folder / 'ray'}",
-    )
-    # As a cluster that knows nothing of gdro.
-    plain = {k: v for k, v in environment(os.environ, ()).items() if not k.startswith("VERL_")}
-    nodes = []
-    with (folder / "ray.txt").open("wb") as log:
-        try:
-            for number, given in enumerate([head, (f"--address={address}",)], 1):
-                command = [RAY, "start", *given, *own]
-                node = subprocess.Popen(
-                    command, env=plain, stdout=log, stderr=log, start_new_session=True
-                )
-                nodes.append(node)
-                wait(lambda number=number: started(folder) == number, 180, f"node {number} of Ray")
-            yield address
-        finally:
-            for node in reversed(nodes):
-                node.terminate()
-            for node in nodes:
-                node.wait(60)
-
-
-def started(folder: Path) -> int:
-    """Nodes that said so."""
-    return (folder / "ray.txt").read_text(errors="replace").count("will now block forever")
-
-
-def wait(condition, seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.2)
 
 
 def processes(name: str) -> list[psutil.Process]:

@@ -95,7 +95,7 @@ SHORT = stored(torch.tensor([1]), torch.tensor([4, 5]), torch.tensor([1, 1]), 1.
 def rows_of(fresh: dict[str, Any], *rollouts: Any, **own: Any) -> list[dict[str, Any]]:
     """Recalled rows as the queue hands them out, one after another."""
     table = queue.table(columns_of(fresh, rollouts, [own] * len(rollouts)))
-    return [{str(name): table[row][name] for name in fresh} for row in range(len(rollouts))]
+    return [{name: table[name][row] for name in fresh} for row in range(len(rollouts))]
 
 
 def test_a_row_comes_back_as_it_was_stored() -> None:
@@ -309,7 +309,7 @@ class Queue:
     def insert(self, keys: list[str], columns: dict[str, Any], tags: Any) -> None:
         rows = queue.table(columns)
         for place, key in enumerate(keys):
-            self.rows[key] = {str(name): rows[place][name] for name in columns}
+            self.rows[key] = {name: rows[name][place] for name in columns}
 
     def clear(self, keys: list[str]) -> None:
         for key in keys:

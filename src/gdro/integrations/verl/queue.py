@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transfer_queue as tq
-from tensordict import NonTensorData
+from tensordict import TensorDict
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from gdro.errors import OutcomeError
@@ -132,6 +132,9 @@ class RaggedField:
     values: npt.NDArray[Any]
     size_M: IntArray
 
+    def __len__(self) -> int:
+        return len(self.size_M)
+
     def tensor(self) -> torch.Tensor:
         """As verl makes it of the rows: stacked if all are of one size, jagged otherwise; no copy."""
         values = torch.from_numpy(self.values)
@@ -151,22 +154,26 @@ def insert(keys: Sequence[str], columns: Mapping[str, Column], tags: Sequence[di
 
 
 def table(columns: Mapping[str, Column]) -> Any:
-    """The rows as verl's `list_of_dict_to_tensordict` makes them, at least one column is a list."""
-    lists = {name: _shared(column) for name, column in columns.items() if isinstance(column, list)}
-    rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    fields = list_of_dict_to_tensordict(rows)
+    """The rows in verl's form; a list of tensors becomes what `list_of_dict_to_tensordict` makes of it.
+
+    Objects go in as one list of each field, which is what TransferQueue takes out of verl's stacks: a
+    wrapper for each object would take most of the time.
+    """
+    lists = {name: column for name, column in columns.items() if isinstance(column, list)}
+    tensors = {name: values for name, values in lists.items() if isinstance(values[0], torch.Tensor)}
+    num = len(next(iter(columns.values())))
+    fields = _stacked(tensors) if tensors else TensorDict({}, batch_size=[num])
     for name, column in columns.items():
         if isinstance(column, RaggedField):
             fields[name] = column.tensor()
+        elif name not in tensors:
+            fields.set_non_tensor(name, column)
     return fields
 
 
-def _shared(column: list[Any]) -> list[Any]:
-    """The column, with one wrapper for an object that all rows share instead of one for each."""
-    first = column[0]
-    if isinstance(first, torch.Tensor) or any(value is not first for value in column):
-        return column
-    return [NonTensorData(first)] * len(column)
+def _stacked(columns: Mapping[str, list[Any]]) -> Any:
+    rows = zip(*columns.values(), strict=True)
+    return list_of_dict_to_tensordict([dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def exchange(batch: Any, row_of: Mapping[str, tuple[str, dict[str, Any]]]) -> None:
