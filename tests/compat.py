@@ -115,8 +115,8 @@ def prepare(row: Row, folder: Path) -> None:
     if row.extra:  # the build for the CPU first, so that no other is taken
         subprocess.run([*pip, row.pins[0]], check=True)
     subprocess.run([*pip, *row.pins, *TOOLS, f"{ROOT}{row.extra}"], check=True)
-    if row.over:
-        subprocess.run([*pip, "--no-deps", "--force-reinstall", row.over], check=True)
+    if row.over and subprocess.run([*pip, "--no-deps", "--force-reinstall", row.over]).returncode:
+        print(f"{row.over} cannot be had here; the newest release stands in for it", flush=True)
     (folder / "ready").write_text(wanted(row))
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins around verl's real asynchronous trainers: a queue in a dictionary, agent loops, workers."""
+"""Stand-ins around verl's real trainers: a queue in a dictionary, agent loops, workers."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.skip import SkipManager
 
 from gdro import Controller
-from gdro.integrations.verl import GDROColocateAsync, GDROSeparateAsync, queue
+from gdro.integrations.verl import GDROColocateAsync, GDROSeparateAsync, GDROTrainer, queue
+from gdro.integrations.verl.memory import VerlMemory
 from gdro.integrations.verl.prompts import prompts_of
 
-CLASSES = {"colocate": GDROColocateAsync, "separate": GDROSeparateAsync}
+CLASSES = {"sync": GDROTrainer, "colocate": GDROColocateAsync, "separate": GDROSeparateAsync}
 # Two updates of four prompts for each time that weights are sent.
 OPTIONS = {
-    "colocate": ("actor_rollout_ref.actor.ppo_mini_batch_size=8",),
+    "sync": ("trainer.v1.trainer_mode=gdro", "actor_rollout_ref.actor.ppo_mini_batch_size=8"),
+    "colocate": (
+        "trainer.v1.trainer_mode=gdro_colocate_async",
+        "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+    ),
     "separate": (
+        "trainer.v1.trainer_mode=gdro_separate_async",
         "actor_rollout_ref.actor.ppo_mini_batch_size=4",
         "trainer.v1.separate_async.parameter_sync_step=2",
         "actor_rollout_ref.rollout.nnodes=1",
@@ -62,8 +68,8 @@ class Queue:
         self, keys: list[str], partition_id: str, fields: Any = None, tags: Any = None
     ) -> Any:
         for name in [] if fields is None else fields.keys():
-            values = fields.get(name)
-            values = values.unbind() if isinstance(values, torch.Tensor) else values.tolist()
+            values = fields[name]  # as TransferQueue reads them
+            values = values.unbind() if isinstance(values, torch.Tensor) else list(values)
             for key, value in zip(keys, values, strict=True):
                 self.rows.setdefault(key, {})[name] = value
         for key, tag in zip(keys, tags or [{}] * len(keys), strict=True):
@@ -90,11 +96,25 @@ class Queue:
 
 
 class Loops:
-    """Agent loops that answer at once; those of some prompts fail, and some do not end."""
+    """Agent loops that answer at once; those of some prompts fail, and some do not end.
+
+    Attributes:
+        failing: Prompts whose loops fail.
+        endless: Prompts whose loops do not end.
+        wrong: Whether every answer is wrong from now on.
+        version: Version of the weights.
+        extra: Further results of the reward function.
+        asked: Prompts and rollouts that were asked for.
+        answers: Rows by key.
+        versions: Version of the weights that each was answered with.
+    """
 
     def __init__(self, rows: Queue) -> None:
         self._queue, self.failing, self.endless = rows, set[int](), set[int]()
+        self.wrong, self.version, self.extra = False, 0, dict[str, float]()
         self.asked: list[tuple[int, int]] = []
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.versions: dict[str, int] = {}
 
     def generate_sequences(self, batch: Any) -> None:
         uids, counts = list(batch["uid"]), list(batch["__rollout_n__"])
@@ -114,9 +134,10 @@ class Loops:
             answer = torch.arange(1, 2 + (index + session) % 3)
             rewards = torch.zeros(len(answer))
             # A third of the prompts is always wrong, one always right, one now and then.
-            rewards[-1] = float((index % 3 == 2) or (index % 3 == 1 and session % 2))
+            right = (index % 3 == 2) or (index % 3 == 1 and session % 2)
+            rewards[-1] = float(right and not self.wrong)
             key, prompt = f"{uid}_{session}_0", torch.tensor([index, 1])
-            self._queue.rows[key] = {
+            self.answers[key] = {
                 "prompts": prompt,
                 "responses": answer,
                 "input_ids": torch.cat([prompt, answer]),
@@ -124,13 +145,15 @@ class Loops:
                 "response_mask": torch.ones_like(answer),
                 "rollout_log_probs": torch.zeros(len(answer)),
                 "rm_scores": rewards,
-                "extra_fields": {},
+                "extra_fields": {"reward_extra_info": self.extra},
                 "extra_info": {"index": index},
                 "uid": uid,
                 "num_turns": 2,
             }
             size = len(prompt) + len(answer)
-            versions = {"global_steps": 1, "min_global_steps": 0, "max_global_steps": 0}
+            version = self.versions[key] = self.version
+            versions = {"global_steps": 1, "min_global_steps": version, "max_global_steps": version}
+            self._queue.rows[key] = dict(self.answers[key])
             lengths = {"prompt_len": 2, "response_len": len(answer), "seq_len": size}
             self._queue.tags[key] = {"status": "success", **lengths, **versions}
 
@@ -141,14 +164,16 @@ class Workers:
     def __init__(self, rows: Queue) -> None:
         self._queue, self._dispatch_info = rows, {"actor": [0, 1]}
         self.updates: list[dict[str, Any]] = []
+        self.trained: list[dict[str, dict[str, Any]]] = []
         self.weights: list[str] = []
 
     def compute_log_prob(self, batch: Any) -> Any:
         micro = batch.extra_info.get("micro_batch_size_per_gpu", 8)
         assert micro <= 8 and len(batch) % (2 * micro) == 0
         for key in batch.keys:
-            size = len(self._queue.rows[key]["input_ids"])
-            self._queue.rows[key] |= {"log_probs": torch.zeros(size), "entropy": torch.zeros(size)}
+            ids = self._queue.rows[key]["input_ids"]
+            logps = -torch.cat([ids[1:], ids[:1]]).float() / 100
+            self._queue.rows[key] |= {"log_probs": logps, "entropy": torch.zeros(len(ids))}
         return batch
 
     def update_actor(self, batch: Any) -> Any:
@@ -157,8 +182,10 @@ class Workers:
         assert micro <= 4 and len(batch) % given["mini_batch_size"] == 0
         assert given["mini_batch_size"] % (2 * micro) == 0
         assert given["global_batch_size"] == given["mini_batch_size"]
-        real = sum(not tag.get("is_padding", False) for tag in batch.tags)
-        self.updates.append({"rows": len(batch), "real": real, "mini": given["mini_batch_size"]})
+        pairs = zip(batch.keys, batch.tags, strict=True)
+        real = {key: tag for key, tag in pairs if not tag.get("is_padding", False)}
+        self.updates.append({"rows": len(batch), "real": len(real), "mini": given["mini_batch_size"]})
+        self.trained.append({key: self._queue.rows[key] | {"tag": tag} for key, tag in real.items()})
         return {"metrics": {"mfu": 0.0, "loss": 1.0}}
 
     def save_model_to_cpu(self, place: int) -> None:
@@ -194,7 +221,7 @@ def made(
     rows = Queue() if rows is None else rows
     for module in (queue, verl_trainer, verl_buffer, verl_padding):
         monkeypatch.setattr(module, "tq", rows)
-    given = config(f"trainer.v1.trainer_mode=gdro_{mode}_async", *COMMON, *OPTIONS[mode], *options)
+    given = config(*COMMON, *OPTIONS[mode], *options)
     with open_dict(given):
         given.gdro = {"strategy": strategy, "poll_interval": 0.001, "apply": apply}
     trainer: Any = CLASSES[mode](given)
@@ -203,6 +230,10 @@ def made(
     trainer.controller = Controller(
         trainer._strategy, trainer._prompts.problem, apply=trainer._gdro.apply
     )
+    if trainer._strategy.remembers:
+        trainer._memory = VerlMemory(
+            trainer, trainer._prompts.problem, 10_000, 99, trainer._strategy.keeps_for
+        )
     trainer.train_dataloader = StatefulDataLoader(
         trainer.train_dataset, batch_size=1, collate_fn=collate_fn
     )

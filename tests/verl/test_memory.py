@@ -36,9 +36,17 @@ REFUSED = {
     "++actor_rollout_ref.actor.megatron.override_transformer_config.moe_aux_loss_coeff=0.001": (
         "moe_aux_loss_coeff=0.001.*set it to 0"
     ),
+    "++actor_rollout_ref.actor.megatron.override_transformer_config.moe_z_loss_coeff=0.001": (
+        "moe_z_loss_coeff=0.001.*set it to 0"
+    ),
+    "++actor_rollout_ref.actor.megatron.override_transformer_config.moe_router_load_balancing_type="
+    "aux_loss": "load_balancing_type=aux_loss.*set it to none",
+    "critic.enable=true": "critic.enable=true.*leave the critic out",
+    "algorithm.adv_estimator=gpg": "number of successes.*take grpo",
     "distillation.enabled=true": "distillation.enabled=true.*set it to false",
     "actor_rollout_ref.rollout.enable_rollout_routing_replay=true": "router replay",
     "++actor_rollout_ref.actor.megatron.router_replay.mode=R2": "router replay",
+    "++actor_rollout_ref.actor.veomni.router_replay.mode=R2": "router replay",
 }
 
 
@@ -383,7 +391,7 @@ def test_a_success_is_stored_joins_a_later_step_and_expires(monkeypatch) -> None
         step._weights.weight_R, step._weights.keep_R, remember_R=step.outcome.correct_R
     )
     batch = batch_of(rows, step)
-    memory.note(step)
+    memory.note(step, {})
     keys = list(batch.keys)
     memory.recall(batch, step)
     assert batch.keys == keys and memory.recalled == (0, 0)
@@ -398,7 +406,7 @@ def test_a_success_is_stored_joins_a_later_step_and_expires(monkeypatch) -> None
         recall=(Recall(0, "replay", weight=0.5),),
     )
     batch = batch_of(rows, step)
-    memory.note(step)
+    memory.note(step, {})
     memory.recall(batch, step)
     assert batch.keys == ["a_0_0", "a_1_0", "b_0_0", "a_2_0"] and "b_1_0" not in rows.rows
     assert batch.tags[-1]["max_global_steps"] == 4
@@ -423,10 +431,10 @@ def test_a_success_with_a_tool_s_image_is_refused_when_it_is_to_be_stored(monkey
     )
     batch_of(rows, step)
     rows.rows["a_0_0"]["multi_modal_inputs"] = rows.rows["a_1_0"]["multi_modal_inputs"] = {}
-    memory.note(step)
+    memory.note(step, {})
     rows.rows["a_1_0"]["multi_modal_inputs"] = {"pixel_values": torch.ones(2)}
     with pytest.raises(UnsupportedError, match=r"has pixel_values.*tool's answer"):
-        memory.note(step)
+        memory.note(step, {})
 
 
 def test_the_least_likely_anchors_are_found_by_one_pass_of_the_policy(monkeypatch) -> None:
@@ -476,7 +484,7 @@ def test_several_outputs_of_a_rollout_are_refused(monkeypatch) -> None:
     one = np.ones(3)
     step.read(["a_0_0", "a_0_1", "a_1_0"], RowScores(one, one > 0, one.astype(int), one > 0))
     with pytest.raises(UnsupportedError, match=r"several outputs.*return one from the loop"):
-        memory.note(step)
+        memory.note(step, {})
 
 
 def trained(strategy: str = "uniform + memory", seed: int = 0) -> tuple[Controller, RolloutStore]:

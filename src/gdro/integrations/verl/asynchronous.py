@@ -26,7 +26,8 @@ from gdro.numerics.arrays import IntArray
 
 _MARK = "-g"  # stands before the number of a group in its uid
 _TOTAL = "gdro/total_"
-_SUMS = ("gdro/missing", "gdro/padding", "gdro/dropped_groups")
+_SUMMED = ("missing", "padding", "dropped_groups", "memory_replays", "memory_anchors", *queue.COUNTS)
+_SUMS = tuple(f"gdro/{name}" for name in _SUMMED)
 
 
 def group_of(uid: str) -> int:
@@ -77,12 +78,12 @@ class Asynchronous(Controlled):
         batch = super().step(metrics, timing_raw)
         # verl adds up totals, and takes means of counts, over the updates of one step.
         metrics.update({k: v for k, v in self.controller.metrics().items() if k.startswith(_TOTAL)})
-        metrics.update({name: float(self._sums[name]) for name in _SUMS})
+        metrics.update({name: float(value) for name, value in self._sums.items()})
         return batch
 
     def _weigh(self, data: Any, keys: list[str]) -> dict[str, float]:
         logged = super()._weigh(data, keys)
-        self._sums.update({name: logged[name] for name in _SUMS})
+        self._sums.update({name: logged[name] for name in _SUMS if name in logged})
         return logged
 
     def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:

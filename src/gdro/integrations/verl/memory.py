@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -64,8 +64,13 @@ class VerlMemory:
         """Scalars of the last step and of the store."""
         return memory_metrics(self._last, self.store, self._rows, [_REWARD])
 
-    def note(self, step: VerlStep) -> None:
+    def note(self, step: VerlStep, version_of: Mapping[str, int | None]) -> None:
         """Read the step's successes, of rows that may be deleted before `recall` stores them.
+
+        Args:
+            step: The step, weighed.
+            version_of: By key the version of the weights that began a rollout; without one it is taken
+                for a rollout of this step.
 
         Raises:
             UnsupportedError: A rollout has several outputs, or images, audio or video.
@@ -87,9 +92,10 @@ class VerlMemory:
                 check_tokens_alone(media)
         prompts, answers, masks = (queue.tensors(keys, name) for name in _TOKENS)
         rewards = step.outcome.reward_R[list(latest.values())].tolist()
-        now = self._trainer.global_steps
-        tokens = zip(prompts, answers, masks, rewards, strict=True)
-        rows = [stored(*row, now) for row in tokens]
+        # verl numbers weights by the step after which they were sent.
+        versions = [version_of.get(key) for key in keys]
+        steps = [self._trainer.global_steps if v is None else v + 1 for v in versions]
+        rows = [stored(*row) for row in zip(prompts, answers, masks, rewards, steps, strict=True)]
         self._noted = [(p, row) for p, row in zip(latest, rows, strict=True) if row.own_tokens]
 
     def recall(self, batch: Any, step: VerlStep) -> None:

@@ -231,8 +231,6 @@ def _memory_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> di
     routed = bool(rollout.get("enable_rollout_routing_replay")) or any(
         _get(router, "mode") not in (None, "disabled") for router in routers
     )
-    megatron = _get(actor.get("megatron"), "override_transformer_config")
-    experts = _get(megatron, "moe_aux_loss_coeff")
     full = "gives every row a gradient, so none can make room for a remembered one"
     reasons = {
         f"actor_rollout_ref.actor.entropy_coeff={actor.entropy_coeff}: its bonus {full}; set it to 0": (
@@ -253,14 +251,18 @@ def _memory_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> di
         f"actor_rollout_ref.model.mtp.enable_train=true: its loss {full}; set it to false": bool(
             _get(config.actor_rollout_ref.model.get("mtp"), "enable_train")
         ),
-        "actor_rollout_ref.actor.megatron.override_transformer_config.moe_aux_loss_coeff="
-        f"{experts}: its loss {full}; set it to 0": bool(experts),
+        f"critic.enable=true: the critic's loss {full}; leave the critic out": bool(
+            config.critic.get("enable")
+        ),
+        "algorithm.adv_estimator=gpg: it scales every group by the batch's number of successes, which "
+        "remembered ones change; take grpo": estimator == "gpg",
         f"distillation.enabled=true: the teacher's loss {full}; set it to false": bool(
             _get(config.get("distillation"), "enabled")
         ),
         "router replay: the experts of a remembered rollout are not known; set actor_rollout_ref."
         "rollout.enable_rollout_routing_replay=false and router_replay.mode=disabled": routed,
     }
+    reasons |= _router_checks(actor, full)
     end = ", or take a strategy without a memory, e.g. +gdro.strategy=rollout-gdro"
     if strategy.selects:
         end += (
@@ -268,6 +270,18 @@ def _memory_checks(config: DictConfig, strategy: Strategy[Any], name: str) -> di
             "forgets easy ones without it"
         )
     return {f"{name}, which has a memory, with {why}{end}": wrong for why, wrong in reasons.items()}
+
+
+def _router_checks(actor: DictConfig, full: str) -> dict[str, bool]:
+    """Losses of Megatron's routers, which verl leaves out if they are not asked for."""
+    megatron = _get(actor.get("megatron"), "override_transformer_config")
+    none = {"moe_aux_loss_coeff": 0, "moe_z_loss_coeff": 0, "moe_router_load_balancing_type": "none"}
+    given = {name: _get(megatron, name) for name in none}
+    return {
+        f"actor_rollout_ref.actor.megatron.override_transformer_config.{name}={value}: its loss {full}; "
+        f"set it to {none[name]}": value is not None and value != none[name]
+        for name, value in given.items()
+    }
 
 
 def check_media(data: DictConfig, columns: Collection[str]) -> None:

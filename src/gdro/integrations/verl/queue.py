@@ -76,6 +76,12 @@ def batch_of(tags: dict[str, Any]) -> tq.KVBatchMeta:
     return tq.KVBatchMeta(partition_id=TRAIN, keys=list(tags), tags=list(tags.values()))
 
 
+def version_of(batch: Any) -> dict[str, int | None]:
+    """Version of the weights that began each row's rollout, by key; None where verl says none."""
+    pairs = zip(batch.keys, batch.tags, strict=True)
+    return {key: tag.get("min_global_steps") for key, tag in pairs}
+
+
 def groups() -> list[str]:
     """Uids of the training prompts that no batch was made of yet."""
     tags = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})
@@ -157,7 +163,7 @@ def table(columns: Mapping[str, Column]) -> Any:
     """The rows in verl's form; a list of tensors becomes what `list_of_dict_to_tensordict` makes of it.
 
     Objects go in as one list of each field, which is what TransferQueue takes out of verl's stacks: a
-    wrapper for each object would take most of the time.
+    wrapper for each object would take most of the time. For `kv_batch_put`; one row of it has all lists.
     """
     lists = {name: column for name, column in columns.items() if isinstance(column, list)}
     tensors = {name: values for name, values in lists.items() if isinstance(values[0], torch.Tensor)}

@@ -33,6 +33,7 @@ from gdro.integrations.verl.queue import (
     reward_extras,
     scores,
     tensors,
+    version_of,
 )
 from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
@@ -125,7 +126,7 @@ class Controlled(PPOTrainer):
             if not step.weighed:
                 outcome = step.read(keys, self._judged(keys, scores(keys)))
                 step.weigh(self.controller.weigh(outcome))
-                self._memory.note(step)
+                self._memory.note(step, version_of(batch))
             self._memory.recall(batch, step)
         return super()._balance_batch(batch, *args, **kwargs)
 
@@ -157,9 +158,7 @@ class Controlled(PPOTrainer):
         """Multiply advantages in place, close the plan, and return metrics."""
         step, self._step = self._opened, None
         if not step.weighed:
-            reward_B = data.batch["rm_scores"].sum(1).double().numpy()
-            tokens_B = data.batch["response_mask"].sum(1).long().numpy()
-            outcome = step.read(keys, self._judged(keys, (reward_B, tokens_B)))
+            outcome = step.read(keys, self._judged(keys, self._scored(data, keys)))
             step.weigh(self.controller.weigh(outcome))
         assert step.outcome is not None
         scale(data.batch["advantages"], step.factors(keys))
@@ -171,6 +170,14 @@ class Controlled(PPOTrainer):
         counted = {f"gdro/{name}": value for name, value in (counts | own).items()}
         logged = self.controller.metrics() | self.controller.curriculum() | counted
         return {name: float(value) for name, value in logged.items()}
+
+    def _scored(self, data: Any, keys: list[str]) -> tuple[FloatArray, IntArray]:
+        """Reward and number of tokens of each row, which verl has read already."""
+        correction = self.config.algorithm.get("rollout_correction")
+        if correction and correction.get("rollout_rs"):  # took rejected tokens out of the mask
+            return scores(keys)
+        reward_B = data.batch["rm_scores"].sum(1).double().numpy()
+        return reward_B, data.batch["response_mask"].sum(1).long().numpy()
 
     # -- checkpoints --------------------------------------------------------------------------
 
@@ -261,7 +268,7 @@ class GDROTrainer(Controlled, PPOTrainerSync):
         assert step.outcome is not None
         step.weigh(self.controller.weigh(step.outcome))
         if self._memory is not None:
-            self._memory.note(step)
+            self._memory.note(step, {})
         remaining = step.loss_keys()
         clear(sorted(set(keys) - set(remaining)))
         return remaining
