@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gdro.data.rows import DataError
+from gdro.errors import GdroError
 from gdro.recipes.evaluations import LINES, lines_of
 from gdro.recipes.run import run
 from gdro.recipes.schema import load_recipe
@@ -86,8 +88,23 @@ def test_the_final_answer_is_judged_as_the_math_verifier_does(completion: str, g
     assert final_answer([completion], [gold]) == expected
 
 
-def test_without_the_line_of_the_answer_nothing_is_right() -> None:
-    assert final_answer(["it is 12", "", "####"], ["12", "12", "12"]) == [0.0, 0.0, 0.0]
+@pytest.mark.parametrize("completion", ["it is 12", "", "####", "####\n", "#### twelve"])
+@pytest.mark.parametrize("gold", ["12", "twelve", ""])
+def test_without_the_line_of_the_answer_nothing_is_right(completion: str, gold: str) -> None:
+    assert final_answer([completion], [gold]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    "completion", ["20-5=15", "12 + 3", "1/2", "3 1/2", "1.2.3", "12, 20, 3", "1 to 20", "3-12"]
+)
+def test_a_sum_or_several_numbers_are_no_answer(completion: str) -> None:
+    golds = ["20", "12", "1", "3", "1/2", "1.2", "-12"]
+    assert final_answer([f"#### {completion}"] * len(golds), golds) == [0.0] * len(golds)
+
+
+@pytest.mark.parametrize("completion", ["12", "12.", "12 dollars", "12 (a dozen)", "12\n15 more", "$12"])
+def test_a_unit_or_a_point_may_follow(completion: str) -> None:
+    assert final_answer([f"#### {completion}"], ["12"]) == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +143,7 @@ def test_the_base_is_taught_outside_the_reserved_problems_and_made_once(folder: 
     assert (len(task.train), len(task.heldout)) == (20, 8)
     _, tokenizer = gsm8k.start(str(folder / "model"))
     sizes = gsm8k.SplitSizes(**options(folder)["sizes"])
-    parts = gsm8k.split(gsm8k._rows(options(folder)["files"]), tokenizer, sizes)
+    parts = gsm8k.split(gsm8k.read(options(folder)["files"]), tokenizer, sizes)
     assert len(parts.taught) == 60 and parts.pool == task.train.to_list()
     assert not {r["prompt"] for r in parts.taught} & {r["prompt"] for r in parts.pool}
     made = json.loads((folder / "base" / gsm8k.MADE).read_text())
@@ -139,6 +156,55 @@ def test_the_base_is_taught_outside_the_reserved_problems_and_made_once(folder: 
     assert gsm8k.digest(again.model) == made["weights"]
     with pytest.raises(TaskError, match="steps 2, not 3"):
         gsm8k.load(**{**options(folder), "lesson": {"steps": 3, "rows": 4}})
+
+
+def test_a_base_that_was_taught_other_problems_is_refused(folder: Path) -> None:
+    """The same rows in another order are another pool, of which the base has seen most."""
+    gsm8k.load(**options(folder, "ordered"))
+    lines = (folder / "train.jsonl").read_text().splitlines(keepends=True)
+    (folder / "turned.jsonl").write_text("".join(reversed(lines)))
+    given = options(folder, "ordered")
+    given["files"] = given["files"] | {"train": str(folder / "turned.jsonl")}
+    with pytest.raises(TaskError, match=r"taught problems of other data.*task_options\.base=FOLDER"):
+        gsm8k.load(**given)
+    made = folder / "ordered" / gsm8k.MADE
+    told = json.loads(made.read_text())
+    del told["problems"]  # as bases were made before
+    made.write_text(json.dumps(told))
+    gsm8k.load(**given)
+
+
+def test_a_folder_with_other_files_is_left_alone(folder: Path) -> None:
+    (folder / "thesis").mkdir()
+    (folder / "thesis/text").write_text("x")
+    with pytest.raises(TaskError, match=r"holds files, and no made\.json"):
+        gsm8k.load(**options(folder, "thesis"))
+    assert [p.name for p in (folder / "thesis").iterdir()] == ["text"]
+    with pytest.raises(GdroError, match="is a file"):
+        gsm8k.load(**options(folder, "train.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"question": "How many?", "answer": "seven"}, "row 1: its answer ends with 'seven'.*####"),
+        ({"question": "How many?", "answer": 7}, "row 1: its question or answer is missing or no text"),
+        ({"question": None, "answer": "#### 7"}, "row 1: .*missing"),
+        ({"question": "How many?", "answer": "#### seven"}, "row 1: .*, and not with #### and a number"),
+    ],
+)
+def test_rows_that_are_not_the_set_s_are_refused(folder: Path, row: dict, words: str) -> None:
+    text = "".join(json.dumps(r) + "\n" for r in [*rows(1), row, *rows(3)])
+    (folder / "bad.jsonl").write_text(text)
+    with pytest.raises(DataError, match=f"1 of 5 rows are not GSM8K's; {words}"):
+        gsm8k.read({"test": str(folder / "bad.jsonl"), "train": str(folder / "train.jsonl")})
+    with pytest.raises(TaskError, match="files has no 'trian'; there are: train, test"):
+        gsm8k.read({"trian": str(folder / "train.jsonl")})
+
+
+def test_mistakes_on_the_command_line_are_one_line(folder: Path, capsys) -> None:
+    with pytest.raises(SystemExit, match=r"error: .*none.jsonl"):
+        gsm8k.main(["--base", str(folder / "cli"), "--train", "none.jsonl"])
 
 
 @pytest.mark.parametrize(

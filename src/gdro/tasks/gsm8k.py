@@ -11,10 +11,8 @@ import argparse
 import copy
 import dataclasses
 import hashlib
-import json
-import random
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +20,18 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gdro.common.files import write_json
-from gdro.data.presets import PRESETS
-from gdro.data.rows import Damaged, DataError, file_rows, hub_rows
+from gdro.common.files import check_folder, read_json, write_json
+from gdro.errors import GdroError
 from gdro.tasks import gemma
 from gdro.tasks.base import DryTask, TaskData, TaskError
-from gdro.tasks.gsm8k_grading import cleaned, final_answer, lucky
+from gdro.tasks.gsm8k_grading import final_answer, lucky
+from gdro.tasks.gsm8k_rows import Row, Split, SplitSizes, digest_of, read, row_of, split
 from gdro.tasks.smollm2 import ARCHITECTURE, PACKAGED, load_gguf, load_model
 from gdro.tasks.teaching import Lesson, teach_texts
 from gdro.tasks.tiny_model import config_and_tokenizer, write_tiny
 
 BASE = "runs/gsm8k-base"
 MADE = "made.json"
-Row = dict[str, str]
-
-
-@dataclass(frozen=True)
-class SplitSizes:
-    """Numbers and lengths of the problems of each part.
-
-    Attributes:
-        pool: Problems for reinforcement learning.
-        reserved: Short problems of the training set that the base is not fine-tuned on; the pool is
-            the first of them.
-        heldout: Short problems of the test set for evaluation.
-        longest_solution: Most tokens of a short problem's solution, so that rollouts are cheap.
-        longest_prompt: Most tokens of a short problem's prompt.
-        longest_taught: Most tokens of a solution that the base is fine-tuned on.
-    """
-
-    pool: int = 400
-    reserved: int = 1500
-    heldout: int = 256
-    longest_solution: int = 80
-    longest_prompt: int = 100
-    longest_taught: int = 160
-
-
-@dataclass(frozen=True)
-class Split:
-    """Problems by purpose; a row has `prompt`, `answer`, `prompt_id` and `solution`."""
-
-    taught: list[Row] = field(repr=False)
-    pool: list[Row] = field(repr=False)
-    heldout: list[Row] = field(repr=False)
 
 
 def load(
@@ -93,12 +59,13 @@ def load(
 
     Raises:
         DataError: A dataset cannot be loaded.
-        TaskError: The model cannot be loaded, an option is wrong, or the folder holds a base that was
-            made with other options.
+        TaskError: The model cannot be loaded, an option is wrong, or the folder holds other files, or a
+            base that was made with other options or taught other problems.
     """
-    folder = make_base(model, Path(base), files, sizes, lesson)
+    problems, folder = read(files), Path(base)
+    _make(model, folder, problems, _options(SplitSizes, sizes), _options(Lesson, lesson))
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    parts = split(_rows(files), tokenizer, _options(SplitSizes, sizes))
+    parts = split(problems, tokenizer, _options(SplitSizes, sizes))
     network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     return _task(parts, network, tokenizer)
 
@@ -114,31 +81,58 @@ def make_base(
 
     Arguments and errors are those of `load`; returns the folder, as `save_pretrained` writes it.
     """
-    size, taught = _options(SplitSizes, sizes), _options(Lesson, lesson)
+    _make(model, folder, read(files), _options(SplitSizes, sizes), _options(Lesson, lesson))
+    return folder
+
+
+def _make(
+    model: str, folder: Path, problems: Mapping[str, list[Row]], size: SplitSizes, lesson: Lesson
+) -> None:
     limits = ("reserved", "longest_solution", "longest_prompt", "longest_taught")
     wanted = {"model": model, **{name: getattr(size, name) for name in limits}}
-    wanted |= dataclasses.asdict(taught)
+    wanted |= dataclasses.asdict(lesson)
     if (folder / MADE).exists():
-        before = json.loads((folder / MADE).read_text())["of"]
-        changed = [key for key in wanted if before.get(key) != wanted[key]]
-        if changed:
-            pairs = "; ".join(f"{key} {before.get(key)!r}, not {wanted[key]!r}" for key in changed)
-            raise TaskError(
-                f"{folder} holds a base made with {pairs}; give task_options.base=FOLDER for another one"
-            )
-        return folder
+        record = read_json(folder / MADE, ("of",), TaskError)
+        _check_made(folder, record, wanted)
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        _check_taught(folder, record, split(problems, tokenizer, size).taught)
+        return
+    check_folder(folder, "task_options.base")
+    if folder.exists() and any(folder.iterdir()):
+        raise TaskError(
+            f"{folder} holds files, and no {MADE} of a whole base; give task_options.base=FOLDER, or "
+            "delete it if it is a base that was cut off"
+        )
     network, tokenizer = start(model)
-    rows = split(_rows(files), tokenizer, size).taught
+    rows = split(problems, tokenizer, size).taught
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
-    loss = teach_texts(network, tokenizer, [(r["prompt"], " " + r["solution"]) for r in rows], taught)
+    loss = teach_texts(network, tokenizer, [(r["prompt"], " " + r["solution"]) for r in rows], lesson)
     network.generation_config.eos_token_id = tokenizer.eos_token_id
     network.generation_config.pad_token_id = tokenizer.pad_token_id
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     summary = {"of": wanted, "taught": len(rows), "loss": loss, "weights": digest(network)}
-    write_json(folder / MADE, summary)
-    return folder
+    write_json(folder / MADE, summary | {"problems": digest_of(rows)})
+
+
+def _check_made(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    before = record["of"]
+    changed = [key for key in wanted if before.get(key) != wanted[key]]
+    if changed:
+        pairs = "; ".join(f"{key} {before.get(key)!r}, not {wanted[key]!r}" for key in changed)
+        raise TaskError(
+            f"{folder} holds a base made with {pairs}; give task_options.base=FOLDER for another one"
+        )
+
+
+def _check_taught(folder: Path, record: Mapping[str, Any], taught: Sequence[Row]) -> None:
+    # Bases that were made before November 2026 ended do not say.
+    if record.get("problems", digest_of(taught)) != digest_of(taught):
+        raise TaskError(
+            f"{folder} holds a base that was taught problems of other data, so that it may know the "
+            "pool's; give the data that it was made from, or task_options.base=FOLDER for another one"
+        )
 
 
 def start(model: str) -> tuple[Any, Any]:
@@ -167,34 +161,6 @@ def start(model: str) -> tuple[Any, Any]:
     return network, tokenizer
 
 
-def split(rows: Mapping[str, list[Row]], tokenizer: Any, sizes: SplitSizes) -> Split:
-    """Divide the problems of `train` and `test`; a fixed seed orders them.
-
-    Raises:
-        TaskError: Too few problems are short.
-    """
-    lengths = {name: _lengths(own, tokenizer) for name, own in rows.items()}
-
-    def short(name: str) -> list[Row]:
-        pairs = zip(rows[name], lengths[name], strict=True)
-        most = (sizes.longest_prompt, sizes.longest_solution)
-        problems = [row for row, (p, s) in pairs if p <= most[0] and s <= most[1]]
-        random.Random(0).shuffle(problems)
-        return problems
-
-    reserved, heldout = short("train")[: sizes.reserved], short("test")
-    if len(reserved) < sizes.pool or len(heldout) < sizes.heldout:
-        raise TaskError(
-            f"sizes: pool {sizes.pool} and heldout {sizes.heldout}, but reserved holds {len(reserved)} "
-            f"short training problems, and {len(heldout)} of the test set are short; lower them"
-        )
-    away = {row["prompt_id"] for row in reserved}
-    pairs = zip(rows["train"], lengths["train"], strict=True)
-    others = [(row, solution) for row, (_, solution) in pairs if row["prompt_id"] not in away]
-    taught = [row for row, solution in others if solution <= sizes.longest_taught]
-    return Split(taught, reserved[: sizes.pool], heldout[: sizes.heldout])
-
-
 def digest(model: Any) -> str:
     """Hash of a model's weights."""
     state = hashlib.sha256()
@@ -209,7 +175,7 @@ def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options
     config, tokenizer = config_and_tokenizer(PACKAGED, architecture or ARCHITECTURE, "")
     write_tiny(folder / "model", copy.deepcopy(config), tokenizer)
     sums = [{"question": f"{a} + {a // 3}?", "answer": f"#### {a + a // 3}"} for a in range(96)]
-    rows = [_row(row, f"dry-{i}") for i, row in enumerate(sums)]
+    rows = [row_of(row, f"dry-{i}") for i, row in enumerate(sums)]
     network = AutoModelForCausalLM.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", padding_side="left")
     return DryTask(_task(Split([], rows[:64], rows[64:]), network, tokenizer), config)
@@ -218,37 +184,6 @@ def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options
 def _task(parts: Split, network: Any, tokenizer: Any) -> TaskData:
     train, heldout = Dataset.from_list(parts.pool), Dataset.from_list(parts.heldout)
     return TaskData(train, heldout, [final_answer, lucky], network, tokenizer)
-
-
-def _rows(files: Mapping[str, str] | None) -> dict[str, list[Row]]:
-    """All problems of the training and the test set."""
-    preset, rows = PRESETS["gsm8k"], {}
-    for name in ("train", "test"):
-        given = (files or {}).get(name)
-        raw = file_rows(Path(given)) if given else hub_rows(dataclasses.replace(preset, split=name))
-        lacking = [row for row in raw if isinstance(row, Damaged) or {"question", "answer"} - row.keys()]
-        if lacking or not raw:
-            raise DataError(
-                f"in {given or preset.hub} {len(lacking)} of {len(raw)} rows lack a question or an "
-                "answer; give GSM8K with its worked solutions"
-            )
-        rows[name] = [_row(row, f"{name}-{i}") for i, row in enumerate(raw) if isinstance(row, dict)]
-    return rows
-
-
-def _row(row: Mapping[str, Any], name: str) -> Row:
-    solution = cleaned(row["answer"])
-    prompt = f"Question: {row['question'].strip()}\nAnswer:"
-    answer = solution.rpartition("####")[2].strip()
-    return {"prompt": prompt, "prompt_id": name, "answer": answer, "solution": solution}
-
-
-def _lengths(rows: Sequence[Row], tokenizer: Any) -> list[tuple[int, int]]:
-    prompts, solutions = (
-        [len(ids) for ids in tokenizer([row[name] for row in rows])["input_ids"]]
-        for name in ("prompt", "solution")
-    )
-    return list(zip(prompts, solutions, strict=True))
 
 
 def _options(kind: type[Any], given: Mapping[str, Any] | None) -> Any:
@@ -271,7 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", help="the same for the test set")
     given = parser.parse_args(arguments)
     files = {name: value for name in ("train", "test") if (value := getattr(given, name))}
-    print(f"base: {make_base(given.model, given.base, files, lesson={'seed': given.seed})}")
+    try:
+        print(f"base: {make_base(given.model, given.base, files, lesson={'seed': given.seed})}")
+    except GdroError as problem:
+        sys.exit(f"error: {problem}")
 
 
 if __name__ == "__main__":
