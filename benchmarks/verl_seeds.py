@@ -3,8 +3,8 @@
 GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 32 prompts
 x 4 rollouts a step, 256 held-out prompts, 8 samples each, with the recipe's learning rate and length.
 One run after another; the same command goes on where it was stopped, from the last checkpoint of the run
-that was not through. A run takes eleven minutes on two cores. The same in TRL:
-`gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-2`.
+that was not through. A run takes six to eleven minutes on two cores. The same in TRL:
+`gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-5`.
 """
 
 from __future__ import annotations
@@ -77,9 +77,18 @@ def shown(found: dict[str, float], base: dict[str, float]) -> str:
     return f"{' '.join(changes)}, {found['tokens']:,.0f} tokens"
 
 
+def errors(found: list[dict[str, float]], base: list[dict[str, float]]) -> str:
+    """Standard errors of an arm's mean changes, over pairs."""
+    if len(found) < 2:
+        return "one pair has no standard error"
+    changes = {n: [a[n] - b[n] for a, b in zip(found, base, strict=True)] for n in ("mean", "pass")}
+    parts = (f"{n}@{SAMPLES} {np.std(c, ddof=1) / len(c) ** 0.5:.3f}" for n, c in changes.items())
+    return f"standard errors of the changes: {', '.join(parts)}"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5])
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--prompts", type=int, default=32, help="prompts a step, with 4 rollouts each")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
@@ -97,4 +106,4 @@ if __name__ == "__main__":
     for arm, found in runs.items():
         mean = {name: float(np.mean([run[name] for run in found])) for name in MEANS}
         base = {name: float(np.mean([run[name] for run in runs[given.arms[0]]])) for name in MEANS}
-        print(f"all    {arm:14} {shown(mean, base)}")
+        print(f"all    {arm:14} {shown(mean, base)}; {errors(found, runs[given.arms[0]])}")
