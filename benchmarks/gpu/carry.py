@@ -5,11 +5,15 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+
+from gdro.common.files import fresh, parsed
+from gdro.errors import GdroError
 
 # What PyTorch's usual images lack; each wheel alone, their needs are there.
 WHEELS = (
@@ -27,24 +31,41 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 FIRST, PART = 43 * 2**20, 52 * 2**20
 """Bytes of the model's file that go with the first call, with all else, and with each later one."""
 NAMES = ("train", "test")
+INSTALL = "pip install --no-index --no-deps {}/*.whl"
+
+
+class CarryError(GdroError):
+    """What is to be carried, or was, cannot be used."""
 
 
 def prepare(folder: Path, data: dict[str, Path], python: str = "3.12") -> None:
     """Write what has to be carried: folder `a` goes with the first call, `b` with the second.
 
     Args:
-        folder: Its parts are made anew.
+        folder: New or empty; one that this function wrote before is renamed.
         data: GSM8K's worked solutions, by `train` and `test`.
         python: Version of the other machine.
+
+    Raises:
+        GdroError: A file is not GSM8K's, the folder holds other files, or a wheel is not to be had;
+            nothing was removed.
     """
+    if not re.fullmatch(r"3\.[0-9]{1,2}", python) or int(python[2:]) < 11:
+        raise CarryError(
+            f"--python is {python!r}; give the other machine's version, e.g. 3.12 (3.11 on)"
+        )
+    contents = {name: _problems(file, f"--{name}") for name, file in data.items()}
+    try:
+        fresh(folder)
+    except GdroError as error:
+        raise CarryError(str(error).replace("--output", "--to")) from None
     from gdro.tasks.smollm2 import _gguf_path, load_model
 
-    shutil.rmtree(folder, ignore_errors=True)
     first = folder / "a"
     first.mkdir(parents=True)
     _wheels(first / "wheels", python)
-    for name, file in data.items():
-        (first / f"{name}.jsonl.gz").write_bytes(gzip.compress(file.read_bytes(), mtime=0))
+    for name, content in contents.items():
+        (first / f"{name}.jsonl.gz").write_bytes(gzip.compress(content, mtime=0))
     load_model()[1].save_pretrained(first / "tokenizer")
     source = _gguf_path()
     whole = source.read_bytes()
@@ -54,9 +75,32 @@ def prepare(folder: Path, data: dict[str, Path], python: str = "3.12") -> None:
         part.mkdir(exist_ok=True)
         (part / f"model.gguf.{number}").write_bytes(whole[start:end])
     (first / "model.json").write_text(json.dumps({"name": source.name, "bytes": len(whole)}))
-    for part in sorted(folder.iterdir()):
+    for part in sorted(part for part in folder.iterdir() if part.is_dir()):
         size = sum(file.stat().st_size for file in part.rglob("*") if file.is_file())
         print(f"{part}: {size / 2**20:.1f} MiB")
+    print(f"On the other machine, Linux with Python {python} and PyTorch, before the first run:")
+    print(f"    {INSTALL.format(first / 'wheels')}")
+
+
+def _problems(path: Path, option: str) -> bytes:
+    """The content of a file with GSM8K's columns."""
+    try:
+        content = path.read_bytes()
+        rows = [parsed(row) for row in content.splitlines() if row.strip()]
+    except OSError as error:
+        raise CarryError(
+            f"{option} is {path}, which cannot be read ({error.strerror}); give GSM8K's file"
+        ) from error
+    except ValueError:
+        rows = []
+    if not rows or any(
+        not isinstance(row, dict) or not {"question", "answer"} <= row.keys() for row in rows
+    ):
+        raise CarryError(
+            f"{option} is {path}; each line must be a JSON object with `question` and `answer`, as in "
+            "GSM8K's own files"
+        )
+    return content
 
 
 def _wheels(folder: Path, python: str) -> None:
@@ -66,9 +110,14 @@ def _wheels(folder: Path, python: str) -> None:
         place += ["--platform", name]
     for wheel in WHEELS:
         get = ["download", "-q", "--no-deps", *place, "-d", str(folder), wheel]
-        subprocess.run([*pip, *get], check=True)
+        _pip([*pip, *get], f"the wheel {wheel} for Python {python} on Linux")
     here = Path(__file__).resolve().parents[2]
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(here)], check=True)
+    _pip([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(here)], "the wheel of gdro")
+
+
+def _pip(call: list[str], what: str) -> None:
+    if subprocess.run(call, check=False).returncode:
+        raise CarryError(f"pip could not get {what}, for the reason above; see --python and the network")
 
 
 def unpack(carried: Path, work: Path) -> Path | None:
@@ -80,7 +129,19 @@ def unpack(carried: Path, work: Path) -> Path | None:
 
     Returns:
         The model's file once all of it is there, else None.
+
+    Raises:
+        CarryError: It cannot be unpacked.
     """
+    try:
+        return _unpack(carried, work)
+    except (OSError, EOFError, ValueError, LookupError) as error:
+        raise CarryError(
+            f"what {carried} holds cannot be unpacked into {work} ({error}); prepare it again"
+        ) from error
+
+
+def _unpack(carried: Path, work: Path) -> Path | None:
     work.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
         for file in carried.glob(f"*/{name}.jsonl.gz"):

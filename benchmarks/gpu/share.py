@@ -2,7 +2,7 @@
 
 Without it the processes of a GPU take turns. Kernels of a small model fill a part of the chip, and with
 the service those of several processes run at the same time. It is a process of ours, not a setting of
-the GPU, and it ends with the sitting.
+the GPU, and it ends with the sitting, also when that is killed: a guard waits for it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from typing import Any
 
 CONTROL = "nvidia-cuda-mps-control"
 _ALSO = "/usr/local/nvidia/bin:/usr/local/cuda/bin:/usr/lib/nvidia:/opt/nvidia/bin"
+# Its standard input ends with the sitting.
+_GUARD = (
+    "import shutil, subprocess, sys; sys.stdin.read(); "
+    "subprocess.run([sys.argv[1]], input='quit -t 2\\n', text=True, capture_output=True, timeout=10); "
+    "shutil.rmtree(sys.argv[2], ignore_errors=True)"
+)
 _TRY = "import torch; assert float(torch.ones(8, device='cuda').sum()) == 8"
 
 
@@ -38,6 +44,10 @@ def shared() -> Iterator[str]:
         Path(place).mkdir()
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
+    alone: dict[str, Any] = {"start_new_session": True, "stderr": subprocess.DEVNULL}
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, control, str(folder)], stdin=subprocess.PIPE, **alone
+    )
     try:
         fault = _start(control)
         if fault:
@@ -45,6 +55,8 @@ def shared() -> Iterator[str]:
         yield f"processes take turns: {fault}" if fault else "processes share the GPU (MPS)"
     finally:
         _stop(control, names)
+        guard.kill()
+        guard.communicate()
         os.environ.update({name: value for name, value in before.items() if value is not None})
         shutil.rmtree(folder, ignore_errors=True)
 
