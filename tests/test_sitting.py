@@ -251,9 +251,10 @@ def test_prepare_checks_first_and_removes_nothing(tmp_path: Path) -> None:
         assert len(text.strip().splitlines()) == 1 and text.startswith("sitting.py: ")
         return text
 
-    assert "--train is /nope, which cannot be read" in one_line(refused(Path("/nope")))
+    assert "cannot read /nope.jsonl" in one_line(refused(Path("/nope.jsonl")))
+    assert "give the .jsonl file of GSM8K" in one_line(refused(tmp_path))
     assert "holds other files; give another --to" in one_line(refused(data))
-    assert "`question` and `answer`" in one_line(refused(tmp_path / "other.jsonl"))
+    assert "rows are not GSM8K's" in one_line(refused(tmp_path / "other.jsonl"))
     assert "--python is '3'" in one_line(refused(data, "--python", "3"))
 
 

@@ -12,8 +12,9 @@ import sys
 import tarfile
 from pathlib import Path
 
-from gdro.common.files import fresh, parsed
+from gdro.common.files import fresh
 from gdro.errors import GdroError
+from gdro.tasks.gsm8k_rows import read
 
 # What PyTorch's usual images lack; each wheel alone, their needs are there.
 WHEELS = (
@@ -54,7 +55,11 @@ def prepare(folder: Path, data: dict[str, Path], python: str = "3.12") -> None:
         raise CarryError(
             f"--python is {python!r}; give the other machine's version, e.g. 3.12 (3.11 on)"
         )
-    contents = {name: _problems(file, f"--{name}") for name, file in data.items()}
+    for name, file in data.items():
+        if file.suffix != ".jsonl" or file.is_dir():  # `read` takes more, which would not be unpacked
+            raise CarryError(f"--{name} is {file}; give the .jsonl file of GSM8K, a problem a line")
+    read({name: str(file) for name, file in data.items()})
+    contents = {name: file.read_bytes() for name, file in data.items()}
     try:
         fresh(folder)
     except GdroError as error:
@@ -80,27 +85,6 @@ def prepare(folder: Path, data: dict[str, Path], python: str = "3.12") -> None:
         print(f"{part}: {size / 2**20:.1f} MiB")
     print(f"On the other machine, Linux with Python {python} and PyTorch, before the first run:")
     print(f"    {INSTALL.format(first / 'wheels')}")
-
-
-def _problems(path: Path, option: str) -> bytes:
-    """The content of a file with GSM8K's columns."""
-    try:
-        content = path.read_bytes()
-        rows = [parsed(row) for row in content.splitlines() if row.strip()]
-    except OSError as error:
-        raise CarryError(
-            f"{option} is {path}, which cannot be read ({error.strerror}); give GSM8K's file"
-        ) from error
-    except ValueError:
-        rows = []
-    if not rows or any(
-        not isinstance(row, dict) or not {"question", "answer"} <= row.keys() for row in rows
-    ):
-        raise CarryError(
-            f"{option} is {path}; each line must be a JSON object with `question` and `answer`, as in "
-            "GSM8K's own files"
-        )
-    return content
 
 
 def _wheels(folder: Path, python: str) -> None:

@@ -125,8 +125,6 @@ def teach(sitting: Sitting) -> None:
     """Make the base, once on a machine."""
     from gdro.tasks import gsm8k
 
-    if sitting.tiny:
-        random_model(sitting)
     start = time.monotonic()
     make_base(sitting, sitting.base)
     made = json.loads((sitting.base / gsm8k.MADE).read_text())

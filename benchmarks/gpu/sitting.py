@@ -14,7 +14,7 @@ The first `run` says whether all of it works there and how fast, on a random mod
 the base and trains arms by paired seeds (`--share --workers 4`: four at once); `mini` is all of it in
 two minutes of a CPU.
 
-Results are written while it runs, eight files at most: `sitting.jsonl` (a line each evaluation),
+Results are written while it runs, six files: `sitting.jsonl` (a line each evaluation),
 `speed.json`, `sitting.md`, `steps.jsonl`, `steps.md`, `runs.tar.gz` (logs). A second call with the same
 --work and --out adds to them. `speed.json` says under `measured` in which call a figure was measured,
 how many processes ran and whether they shared the GPU. `python benchmarks/gpu/table.py FILES` puts
@@ -91,6 +91,8 @@ def run(sitting: Sitting, phases: list[str]) -> int:
     try:
         if "train" in phases:
             started += arms.start_workers(job, folder, sitting.workers)
+        if sitting.tiny:
+            of.random_model(sitting)  # also a base's start
         for name, measure in measures.items():
             if name in phases and not (name == "train" and ends.get("base") == "FAILED"):
                 ends[name] = _end_of(measure, sitting)
