@@ -100,3 +100,5 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         main(["train", "--help"])
     text = capsys.readouterr().out
     assert "--resume" in text and "trl.learning_rate" in text
+    promised = " ".join(text.split())
+    assert "same number of rollouts" not in promised and "arms that ask for more (dapo" in promised

@@ -110,7 +110,7 @@ def test_wrong_values_stop_before_training(override: str, message: str, tmp_path
 
 def test_bf16_auto_is_resolved_to_what_the_hardware_has(monkeypatch, tmp_path: Path) -> None:
     for has in (True, False):
-        monkeypatch.setattr("gdro.recipes.run._has_bf16", lambda on_cpu, has=has: has)
+        monkeypatch.setattr("gdro.recipes.trl_options._has_bf16", lambda on_cpu, has=has: has)
         assert trl_config(load_recipe("smollm2"), tmp_path).bf16 is has
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from gdro.cli import main
 from gdro.recipes.schema import Arm, Recipe
-from gdro.recipes.seeds import run_seeds, table_of
+from gdro.recipes.seeds import SEEDS, run_seeds, table_of
 
 
 def evaluated(value: float, easy: float, lengths: list[float]) -> dict:
@@ -69,3 +71,58 @@ def test_a_run_with_few_logged_steps_has_ends(tmp_path: Path) -> None:
 
     found = run_seeds(Recipe(name="r", task="t"), [1, 2], tmp_path, short)
     assert table_of(found)[1][1][-1] == "2.00 to 5.00"
+
+
+def test_a_killed_call_leaves_the_seeds_that_it_finished(tmp_path: Path) -> None:
+    def killed(recipe: Recipe, folder: Path) -> dict:
+        if recipe.seed == 3:
+            raise KeyboardInterrupt
+        return fake(recipe, folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_seeds(Recipe(name="r", task="t"), [1, 2, 3], tmp_path, killed)
+    assert json.loads((tmp_path / SEEDS).read_text())["seeds"] == [1, 2]
+
+
+SMALL = (
+    "trl.max_steps=4",
+    "trl.per_device_train_batch_size=8",
+    "trl.disable_tqdm=true",
+    "task_options={train_size: 40, heldout_size: 8}",
+    "evaluation={samples: 2, base_samples: 2, k: 2, every: 2}",
+)
+
+
+def test_the_results_grow_by_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Real runs of two arms, one of which asks for more rollouts at equal steps."""
+    output = ["--output", str(tmp_path / "out")]
+
+    def seeds(which: str, *more: str) -> dict:
+        strategies = ["--strategy", "uniform", "--strategy", "dapo"]
+        command = ["train", *strategies, "--seeds", which, *output, *SMALL, *more]
+        assert main(command) == 0
+        return json.loads((tmp_path / "out" / SEEDS).read_text())
+
+    first = seeds("0-1")
+    assert first["seeds"] == [0, 1] and first["left_out"] == {}
+    capsys.readouterr()
+    found = seeds("2", "--resume")
+    assert found["seeds"] == [0, 1, 2] and len(found["base"]) == 3
+    for name in ("uniform", "dapo"):
+        arm, before = found["arms"][name], first["arms"][name]
+        assert arm["curves"][:2] == before["curves"] and arm["evaluations"][:2] == before["evaluations"]
+        for lines in arm["evaluations"]:
+            assert [line["step"] for line in lines] == [2, 4]
+            assert {"rollouts", "tokens", "seconds", "mean@2", "pass@2"} == lines[0].keys() - {"step"}
+    rollouts = {name: arm["rollouts"] for name, arm in found["arms"].items()}
+    assert rollouts["uniform"] == 32 < rollouts["dapo"]
+    heads, table = table_of(found)
+    column = heads.index("rollouts")
+    assert [row[column] for row in table] == ["32", f"{rollouts['dapo']:,.0f}"]
+    assert "Rollouts are all that were generated, kept or not" in capsys.readouterr().out
+
+    other = seeds("3", "trl.learning_rate=1e-4")
+    assert other["seeds"] == [3] and set(other["left_out"]) == {"0", "1", "2"}
+    assert "seed 1 is left out: another recipe: trl.learning_rate" in capsys.readouterr().out
+    (tmp_path / "out/seed-1/dapo/eval.json").unlink()  # as killed in its second arm
+    assert seeds("2", "--resume")["left_out"].keys() == {"1", "3"}

@@ -11,6 +11,11 @@ from rich.text import Text
 
 from gdro.common.untrusted import printable
 
+ROLLOUTS = (
+    "Rollouts are all that were generated, kept or not: at equal steps they are equal except for arms "
+    "that ask for more (dapo, ...)."
+)
+
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print the comparison of a run's arms (`summary.json`), whole and by slice of base difficulty."""
@@ -29,6 +34,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console = console or Console()
     console.print(table)
     console.print(_by_slice(rows, metric))
+    console.print(ROLLOUTS)
     console.print("One seed shows the mechanism, not the effect: compare arms over many seeds.")
 
 

@@ -52,8 +52,9 @@ def add(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train the arms of a recipe, evaluate and compare them",
-        description="Train the arms of a recipe from the same start with the same number of rollouts, "
-        "evaluate each on held-out prompts, and write summary.json and report.html.",
+        description="Train the arms of a recipe from the same start for equal steps, evaluate each on "
+        "held-out prompts, and write summary.json and report.html. Rollouts are equal except for arms "
+        "that ask for more (dapo, speed, ...); the column of rollouts has all that were generated.",
         epilog=_EXAMPLES + _shipped(),
     )
     option = train.add_argument
@@ -120,7 +121,7 @@ def _recipe(arguments: argparse.Namespace) -> Any:
 
 def _print(summary: dict[str, Any]) -> None:
     """The comparison of the arms, or their totals where nothing was evaluated."""
-    from gdro.cli.tables import print_summary, print_table
+    from gdro.cli.tables import ROLLOUTS, print_summary, print_table
 
     if "base" in summary:
         return print_summary(summary)
@@ -130,6 +131,7 @@ def _print(summary: dict[str, Any]) -> None:
         last = [_last(arm["curves"][curve]) for curve in ("reward", "length")]
         rows.append([name, *(f"{arm[key]:,.0f}" for key in spent), *last])
     print_table(("arm", *spent, "reward, last", "answer, tokens"), rows)
+    print(ROLLOUTS)
 
 
 def _last(curve: list[float]) -> str:
@@ -169,7 +171,7 @@ def _seeds(text: str, recipe: Any) -> list[int]:
 def _train_seeds(arguments: argparse.Namespace, recipe: Any, seeds: list[int], output: Path) -> int:
     from functools import partial
 
-    from gdro.cli.tables import print_table
+    from gdro.cli.tables import ROLLOUTS, print_table
     from gdro.recipes.processes import is_first
     from gdro.recipes.run import run
     from gdro.recipes.seeds import SEEDS, run_seeds, table_of
@@ -178,6 +180,9 @@ def _train_seeds(arguments: argparse.Namespace, recipe: Any, seeds: list[int], o
     if not is_first():
         return 0
     print_table(*table_of(comparison))
+    print(ROLLOUTS)
+    for seed, why in comparison["left_out"].items():
+        print(f"seed {seed} is left out: {why}")
     print(f"\nresults: {output / SEEDS}")
     return 0
 

@@ -139,7 +139,10 @@ def _check_above(path: Path, option: str, shown: Path | None = None) -> None:
 
 
 OF_RUNS = frozenset(
-    ("recipe.json", "base.json", "summary.json", "seeds.json", "eval.json", "report.html", "figures")
+    (
+        *("recipe.json", "origin.json", "base.json", "summary.json", "seeds.json", "eval.json"),
+        *("report.html", "figures"),
+    )
 )
 """Names in a run's folder besides its arms."""
 _MARK = ".made-by-gdro"

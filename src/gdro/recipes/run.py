@@ -6,7 +6,7 @@ import inspect
 import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -16,7 +16,6 @@ from typing import Any, get_type_hints
 import numpy as np
 import torch
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOConfig  # pyright: ignore[reportPrivateImportUsage]
 
 from gdro.common.files import check_folder, read_json, write_json
 from gdro.difficulty.tracker import difficulty_of
@@ -27,28 +26,19 @@ from gdro.integrations.trl.static_decode import StaticDecoder
 from gdro.integrations.trl.trainer import GDROTrainer
 from gdro.recipes.checks import (
     check_arms,
-    check_bounds_of,
     check_evaluation,
     check_kind,
-    check_steps,
     check_surroundings,
     check_task,
-    check_trl,
 )
-from gdro.recipes.evaluations import Heldout, begun, curves_of
+from gdro.recipes.evaluations import Heldout, Trained, begun, curves_of
 from gdro.recipes.heldout import by_slice, by_source, draw, metrics
-from gdro.recipes.processes import computed_once, is_first, num_processes
-from gdro.recipes.run_folder import KEPT, differing, keep
+from gdro.recipes.origin import check_origin
+from gdro.recipes.processes import computed_once, is_first
+from gdro.recipes.run_folder import BASE, EVAL, KEPT, ORIGIN, SUMMARY, differing, keep, other_paths
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 from gdro.recipes.trainer_checks import check_trainer
-
-# Options of the trainer that would write or resume in another folder.
-_OURS = {
-    "output_dir": "--output FOLDER",
-    "logging_dir": "--output FOLDER",
-    "resume_from_checkpoint": "--resume, with --output for another run's folder",
-}
-SUMMARY, EVAL, BASE = "summary.json", "eval.json", "base.json"
+from gdro.recipes.trl_options import trl_config
 
 
 def load_task(recipe: Recipe) -> Any:
@@ -85,7 +75,7 @@ def run(
 
     Raises:
         RecipeError: The task, an arm or an option is unknown or wrong, or the folder is of another
-            recipe.
+            recipe, or its arms started from other weights or rows.
         CheckpointError: The folder holds finished arms and `resume` is off.
     """
     # Errors come now, not after the base evaluation or the first arms.
@@ -93,8 +83,7 @@ def run(
     check_arms(recipe)
     check_folder(output, "--output")
     check_surroundings(trl_config(recipe, output))
-    _begin(recipe, output, resume)
-    load = partial(_checked, load)
+    load = _begin(recipe, output, resume, load)
     base_N = evaluate_base(recipe, output, load) if recipe.evaluation.samples else None
     for name, arm in recipe.arms.items():
         if (output / name / EVAL).exists():
@@ -105,23 +94,23 @@ def run(
     return summarise(recipe, output, base_N)
 
 
-def _checked(load: Callable[[Recipe], Any], recipe: Recipe) -> Any:
+def _checked(load: Callable[[Recipe], Any], output: Path, fresh: bool, recipe: Recipe) -> Any:
     """A recipe's task, with what at least one training step of every arm needs."""
     task, config = load(recipe), trl_config(recipe, Path("unused"))
     check_task(recipe, task, config)
     check_trainer(recipe, task, config)
+    check_origin(recipe, output, task, fresh)
     return task
 
 
-def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
-    """Write the recipe into its folder; refuse a folder with results of another recipe."""
-    done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
-    if done and not resume:
-        raise CheckpointError(
-            f"{output} already holds finished arms ({', '.join(done)}); pass --resume to keep them, or "
-            "--output for another folder"
-        )
-    begun = [*done, *(p.parent.name for p in output.glob(f"*/{PREFIX_CHECKPOINT_DIR}-*"))]
+def _begin(
+    recipe: Recipe, output: Path, resume: bool, load: Callable[[Recipe], Any]
+) -> Callable[[Recipe], Any]:
+    """Write the recipe into its folder; refuse a folder with results of another recipe.
+
+    Returns `load` with all checks of what it loads.
+    """
+    begun = _begun(output, resume)
     changed = differing(recipe, output, begun)
     if changed and (resume or begun):
         how = "" if begun else ", or leave out --resume"
@@ -134,12 +123,26 @@ def _begin(recipe: Recipe, output: Path, resume: bool) -> None:
             f"{output} holds arms ({', '.join(sorted(set(begun)))}) but no {KEPT}, so it is unknown "
             "which recipe they belong to; pass another --output for a new run"
         )
-    if not is_first():
-        return
-    if changed != []:
-        (output / BASE).unlink(missing_ok=True)
-        (output / KEPT).unlink(missing_ok=True)
-    keep(recipe, output)
+    load, goes_on = partial(_checked, load, output, not begun), resume or bool(begun)
+    if goes_on and other_paths(recipe, output):
+        load(recipe)  # the folder's recipe stays as it is if what is found elsewhere is something else
+    if is_first():
+        if changed != [] or not goes_on:
+            for name in (BASE, KEPT, ORIGIN):
+                (output / name).unlink(missing_ok=True)
+        keep(recipe, output)
+    return load
+
+
+def _begun(output: Path, resume: bool) -> list[str]:
+    """Names of arms that are finished or have a checkpoint; finished ones need `resume`."""
+    done = sorted(p.parent.name for p in output.glob(f"*/{EVAL}"))
+    if done and not resume:
+        raise CheckpointError(
+            f"{output} already holds finished arms ({', '.join(done)}); pass --resume to keep them, or "
+            "--output for another folder"
+        )
+    return [*done, *(p.parent.name for p in output.glob(f"*/{PREFIX_CHECKPOINT_DIR}-*"))]
 
 
 def task_module(recipe: Recipe) -> Any:
@@ -169,63 +172,6 @@ def check_task_options(recipe: Recipe, load: Callable[..., Any]) -> None:
     hints = get_type_hints(load)
     for name, value in recipe.task_options.items():
         check_kind(f"task_options.{name}", value, hints.get(name, Any))
-
-
-def trl_config(recipe: Recipe, folder: Path) -> GRPOConfig:
-    """The trainer's options; `bf16: auto` becomes true where the hardware has bfloat16.
-
-    Raises:
-        RecipeError: GRPOConfig does not know an option, or refuses its value, or no step would be
-            trained.
-    """
-    for name, instead in _OURS.items():
-        if name in recipe.trl:
-            raise RecipeError(
-                f"trl.{name} is given; every arm has its own folder in the run's, so leave it out and "
-                f"pass {instead}"
-            )
-    options = {"seed": recipe.seed, "output_dir": str(folder), **recipe.trl}
-    if options.get("bf16") == "auto":
-        options |= _automatic_bf16(options)
-    check_bounds_of(options)
-    if options.get("gradient_accumulation_steps") == "auto":
-        options["gradient_accumulation_steps"] = _accumulation(options)
-    check_trl(options, GRPOConfig)
-    try:
-        config = GRPOConfig(**options)
-    except ValueError as error:
-        hardware = "use_cpu" in str(error)
-        fix = "; for the CPU give trl.use_cpu=true trl.bf16=auto, or add --dry-run" if hardware else ""
-        raise RecipeError(f"trl options are refused by GRPOConfig: {error}{fix}") from error
-    check_steps(config)
-    return config
-
-
-def _accumulation(options: dict[str, Any]) -> int:
-    """Micro-batches of one optimiser step over a whole generation batch."""
-    rows = options.get("generation_batch_size") or 0
-    held = options.get("per_device_train_batch_size", 8) * num_processes()
-    if not rows or rows % held:
-        raise RecipeError(
-            f"trl.generation_batch_size is {rows}; with gradient_accumulation_steps: auto it must be a "
-            f"multiple of per_device_train_batch_size x processes = {held}"
-        )
-    return rows // held
-
-
-def _automatic_bf16(options: dict[str, Any]) -> dict[str, Any]:
-    """Value of `bf16: auto`; without an accelerator, GRPOConfig accepts bf16 only with use_cpu."""
-    if options.get("fp16"):
-        return {"bf16": False}
-    on_cpu = options.get("use_cpu") or not torch.accelerator.is_available()
-    return {"bf16": _has_bf16(bool(on_cpu)), **({"use_cpu": True} if on_cpu else {})}
-
-
-def _has_bf16(on_cpu: bool) -> bool:
-    """Whether bfloat16 is fast here; a CPU without instructions for it is many times slower."""
-    if not on_cpu:
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def evaluate_model(
@@ -330,12 +276,11 @@ def _train_arm(
 
     evaluated = partial(computed_once, evaluate)
     heldout = Heldout(trainer, folder, about, evaluated, recipe.evaluation.every, until)
-    if recipe.evaluation.every or until is not None:
+    if is_first():
         begun(folder, checkpoint)
-        trainer.add_callback(heldout)
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - start - heldout.spent
+    trainer.add_callback(heldout)
+    with suppress(Trained):
+        trainer.train(resume_from_checkpoint=checkpoint)
     if heldout.stopped:
         return
     trainer.save_model(str(folder / "model"))
@@ -344,9 +289,10 @@ def _train_arm(
         heldout.write(result)
     result.pop("successes", None)
     ledger = trainer.controller.ledger
-    spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": seconds}
-    if checkpoint is None:  # otherwise the seconds are only those since the checkpoint
-        spent["tokens_per_second"] = ledger.tokens / seconds
+    spent = {"rollouts": ledger.rollouts, "tokens": ledger.tokens, "seconds": heldout.seconds}
+    if heldout.timed:
+        spent["tokens_per_second"] = ledger.tokens / heldout.seconds
+    spent["step"] = trainer.state.global_step
     spent["bf16"] = trainer.args.bf16
     # In kilobytes on Linux; the peak of the process, including earlier arms.
     spent["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -19,11 +19,14 @@ from gdro.common.redaction import hidden, without_secrets
 from gdro.common.secret_names import is_secret, names_secret
 from gdro.recipes.schema import Recipe, RecipeError
 
-KEPT = "recipe.json"
+KEPT, ORIGIN = "recipe.json", "origin.json"
+BASE, EVAL, SUMMARY = "base.json", "eval.json", "summary.json"
 # Keys that change no result: another disk, tracker or bar, words, and what only a dry run reads.
 _FREE_OF_TRL = ("save_steps", "save_total_limit", "report_to", "run_name", "disable_tqdm")
 _FREE = ("base", "description", "architecture", *(f"trl.{name}" for name in _FREE_OF_TRL))
 _DIGESTS = "interpolated"
+# Options of tasks that say where weights and rows are; what they are is in `origin.json`.
+_WEIGHTS, _ROWS = ("base", "model"), ("file", "data", "heldout", "set", "train", "test")
 
 
 def keep(recipe: Recipe, folder: Path) -> None:
@@ -46,8 +49,8 @@ def differing(recipe: Recipe, folder: Path, begun: Collection[str]) -> list[str]
     """Differences between a recipe and that of a folder in which some arms have begun.
 
     Returns:
-        A line per key: its name, its value, and the folder's; arms that have not begun may differ. None
-        if the folder has no recipe.
+        A line per key: its name, its value, and the folder's; arms that have not begun may differ, and
+        paths whose content is known (`other_paths`). None if the folder has no recipe.
 
     Raises:
         RecipeError: The folder's recipe is damaged.
@@ -55,19 +58,70 @@ def differing(recipe: Recipe, folder: Path, begun: Collection[str]) -> list[str]
     there = _read(folder)
     if there is None:
         return None
-    digests = there.pop(_DIGESTS, {})
+    lines, places = _lines(recipe, there, begun), _places(recipe, there, folder)
+    return [line for key, line in lines.items() if key not in places]
+
+
+def other_paths(recipe: Recipe, folder: Path) -> list[str]:
+    """Differences in where a recipe and that of its folder find weights and rows, a line per key.
+
+    Only of weights and rows whose digests are in the folder's `origin.json`, and of files and folders
+    that there are: a base that is not there would be made anew.
+
+    Raises:
+        RecipeError: The folder's recipe is damaged.
+    """
+    there = _read(folder)
+    if there is None:
+        return []
+    lines, places = _lines(recipe, there, ()), _places(recipe, there, folder)
+    return [line for key, line in lines.items() if key in places]
+
+
+def _lines(recipe: Recipe, there: Mapping[str, Any], begun: Collection[str]) -> dict[str, str]:
+    """What differs from the recipe of a folder, by key."""
+    digests = there.get(_DIGESTS, {})
     asked = _plain(recipe)
     common = asked["arms"].keys() & there.get("arms", {}).keys() & set(begun)
     new, old = (
-        _flat({**side, "arms": {name: side["arms"][name] for name in common}}) for side in (asked, there)
+        _flat({**side, "arms": {name: side["arms"][name] for name in common}, _DIGESTS: {}})
+        for side in (asked, there)
     )
     changed = [key for key in sorted(new.keys() | old.keys()) if new.get(key) != old.get(key)]
-    lines = [f"{k} is {_quoted(new, k)}, there {_quoted(old, k)}" for k in changed if _counts(k)]
+    lines = {k: f"{k} is {_quoted(new, k)}, there {_quoted(old, k)}" for k in changed if _counts(k)}
     for key, (text, value) in sorted(_interpolated(recipe).items()):
         digest = digests.get(key) if key not in changed and _counts(key) else None
         if digest is not None and digest != _digest(value, bytes.fromhex(digest[:32])):
-            lines.append(f"{key} is {text}, which had another value there")
+            lines[key] = f"{key} is {text}, which had another value there"
     return lines
+
+
+def _places(recipe: Recipe, there: Mapping[str, Any], folder: Path) -> set[str]:
+    """Keys of task options that may differ, because a digest stands for what they lead to."""
+    if not (folder / ORIGIN).exists():
+        return set()
+    origin = read_json(folder / ORIGIN, ("weights", "train", "heldout"), RecipeError)
+    names = _ROWS if origin["weights"] is None else (*_WEIGHTS, *_ROWS)
+    top = "task_options"
+    new, old = _flat({top: _resolved(recipe)[0][top]}), _flat({top: there.get(top, {})})
+    return {key for key in new.keys() | old.keys() if _is_place(key, new.get(key), old.get(key), names)}
+
+
+def _is_place(key: str, new: Any, old: Any, names: Collection[str]) -> bool:
+    """Whether two values of a task's option, or their parts, differ in nothing but paths."""
+    if isinstance(new, list) and isinstance(old, list):
+        pairs = list(zip(cast("list[Any]", new), cast("list[Any]", old), strict=False))
+        same = len(pairs) == max(len(new), len(old))
+        return same and all(a == b or _is_place(key, a, b, names) for a, b in pairs)
+    if isinstance(new, dict) and isinstance(old, dict):
+        a, b = cast("dict[str, Any]", new), cast("dict[str, Any]", old)
+        parts = ((f"{key}.{name}", a.get(name), b.get(name)) for name in a.keys() | b.keys())
+        return all(x == y or _is_place(name, x, y, names) for name, x, y in parts)
+    *above, last = key.split(".")
+    text = isinstance(new, str | None) and isinstance(old, str | None)
+    if not text or "files" in above:
+        return text
+    return last in names and isinstance(new, str) and os.path.exists(os.path.expanduser(new))
 
 
 def _counts(key: str) -> bool:

@@ -1,22 +1,26 @@
-"""A recipe over several seeds: paired effects of its arms, with intervals."""
+"""A recipe over several seeds: evaluations at their steps, and paired effects with intervals."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gdro.common.files import write_json
+from gdro.common.files import read_json, write_json
 from gdro.evaluation.statistics import paired
+from gdro.recipes.evaluations import LINES, lines_of
 from gdro.recipes.processes import is_first
+from gdro.recipes.run_folder import BASE, EVAL, ORIGIN, differing
 from gdro.recipes.schema import Recipe
 
 SEEDS = "seeds.json"
+_FOLDER = "seed-"
 _TAIL = "hardest (base p < .02)"
 _EASY = ("medium (.3 to .9)", "easy (base p >= .9)")
+_SPENT = ("step", "seconds", "rollouts", "tokens")
 
 
 def run_seeds(
@@ -25,16 +29,80 @@ def run_seeds(
     output: Path,
     run: Callable[[Recipe, Path], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Run a recipe for every seed in a folder `seed-N`, compare its arms, and write `seeds.json`."""
-    summaries = [run(dataclasses.replace(recipe, seed=seed), output / f"seed-{seed}") for seed in seeds]
-    comparison = compared(summaries)
-    if is_first():
-        write_json(output / SEEDS, comparison)
+    """Run a recipe for every seed in a folder `seed-N`, and compare its arms.
+
+    After each seed `seeds.json` is written with all seeds of the folder whose arms are finished, also
+    those of earlier calls. A killed run leaves what it reached.
+
+    Args:
+        recipe: The recipe; its own seed is not used.
+        seeds: The seeds, at least one.
+        output: Folder of the runs.
+        run: Runs one seed in its folder, and returns its summary.
+
+    Returns:
+        What `compared` returns, and `left_out`: why other seeds of the folder are not compared, by seed.
+
+    Raises:
+        RecipeError: A recipe that the folder holds is damaged.
+    """
+    finished_seeds(recipe, output)  # damage is told before hours of training
+    summaries: dict[int, dict[str, Any]] = {}
+    comparison: dict[str, Any] = {}
+    for seed in seeds:
+        summaries[seed] = run(dataclasses.replace(recipe, seed=seed), output / f"{_FOLDER}{seed}")
+        there, left_out = finished_seeds(recipe, output) if is_first() else ({}, {})
+        known = {**there, **summaries}
+        others = {str(number): why for number, why in left_out.items() if number not in known}
+        comparison = compared([known[number] for number in sorted(known)], output)
+        comparison["left_out"] = others
+        if is_first():
+            write_json(output / SEEDS, comparison)
     return comparison
 
 
-def compared(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Levels of every arm, and effects against the first paired by seed, from one summary per seed."""
+def finished_seeds(recipe: Recipe, output: Path) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """Summaries of the seeds of a folder with the same recipe whose arms are finished, by seed.
+
+    Returns:
+        The summaries, with `recipe`, `seed`, `base` and `arms`; and why the other seeds are left out.
+
+    Raises:
+        GdroError: A file in a seed's folder is damaged.
+    """
+    summaries: dict[int, dict[str, Any]] = {}
+    left_out: dict[int, str] = {}
+    for folder in output.glob(f"{_FOLDER}*"):
+        number = folder.name.removeprefix(_FOLDER)
+        if not number.isdecimal():
+            continue
+        one = dataclasses.replace(recipe, seed=int(number))
+        changed = differing(one, folder, recipe.arms)
+        unfinished = [name for name in recipe.arms if not (folder / name / EVAL).exists()]
+        if changed is None or unfinished or not (folder / BASE).exists():
+            left_out[one.seed] = f"not finished: {', '.join(unfinished) or 'its base'}"
+        elif changed:
+            left_out[one.seed] = f"another recipe: {'; '.join(changed)}"
+        else:
+            arms = {name: read_json(folder / name / EVAL) for name in recipe.arms}
+            about = {"recipe": recipe.name, "seed": one.seed}
+            summaries[one.seed] = {**about, "base": read_json(folder / BASE), "arms": arms}
+    return summaries, left_out
+
+
+def compared(summaries: Sequence[dict[str, Any]], output: Path) -> dict[str, Any]:
+    """Levels of every arm, and effects against the first paired by seed, from one summary per seed.
+
+    Args:
+        summaries: One per seed, in the order of the result.
+        output: Folder with a folder `seed-N` for each, which holds the evaluations during the training.
+
+    Returns:
+        `recipe`, `metric`, `control`; for each seed `seeds`, `origins` (digests of what its arms started
+        from) and `base` (means of the untrained model); and `arms`. Of an arm: means over the seeds of
+        its last evaluation and of what it generated, `tail`, `effect`, `easy`; for each seed `curves`,
+        and `evaluations` at their steps: what was spent until then, mean@k, pass@k.
+    """
     arms = list(summaries[0]["arms"])
     control = arms[0]
     metric = next(name for name in summaries[0]["base"] if name.startswith("pass@"))
@@ -50,11 +118,35 @@ def compared(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "tail": _level(runs, metric),
             "effect": _relative(pairs, metric),
             "easy": dataclasses.asdict(paired(easy)),
+            "evaluations": [
+                _evaluations(s["arms"][arm], output / f"{_FOLDER}{s['seed']}" / arm) for s in summaries
+            ],
             "curves": [run["curves"] for run in runs],
         }
-    seeds = [s["seed"] for s in summaries]
+    by_seed = {
+        "seeds": [s["seed"] for s in summaries],
+        "origins": [_origin(output / f"{_FOLDER}{s['seed']}") for s in summaries],
+        "base": [_means(s["base"]) for s in summaries],
+    }
     about = {"recipe": summaries[0]["recipe"], "metric": metric, "control": control}
-    return {**about, "seeds": seeds, "arms": by_arm}
+    return {**about, **by_seed, "arms": by_arm}
+
+
+def _evaluations(run: Mapping[str, Any], folder: Path) -> list[dict[str, float]]:
+    """Means of an arm's evaluations, oldest first: those during the training, else the one after it."""
+    logged = run["curves"]["step"]  # of a release whose `eval.json` had no step
+    return [
+        _means(line) for line in lines_of(folder / LINES) or [{"step": max(logged, default=0), **run}]
+    ]
+
+
+def _means(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in evaluation.items() if k in _SPENT or k.startswith(("mean@", "pass@"))}
+
+
+def _origin(folder: Path) -> dict[str, Any] | None:
+    """Digests of what a seed's arms started from; None in a folder of an earlier release."""
+    return read_json(folder / ORIGIN) if (folder / ORIGIN).exists() else None
 
 
 def _relative(pairs: Any, metric: str) -> dict[str, Any] | None:
@@ -81,7 +173,15 @@ def _easy(arm: dict[str, Any], mean: str) -> float:
 def table_of(comparison: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the comparison's table."""
     metric = comparison["metric"]
-    heads = ["arm", metric, "change", "easy mean, points", f"{metric} of the tail", "tokens"]
+    heads = [
+        "arm",
+        metric,
+        "change",
+        "easy mean, points",
+        f"{metric} of the tail",
+        "rollouts",
+        "tokens",
+    ]
     table: list[list[str]] = []
     for name, arm in comparison["arms"].items():
         easy, change = arm["easy"], ["", ""]
@@ -90,7 +190,8 @@ def table_of(comparison: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             change = [_change(arm["effect"]), points]
         tail = "" if arm["tail"] is None else f"{arm['tail']:.3f}"
         ends = [_ends(arm["curves"], curve) for curve in ("entropy", "length")]
-        table.append([name, f"{arm[metric]:.3f}", *change, tail, f"{arm['tokens']:,.0f}", *ends])
+        spent = [f"{arm[key]:,.0f}" for key in ("rollouts", "tokens")]
+        table.append([name, f"{arm[metric]:.3f}", *change, tail, *spent, *ends])
     return [*heads, "entropy, first to last", "answer, tokens"], table
 
 

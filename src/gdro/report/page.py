@@ -123,7 +123,8 @@ def _intro(runs: Sequence[LoggedRun], summary: dict[str, Any] | None) -> str:
         return table
     seed = escape(str(summary["seed"]))
     return (
-        f"<p>Seed {seed}, the same start and the same number of rollouts for every arm. One seed shows "
+        f"<p>Seed {seed}, the same start and equal steps for every arm. Rollouts are equal except for "
+        "arms that ask for more (dapo, ...): the column has all that were generated. One seed shows "
         f"the mechanism, not the effect.</p>{_evaluated(summary)}{table}"
     )
 

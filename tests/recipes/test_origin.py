@@ -1,0 +1,161 @@
+"""Arms of a run start from one base and one set of rows, wherever these lie."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from gdro.recipes.run import run
+from gdro.recipes.schema import Arm, Recipe, RecipeError, load_recipe
+from gdro.tasks import gsm8k
+from gdro.tasks.tiny_model import byte_tokenizer, config_and_tokenizer, write_tiny
+
+QUICK = {
+    "max_steps": 1,
+    "num_generations": 2,
+    "per_device_train_batch_size": 4,
+    "max_completion_length": 4,
+    "use_cpu": True,
+    "bf16": False,
+    "disable_tqdm": True,
+    "report_to": "none",
+    "beta": 0.0,
+    "save_strategy": "no",
+}
+
+
+def recipe_of(name: str, options: dict[str, Any], *arms: str) -> Recipe:
+    recipe = load_recipe(name, ["evaluation.samples=0", "evaluation.every=0"])
+    recipe.task_options, recipe.trl, recipe.adapter.generation = options, dict(QUICK), "trl"
+    recipe.arms = {arm: Arm(arm) for arm in arms}
+    return recipe
+
+
+def options(folder: Path, base: Path | None = None) -> dict[str, Any]:
+    short = dict.fromkeys(("longest_solution", "longest_prompt", "longest_taught"), 200)
+    return {
+        "model": "tiny",
+        "base": str(base or folder / "base"),
+        "files": {name: str(folder / f"{name}.jsonl") for name in ("train", "test")},
+        "sizes": {"pool": 8, "reserved": 12, "heldout": 4, **short},
+    }
+
+
+def problems(path: Path, num: int, plus: int = 0) -> None:
+    rows = [{"question": f"{a} + {a}?", "answer": f"#### {2 * a + plus}"} for a in range(num)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def other_weights(folder: Path) -> None:
+    """A base that is made again on a GPU: the same options, and weights that differ in a few bits."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1e-6
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, a base, and a run with one finished arm."""
+    folder = tmp_path_factory.mktemp("made")
+    problems(folder / "train.jsonl", 40)
+    problems(folder / "test.jsonl", 12)
+    write_tiny(folder / "tiny", AutoConfig.for_model(**gsm8k.ARCHITECTURE), byte_tokenizer())
+    given = options(folder)
+    gsm8k.make_base(str(folder / "tiny"), folder / "base", given["files"], given["sizes"])
+    facts = json.loads((folder / "base" / gsm8k.MADE).read_text())
+    facts["of"]["model"] = "tiny"
+    facts.pop("problems", None)  # as of bases that do not say what they were taught
+    (folder / "base" / gsm8k.MADE).write_text(json.dumps(facts))
+    run(recipe_of("gsm8k_smollm2", given, "uniform"), folder / "run")
+    return folder
+
+
+@pytest.fixture
+def there(made: Path, tmp_path: Path) -> Path:
+    """The same on another machine: other paths, the same content."""
+    return Path(shutil.copytree(made, tmp_path / "there"))
+
+
+def asked(folder: Path, *arms: str, **changed: Any) -> Recipe:
+    return recipe_of("gsm8k_smollm2", {**options(folder), **changed}, *arms)
+
+
+def test_a_base_that_was_made_again_trains_no_second_arm(there: Path) -> None:
+    other_weights(there / "base")
+    kept = (there / "run/recipe.json").read_text()
+    for arms in (("uniform", "gdro"), ("uniform",)):  # the last has another path and nothing to train
+        with pytest.raises(RecipeError, match=r"other weights .*task_options\.base=FOLDER.*--output"):
+            run(asked(there, *arms), there / "run", resume=True)
+    assert not (there / "run/gdro").exists() and (there / "run/recipe.json").read_text() == kept
+
+
+def test_the_same_path_with_another_base_is_refused(there: Path) -> None:
+    run(asked(there, "uniform"), there / "new")
+    other_weights(there / "base")
+    with pytest.raises(RecipeError, match="other weights"):
+        run(asked(there, "uniform", "gdro"), there / "new", resume=True)
+    shutil.rmtree(there / "new/uniform")  # nothing is left of it: a new run starts from the new base
+    run(asked(there, "uniform"), there / "new")
+
+
+def test_the_same_base_and_rows_go_on_under_other_paths(there: Path) -> None:
+    (there / "train.jsonl").rename(there / "renamed.jsonl")
+    files = {"train": str(there / "renamed.jsonl"), "test": str(there / "test.jsonl")}
+    recipe = asked(there, "uniform", "gdro", files=files)
+    assert list(run(recipe, there / "run", resume=True)["arms"]) == ["uniform", "gdro"]
+    kept = json.loads((there / "run/recipe.json").read_text())
+    assert kept["task_options"]["files"] == files
+    with pytest.raises(RecipeError, match=r"another recipe: task_options\.base is .*/none"):
+        run(asked(there, "uniform", base=str(there / "none")), there / "run", resume=True)
+    assert not (there / "none").exists()  # no base is taught for that
+    with pytest.raises(RecipeError, match=r"another recipe: task_options\.sizes\.pool"):
+        run(
+            asked(there, "uniform", sizes=options(there)["sizes"] | {"pool": 6}),
+            there / "run",
+            resume=True,
+        )
+
+
+@pytest.mark.parametrize(("name", "num", "said"), [("train", 40, "training"), ("test", 12, "held-out")])
+def test_other_rows_are_refused(name: str, num: int, said: str, there: Path) -> None:
+    problems(there / f"{name}.jsonl", num, plus=1)
+    with pytest.raises(RecipeError, match=rf"other {said} rows .*task_options\.files.*--output"):
+        run(asked(there, "uniform", "gdro"), there / "run", resume=True)
+
+
+def test_a_folder_of_an_earlier_release_goes_on(there: Path, made: Path) -> None:
+    (there / "run/origin.json").unlink()
+    with pytest.raises(RecipeError, match=r"another recipe: task_options\.base"):
+        run(asked(there, "uniform"), there / "run", resume=True)
+    run(asked(made, "uniform", "gdro"), there / "run", resume=True)
+    assert (there / "run/gdro/eval.json").exists() and not (there / "run/origin.json").exists()
+
+
+def test_models_and_files_of_other_tasks(tmp_path: Path) -> None:
+    """`gdro.tasks.math`: the model is the base, and data are lists of sources."""
+    config, tokenizer = config_and_tokenizer("", {"model_type": "qwen3"}, "")
+    write_tiny(tmp_path / "model", config, tokenizer)
+    rows = [{"problem": f"{n} + {n + 1}?", "answer": str(2 * n + 1)} for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def asked(model: str, data: str, *arms: str, **more: Any) -> Recipe:
+        source = {"set": str(tmp_path / data), **more}
+        given = {"model": str(tmp_path / model), "data": [source], "heldout": 4}
+        return recipe_of("smollm2_math", given, *arms)
+
+    run(asked("model", "rows.jsonl", "uniform"), tmp_path / "run")
+    shutil.copytree(tmp_path / "model", tmp_path / "copy")
+    shutil.copy(tmp_path / "rows.jsonl", tmp_path / "copied.jsonl")
+    with pytest.raises(RecipeError, match=r"another recipe: task_options\.data"):
+        run(asked("copy", "copied.jsonl", "uniform", limit=9), tmp_path / "run", resume=True)
+    run(asked("copy", "copied.jsonl", "uniform", "gdro"), tmp_path / "run", resume=True)
+    other_weights(tmp_path / "copy")
+    with pytest.raises(RecipeError, match=r"other weights .*with task_options\.model"):
+        run(asked("copy", "rows.jsonl", "uniform"), tmp_path / "run", resume=True)
