@@ -21,6 +21,7 @@ from gdro.tasks import gemma, gsm8k
 from gdro.tasks.base import TaskError
 from gdro.tasks.gsm8k_grading import cleaned, final_answer, lucky, wrong_steps
 from gdro.tasks.tiny_model import byte_tokenizer, write_tiny
+from gdro.tasks.weights import digest
 
 # Rows in the style of the set, with its calculator notes.
 WORKED = [
@@ -147,13 +148,13 @@ def test_the_base_is_taught_outside_the_reserved_problems_and_made_once(folder: 
     assert len(parts.taught) == 60 and parts.pool == task.train.to_list()
     assert not {r["prompt"] for r in parts.taught} & {r["prompt"] for r in parts.pool}
     made = json.loads((folder / "base" / gsm8k.MADE).read_text())
-    assert made["weights"] == gsm8k.digest(task.model)
+    assert made["weights"] == digest(task.model)
     fresh, _ = gsm8k.start(str(folder / "model"))
     assert not torch.equal(fresh.lm_head.weight, task.model.lm_head.weight)
     before = (folder / "base" / gsm8k.MADE).stat().st_mtime_ns
     again = gsm8k.load(**options(folder))
     assert (folder / "base" / gsm8k.MADE).stat().st_mtime_ns == before
-    assert gsm8k.digest(again.model) == made["weights"]
+    assert digest(again.model) == made["weights"]
     with pytest.raises(TaskError, match="steps 2, not 3"):
         gsm8k.load(**{**options(folder), "lesson": {"steps": 3, "rows": 4}})
 
@@ -287,7 +288,7 @@ def test_a_run_writes_its_evaluations_as_it_goes_and_they_change_nothing(folder,
     assert "gdro/memory_reward_lucky" in last["curves"]
     run(tiny_recipe(folder, "evaluation.every=0"), tmp_path / "once")
     trained = [tmp_path / kind / "grpo" / "model" for kind in ("often", "once")]
-    weights = [gsm8k.digest(gsm8k.start(str(path))[0]) for path in trained]
+    weights = [digest(gsm8k.start(str(path))[0]) for path in trained]
     assert weights[0] == weights[1]
     assert not (tmp_path / "once" / "grpo" / LINES).exists()
 

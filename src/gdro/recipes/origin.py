@@ -16,7 +16,7 @@ from gdro.integrations.row_keys import row_keys
 from gdro.recipes.processes import computed_once
 from gdro.recipes.run_folder import ORIGIN, other_paths
 from gdro.recipes.schema import Recipe, RecipeError
-from gdro.tasks.gsm8k import digest
+from gdro.tasks.weights import digest
 
 _READ = ("prompt", "answer")
 _CALLED = {"weights": "weights", "train": "training rows", "heldout": "held-out rows"}

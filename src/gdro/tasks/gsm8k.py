@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import hashlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from gdro.tasks.gsm8k_rows import Row, Split, SplitSizes, digest_of, read, row_o
 from gdro.tasks.smollm2 import ARCHITECTURE, PACKAGED, load_gguf, load_model
 from gdro.tasks.teaching import Lesson, teach_texts
 from gdro.tasks.tiny_model import config_and_tokenizer, write_tiny
+from gdro.tasks.weights import digest
 
 BASE = "runs/gsm8k-base"
 MADE = "made.json"
@@ -159,15 +159,6 @@ def start(model: str) -> tuple[Any, Any]:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return network, tokenizer
-
-
-def digest(model: Any) -> str:
-    """Hash of a model's weights."""
-    state = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        state.update(name.encode())
-        state.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()[:16]
 
 
 def dry_load(seed: int, folder: Path, architecture: Mapping[str, Any], **options: Any) -> DryTask:
