@@ -3,7 +3,7 @@
 GRPO, Rollout-GDRO and the default in verl's own main_ppo on real Ray, two ranks on the CPU: 32 prompts
 x 4 rollouts a step, 256 held-out prompts, 8 samples each, with the recipe's learning rate and length.
 One run after another; the same command goes on where it was stopped, from the last checkpoint of the run
-that was not through. A run takes six to eleven minutes on two cores. The same in TRL:
+that was not through. A run takes six to eleven minutes on two idle cores. The same in TRL:
 `gdro train --recipe benchmarks/verl_seeds.yaml --seeds 0-5`.
 """
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 # It has no tests, and imports verl, which has an environment of its own.
-collect_ignore = ["chaos/verl_nodes.py"]
+collect_ignore = [f"chaos/{name}.py" for name in ("ray_cluster", "verl_job", "verl_nodes")]
 
 # Derandomised: the same examples on every machine and in every run.
 settings.register_profile("gdro", deadline=None, derandomize=True, database=None, max_examples=40)

@@ -152,6 +152,9 @@ def test_rollouts_of_early_steps_expire():
     store.expire(12)
     assert list(store._rollouts) == [3, 5], "prompt 3 was stored again in step 12"
     assert store.nbytes == store[3].nbytes + store[5].nbytes
+    store.put(1, replace(rollout(4), step=11))  # of older weights than those before it
+    store.expire(12)
+    assert list(store._rollouts) == [3, 5]
     store.expire(99)
     assert len(store) == store.nbytes == 0
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from gdro.recipes.origin import origin_of
 from gdro.recipes.run import run
 from gdro.recipes.schema import Arm, Recipe, RecipeError, load_recipe
 from gdro.tasks import gsm8k
@@ -159,3 +162,23 @@ def test_models_and_files_of_other_tasks(tmp_path: Path) -> None:
     other_weights(tmp_path / "copy")
     with pytest.raises(RecipeError, match=r"other weights .*with task_options\.model"):
         run(asked("copy", "rows.jsonl", "uniform"), tmp_path / "run", resume=True)
+
+
+def test_columns_templates_and_configurations_count_and_names_do_not(made: Path) -> None:
+    task = gsm8k.load(**{**options(made), "model": "tiny"})
+    whole = origin_of(task)
+
+    def changed(column: str, value: str) -> dict[str, str | None]:
+        rows = [{**row, column: value} for row in task.train.to_list()]
+        return origin_of(replace(task, train=Dataset.from_list(rows)))
+
+    assert changed("tests", "a") != changed("tests", "b")
+    assert changed("source", "a") == changed("source", "b") == whole
+    task.model.config._name_or_path = "elsewhere"
+    assert origin_of(task) == whole
+    task.model.config.rms_norm_eps *= 2
+    assert origin_of(task)["weights"] != whole["weights"]
+    task.model.config.rms_norm_eps /= 2
+    assert origin_of(task) == whole
+    task.tokenizer.chat_template = "{{ messages }}"
+    assert origin_of(task)["weights"] != whole["weights"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gdro.cli import main
+from gdro.common.files import write_json
+from gdro.recipes.run_folder import differing, keep
 from gdro.recipes.schema import Arm, Recipe
 from gdro.recipes.seeds import SEEDS, run_seeds, table_of
 
@@ -71,6 +73,52 @@ def test_a_run_with_few_logged_steps_has_ends(tmp_path: Path) -> None:
 
     found = run_seeds(Recipe(name="r", task="t"), [1, 2], tmp_path, short)
     assert table_of(found)[1][1][-1] == "2.00 to 5.00"
+
+
+def started(weights: str, rows: str = "r"):
+    """A run that leaves what a finished one does, started from weights and rows of these digests."""
+
+    def one(recipe: Recipe, folder: Path) -> dict:
+        made = fake(recipe, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        keep(recipe, folder)
+        for name, arm in made["arms"].items():
+            write_json(folder / name / "eval.json", arm)
+        write_json(folder / "base.json", made["base"])
+        write_json(folder / "origin.json", {"weights": weights, "train": rows, "heldout": rows})
+        return made
+
+    return one
+
+
+def test_seeds_of_other_weights_or_rows_are_left_out(tmp_path: Path) -> None:
+    """A base that was made again at its place, and a copy of the model with other rows."""
+    arms = {"grpo": Arm("uniform"), "mine": Arm("memory")}
+    recipe = Recipe(name="r", task="t", task_options={"model": str(tmp_path)}, arms=arms)
+    run_seeds(recipe, [1], tmp_path, started("a"))
+    found = run_seeds(recipe, [2], tmp_path, started("b"))
+    assert found["seeds"] == [2]
+    assert found["left_out"] == {"1": "another recipe: its arms started from other weights"}
+    assert run_seeds(recipe, [3], tmp_path, started("a"))["seeds"] == [1, 3]
+    (tmp_path / "copy").mkdir()
+    recipe.task_options = {"model": str(tmp_path / "copy")}
+    assert run_seeds(recipe, [4], tmp_path, started("a"))["seeds"] == [1, 3, 4]
+    found = run_seeds(recipe, [5], tmp_path, started("a", "other"))
+    assert found["seeds"] == [4, 5] and "other train" in found["left_out"]["1"]
+    recipe.task_options["files"] = {"train": "rows.jsonl"}
+    run_seeds(recipe, [6], tmp_path, started("a"))
+    found = run_seeds(recipe, [7], tmp_path, started("a", "changed where it is"))
+    assert found["seeds"] == [7] and "other train" in found["left_out"]["6"]
+
+
+def test_a_model_of_something_else_is_no_place_of_the_base(tmp_path: Path) -> None:
+    """No digest covers a judge."""
+    (tmp_path / "judge").mkdir()
+    recipe = Recipe(name="r", task="t", task_options={"judge": {"model": str(tmp_path)}})
+    started("a")(recipe, tmp_path / "seed-0")
+    recipe.task_options = {"judge": {"model": str(tmp_path / "judge")}}
+    (line,) = differing(recipe, tmp_path / "seed-0", ["grpo"]) or []
+    assert line.startswith("task_options.judge.model")
 
 
 def test_a_killed_call_leaves_the_seeds_that_it_finished(tmp_path: Path) -> None:

@@ -185,19 +185,35 @@ def test_a_folder_with_other_files_is_left_alone(folder: Path) -> None:
         gsm8k.load(**options(folder, "train.jsonl"))
 
 
+def test_a_base_that_was_cut_off_while_it_was_saved_is_made_again(folder: Path, monkeypatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(gsm8k, "write_json", killed)
+        gsm8k.load(**options(folder, "cut"))
+    assert not (folder / "cut").exists()
+    (folder / "cut").mkdir()  # an empty folder is no hindrance
+    assert len(gsm8k.load(**options(folder, "cut")).train) == 20
+    assert not (folder / ".cut.part").exists()
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
         ({"question": "How many?", "answer": "seven"}, "row 1: its answer ends with 'seven'.*####"),
         ({"question": "How many?", "answer": 7}, "row 1: its question or answer is missing or no text"),
         ({"question": None, "answer": "#### 7"}, "row 1: .*missing"),
-        ({"question": "How many?", "answer": "#### seven"}, "row 1: .*, and not with #### and a number"),
+        ({"question": "How many?", "answer": "#### seven"}, "and not with one #### and a number"),
+        ({"question": "How many?", "answer": "#### 5 apples"}, "and not with one #### and a number"),
+        ({"question": "How many?", "answer": "#### 70%"}, "and not with one #### and a number"),
+        ({"question": "How many?", "answer": "#### 5\n#### 6"}, "and not with one #### and a number"),
     ],
 )
 def test_rows_that_are_not_the_set_s_are_refused(folder: Path, row: dict, words: str) -> None:
     text = "".join(json.dumps(r) + "\n" for r in [*rows(1), row, *rows(3)])
     (folder / "bad.jsonl").write_text(text)
-    with pytest.raises(DataError, match=f"1 of 5 rows are not GSM8K's; {words}"):
+    with pytest.raises(DataError, match=f"1 of 5 rows are not GSM8K's; .*{words}"):
         gsm8k.read({"test": str(folder / "bad.jsonl"), "train": str(folder / "train.jsonl")})
     with pytest.raises(TaskError, match="files has no 'trian'; there are: train, test"):
         gsm8k.read({"trian": str(folder / "train.jsonl")})

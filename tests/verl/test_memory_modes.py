@@ -91,6 +91,14 @@ def test_the_store_has_the_bounds_of_the_options(monkeypatch, tmp_path) -> None:
         assert (metrics["gdro/memory_rollouts"] > 0) == (number < 2), "of the first step"
 
 
+def test_a_success_of_older_weights_replaces_none_of_newer(monkeypatch) -> None:
+    m = made(monkeypatch, "colocate", "uniform + memory", num=8)
+    for version, kept in ((5, 6), (3, 6), (7, 8)):
+        m.loops.version = version
+        train(m)
+        assert {group[0].step for group in m.trainer._memory.store.rollouts.values()} == {kept}
+
+
 @MODES
 def test_counts_of_the_reward_function_are_those_of_the_step(mode: str, monkeypatch) -> None:
     m = made(monkeypatch, mode, "uniform")

@@ -131,9 +131,11 @@ class RolloutStore:
             self._drop_oldest()
 
     def expire(self, before: int) -> None:
-        """Drop the rollouts of steps before this one; they are the first that were stored."""
-        while self._rollouts and next(iter(self._rollouts.values()))[0].step < before:
-            self._drop_oldest()
+        """Drop the rollouts of steps before this one."""
+        # Of all: in asynchronous runs older ones may be stored after younger ones.
+        expired = [prompt for prompt, group in self._rollouts.items() if group[0].step < before]
+        for prompt in expired:
+            self.nbytes -= _bytes(self._rollouts.pop(prompt))
 
     def _drop_oldest(self) -> None:
         _, dropped = self._rollouts.popitem(last=False)

@@ -1,4 +1,4 @@
-"""What the arms of a run start from, by content: the base's weights, and the rows of the task.
+"""What the arms of a run start from, by content: the model with its tokenizer, and the rows of the task.
 
 The first load writes `origin.json` into the run's folder, and every later one is compared with it. So
 arms of one pair never start from different bases, and a run may go on on a machine with other paths.
@@ -7,6 +7,7 @@ arms of one pair never start from different bases, and a run may go on on a mach
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,24 @@ from gdro.recipes.run_folder import ORIGIN, other_paths
 from gdro.recipes.schema import Recipe, RecipeError
 from gdro.tasks.weights import digest
 
-_READ = ("prompt", "answer")
-_CALLED = {"weights": "weights", "train": "training rows", "heldout": "held-out rows"}
+_LABEL = "source"  # the name of the file that a row is from, which groups evaluations and no more
+_NAMES_OF_MODEL = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+_CALLED = {
+    "weights": "weights or tokenizer",
+    "train": "training rows",
+    "heldout": "held-out rows",
+}
 # Options that a task may have, by what they give.
 _GIVEN_BY = {"weights": ("base", "model"), "train": ("files", "data"), "heldout": ("files", "heldout")}
 
 
 def origin_of(task: Any) -> dict[str, str | None]:
-    """Digests of a task: `weights` of its model; `train` and `heldout`, of prompts and answers in order.
+    """Digests of a task: `weights` of its model and tokenizer; `train` and `heldout`, of rows in order.
 
     That of the weights is None where a process holds only a part of them.
     """
     rows = {"train": _rows(task.train), "heldout": _rows(task.heldout)}
-    return {"weights": _weights(task.model), **rows}
+    return {"weights": _weights(task.model, task.tokenizer), **rows}
 
 
 def check_origin(recipe: Recipe, folder: Path, task: Any, fresh: bool) -> None:
@@ -80,14 +86,25 @@ def _fix(recipe: Recipe, changed: Sequence[str]) -> str:
     return f"give the same {_CALLED[part]} with task_options.{option}"
 
 
-def _weights(model: Any) -> str | None:
+def _weights(model: Any, tokenizer: Any) -> str | None:
     values = model.state_dict().values()
     # DeepSpeed divides the weights while they are loaded, and leaves empty ones.
-    return None if any(v.is_meta or not v.numel() for v in values) else digest(model)
+    if any(v.is_meta or not v.numel() for v in values):
+        return None
+    config = {k: v for k, v in model.config.to_diff_dict().items() if k not in _NAMES_OF_MODEL}
+    around = {
+        "config": config,
+        "ends": model.generation_config.eos_token_id,
+        "vocabulary": sorted(tokenizer.get_vocab().items()),
+        "template": getattr(tokenizer, "chat_template", None),
+        "special": [tokenizer.pad_token_id, tokenizer.eos_token_id],
+    }
+    text = digest(model) + json.dumps(around, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _rows(dataset: Any) -> str:
-    """Digest of the prompts and answers; of all columns where rewards read others."""
-    if set(_READ) <= set(dataset.column_names):
-        dataset = dataset.select_columns(list(_READ))
+    """Digest of all columns, which rewards and strategies may read, without a row's label."""
+    if _LABEL in dataset.column_names:
+        dataset = dataset.remove_columns([_LABEL])
     return hashlib.sha256("".join(row_keys(dataset)).encode()).hexdigest()[:16]

@@ -26,7 +26,7 @@ _FREE_OF_TRL = ("save_steps", "save_total_limit", "report_to", "run_name", "disa
 _FREE = ("base", "description", "architecture", *(f"trl.{name}" for name in _FREE_OF_TRL))
 _DIGESTS = "interpolated"
 # Options of tasks that say where weights and rows are; what they are is in `origin.json`.
-_WEIGHTS, _ROWS = ("base", "model"), ("file", "data", "heldout", "set", "train", "test")
+_WEIGHTS, _ROWS, _WITHIN = ("base", "model"), ("file", "files", "data", "heldout"), ("file", "set")
 
 
 def keep(recipe: Recipe, folder: Path) -> None:
@@ -101,14 +101,17 @@ def _places(recipe: Recipe, there: Mapping[str, Any], folder: Path) -> set[str]:
     if not (folder / ORIGIN).exists():
         return set()
     origin = read_json(folder / ORIGIN, ("weights", "train", "heldout"), RecipeError)
-    names = _ROWS if origin["weights"] is None else (*_WEIGHTS, *_ROWS)
+    names = () if origin["weights"] is None else _WEIGHTS
     top = "task_options"
     new, old = _flat({top: _resolved(recipe)[0][top]}), _flat({top: there.get(top, {})})
     return {key for key in new.keys() | old.keys() if _is_place(key, new.get(key), old.get(key), names)}
 
 
 def _is_place(key: str, new: Any, old: Any, names: Collection[str]) -> bool:
-    """Whether two values of a task's option, or their parts, differ in nothing but paths."""
+    """Whether two values of a task's option, or their parts, differ in nothing but paths.
+
+    Of a task's own options alone, `names` and those of rows: `judge.model`, for example, is none.
+    """
     if isinstance(new, list) and isinstance(old, list):
         pairs = list(zip(cast("list[Any]", new), cast("list[Any]", old), strict=False))
         same = len(pairs) == max(len(new), len(old))
@@ -117,11 +120,14 @@ def _is_place(key: str, new: Any, old: Any, names: Collection[str]) -> bool:
         a, b = cast("dict[str, Any]", new), cast("dict[str, Any]", old)
         parts = ((f"{key}.{name}", a.get(name), b.get(name)) for name in a.keys() | b.keys())
         return all(x == y or _is_place(name, x, y, names) for name, x, y in parts)
-    *above, last = key.split(".")
-    text = isinstance(new, str | None) and isinstance(old, str | None)
-    if not text or "files" in above:
-        return text
-    return last in names and isinstance(new, str) and os.path.exists(os.path.expanduser(new))
+    _, option, *within = key.split(".")
+    if not (isinstance(new, str | None) and isinstance(old, str | None)):
+        return False
+    if option == "files":
+        return True
+    known = option in _ROWS and (not within or within[-1] in _WITHIN)
+    known |= option in names and not within
+    return known and isinstance(new, str) and os.path.exists(os.path.expanduser(new))
 
 
 def _counts(key: str) -> bool:

@@ -13,11 +13,14 @@ from gdro.common.files import read_json, write_json
 from gdro.evaluation.statistics import paired
 from gdro.recipes.evaluations import LINES, lines_of
 from gdro.recipes.processes import is_first
-from gdro.recipes.run_folder import BASE, EVAL, ORIGIN, differing
+from gdro.recipes.run_folder import BASE, EVAL, ORIGIN, differing, other_paths
 from gdro.recipes.schema import Recipe
 
 SEEDS = "seeds.json"
 _FOLDER = "seed-"
+# Options of tasks by what then is the same for every seed.
+_ROWS = {"file", "files", "data"}
+_OF_ALL = {"weights": {"base", "model"}, "train": _ROWS, "heldout": _ROWS}
 _TAIL = "hardest (base p < .02)"
 _EASY = ("medium (.3 to .9)", "easy (base p >= .9)")
 _SPENT = ("step", "seconds", "rollouts", "tokens")
@@ -51,7 +54,7 @@ def run_seeds(
     comparison: dict[str, Any] = {}
     for seed in seeds:
         summaries[seed] = run(dataclasses.replace(recipe, seed=seed), output / f"{_FOLDER}{seed}")
-        there, left_out = finished_seeds(recipe, output) if is_first() else ({}, {})
+        there, left_out = finished_seeds(recipe, output, list(summaries)) if is_first() else ({}, {})
         known = {**there, **summaries}
         others = {str(number): why for number, why in left_out.items() if number not in known}
         comparison = compared([known[number] for number in sorted(known)], output)
@@ -61,8 +64,16 @@ def run_seeds(
     return comparison
 
 
-def finished_seeds(recipe: Recipe, output: Path) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+def finished_seeds(
+    recipe: Recipe, output: Path, ran: Sequence[int] = ()
+) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
     """Summaries of the seeds of a folder with the same recipe whose arms are finished, by seed.
+
+    Args:
+        recipe: The recipe.
+        output: Folder of the runs.
+        ran: Seeds of this call. Other seeds must have started from the same weights where a task has an
+            option for its base or model, and from the same rows where it has one for its files.
 
     Returns:
         The summaries, with `recipe`, `seed`, `base` and `arms`; and why the other seeds are left out.
@@ -78,6 +89,8 @@ def finished_seeds(recipe: Recipe, output: Path) -> tuple[dict[int, dict[str, An
             continue
         one = dataclasses.replace(recipe, seed=int(number))
         changed = differing(one, folder, recipe.arms)
+        if changed == [] and one.seed not in ran:
+            changed = _other_origin(one, folder, [_origin(output / f"{_FOLDER}{n}") for n in ran])
         unfinished = [name for name in recipe.arms if not (folder / name / EVAL).exists()]
         if changed is None or unfinished or not (folder / BASE).exists():
             left_out[one.seed] = f"not finished: {', '.join(unfinished) or 'its base'}"
@@ -130,6 +143,16 @@ def compared(summaries: Sequence[dict[str, Any]], output: Path) -> dict[str, Any
     }
     about = {"recipe": summaries[0]["recipe"], "metric": metric, "control": control}
     return {**about, **by_seed, "arms": by_arm}
+
+
+def _other_origin(recipe: Recipe, folder: Path, known: Sequence[Mapping[str, Any] | None]) -> list[str]:
+    """Why a seed's arms did not start from what those of this call did, as far as that is known."""
+    here, there = next((origin for origin in known if origin), None), _origin(folder)
+    paths = other_paths(recipe, folder)
+    if here is None or there is None:
+        return paths if known else []
+    parts = [part for part, of in _OF_ALL.items() if paths or of & recipe.task_options.keys()]
+    return [f"its arms started from other {part}" for part in parts if here[part] != there[part]]
 
 
 def _evaluations(run: Mapping[str, Any], folder: Path) -> list[dict[str, float]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,8 +101,7 @@ def _make(
     check_folder(folder, "task_options.base")
     if folder.exists() and any(folder.iterdir()):
         raise TaskError(
-            f"{folder} holds files, and no {MADE} of a whole base; give task_options.base=FOLDER, or "
-            "delete it if it is a base that was cut off"
+            f"{folder} holds files, and no {MADE} of a base; give task_options.base=FOLDER for the base"
         )
     network, tokenizer = start(model)
     rows = split(problems, tokenizer, size).taught
@@ -110,10 +110,13 @@ def _make(
     loss = teach_texts(network, tokenizer, [(r["prompt"], " " + r["solution"]) for r in rows], lesson)
     network.generation_config.eos_token_id = tokenizer.eos_token_id
     network.generation_config.pad_token_id = tokenizer.pad_token_id
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)  # of a call that was cut off
+    network.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
     summary = {"of": wanted, "taught": len(rows), "loss": loss, "weights": digest(network)}
-    write_json(folder / MADE, summary | {"problems": digest_of(rows)})
+    write_json(partial / MADE, summary | {"problems": digest_of(rows)})
+    partial.replace(folder)  # whole or absent
 
 
 def _check_made(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

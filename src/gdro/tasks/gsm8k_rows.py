@@ -14,7 +14,7 @@ from typing import Any
 from gdro.data.presets import PRESETS
 from gdro.data.rows import Damaged, DataError, file_rows, hub_rows
 from gdro.tasks.base import TaskError
-from gdro.tasks.gsm8k_grading import cleaned, final_number
+from gdro.tasks.gsm8k_grading import cleaned, final_answer
 
 SETS = ("train", "test")
 Row = dict[str, str]
@@ -126,8 +126,9 @@ def _fault(row: Any) -> str | None:
     texts = [row.get(column) for column in ("question", "answer")]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         return "its question or answer is missing or no text"
-    if final_number(cleaned(row["answer"])) is None:
-        return f"its answer ends with {row['answer'][-20:]!r}, and not with #### and a number"
+    solution = cleaned(row["answer"])
+    if solution.count("####") != 1 or final_answer([solution], [_gold(solution)]) != [1.0]:
+        return f"its answer ends with {row['answer'][-20:]!r}, and not with one #### and a number"
     return None
 
 
@@ -135,8 +136,11 @@ def row_of(row: Mapping[str, Any], name: str) -> Row:
     """A problem of the task from a row of the set."""
     solution = cleaned(row["answer"])
     prompt = f"Question: {row['question'].strip()}\nAnswer:"
-    answer = solution.rpartition("####")[2].strip()
-    return {"prompt": prompt, "prompt_id": name, "answer": answer, "solution": solution}
+    return {"prompt": prompt, "prompt_id": name, "answer": _gold(solution), "solution": solution}
+
+
+def _gold(solution: str) -> str:
+    return solution.rpartition("####")[2].strip()
 
 
 def digest_of(problems: Sequence[Row]) -> str:

@@ -113,7 +113,9 @@ class VerlMemory:
             tags = self._put(batch, keys, self._last.rollouts, placed.prompt_M)
             queue.exchange(batch, dict(zip(old, zip(keys, tags, strict=True), strict=True)))
         for prompt, rollout in self._noted:
-            self.store.put(prompt, rollout)
+            # In asynchronous modes a success of older weights may come later.
+            if prompt not in self.store or self.store[prompt].step <= rollout.step:
+                self.store.put(prompt, rollout)
         self._noted = []
         if self._keeps_for:
             self.store.expire(self._trainer.global_steps - self._keeps_for)
