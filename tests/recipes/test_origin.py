@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from gdro.common.files import write_json
 from gdro.recipes.origin import origin_of
 from gdro.recipes.run import run
-from gdro.recipes.schema import Arm, Recipe, RecipeError, load_recipe
+from gdro.recipes.schema import Arm, Evaluation, Recipe, RecipeError, load_recipe
 from gdro.tasks import gsm8k
 from gdro.tasks.tiny_model import byte_tokenizer, config_and_tokenizer, write_tiny
 
@@ -139,6 +143,80 @@ def test_a_folder_of_an_earlier_release_goes_on(there: Path, made: Path) -> None
         run(asked(there, "uniform"), there / "run", resume=True)
     run(asked(made, "uniform", "gdro"), there / "run", resume=True)
     assert (there / "run/gdro/eval.json").exists() and not (there / "run/origin.json").exists()
+
+
+def evaluated(folder: Path, *arms: str) -> Recipe:
+    recipe = asked(folder, *arms)
+    recipe.evaluation = Evaluation(samples=2, k=2, base_samples=2)
+    return recipe
+
+
+@pytest.fixture
+def killed(there: Path) -> Path:
+    """A run that was killed after the base's evaluation, before its first checkpoint."""
+    run(evaluated(there, "uniform"), there / "new")
+    shutil.rmtree(there / "new/uniform")
+    base = json.loads((there / "new/base.json").read_text())
+    write_json(there / "new/base.json", {**base, "rate_N": [0.25] * 4})
+    return there / "new"
+
+
+def rates(folder: Path) -> list[float]:
+    return json.loads((folder / "base.json").read_text())["rate_N"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_same_base_is_not_evaluated_again(elsewhere: bool, there: Path, killed: Path) -> None:
+    before = (killed / "origin.json").read_text()
+    if elsewhere:  # as in a sitting, which evaluates once for the folders of all runs
+        (killed / "origin.json").unlink()
+    run(evaluated(there, "uniform"), killed, resume=True)
+    assert rates(killed) == [0.25] * 4
+    assert (killed / "origin.json").read_text() == before
+
+
+@pytest.mark.parametrize("earlier_release", [False, True])
+def test_without_an_arm_another_base_starts_anew(
+    earlier_release: bool, there: Path, killed: Path
+) -> None:
+    """No arm started from the other one; slices would be of its pass rates."""
+    before = (killed / "origin.json").read_text()
+    if earlier_release:
+        (killed / "origin.json").unlink()
+        write_json(killed / "base.json", {"rate_N": rates(killed)})
+    other_weights(there / "base")
+    run(evaluated(there, "uniform"), killed, resume=True)
+    assert (killed / "origin.json").read_text() != before
+    assert rates(killed) != [0.25] * 4
+    other_weights(there / "base")
+    with pytest.raises(RecipeError, match="other weights"):
+        run(evaluated(there, "uniform", "gdro"), killed, resume=True)
+
+
+def test_arms_that_begin_again_without_a_recipe_are_compared_later(there: Path, killed: Path) -> None:
+    (killed / "recipe.json").unlink()
+    (killed / "uniform/checkpoint-1").mkdir(parents=True)
+    run(evaluated(there, "uniform"), killed)
+    other_weights(there / "base")
+    with pytest.raises(RecipeError, match="other weights"):
+        run(evaluated(there, "uniform", "gdro"), killed, resume=True)
+
+
+def test_processes_agree_on_what_a_folder_holds(there: Path) -> None:
+    """Though one of them is slower than another that removes files, and has other paths on its disk."""
+    (there / "elsewhere").mkdir()
+    command = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    done = subprocess.run(
+        [sys.executable, *command, str(Path(__file__).with_name("begin_ranks.py")), str(there)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(path.name for path in there.glob("reached-*")) == [
+        f"reached-{state}-{rank}" for state in ("arm", "no-arm") for rank in (0, 1)
+    ]
 
 
 def test_models_and_files_of_other_tasks(tmp_path: Path) -> None:

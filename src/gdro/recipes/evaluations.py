@@ -43,7 +43,7 @@ class Heldout(TrainerCallback):
     Attributes:
         stopped: Whether time was over before the last step.
         timed: Whether `seconds` has every step; false after a checkpoint of a release that did not save
-            it, from which the seconds of the last line go on.
+            it, from which the seconds of the last line go on, and after every later resume.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Heldout(TrainerCallback):
         lines = lines_of(self._folder / LINES) if self._trainer.is_world_process_zero() else []
         self._written = lines[-1]["step"] if lines else 0
         if state.global_step:
-            saved = state.stateful_callbacks.get(_CLOCK, {}).get("seconds")
-            self.timed = isinstance(saved, int | float)
+            saved = state.stateful_callbacks.get(_CLOCK, {})
             last = lines[-1].get("seconds", 0.0) if lines else 0.0
-            self._before = saved if self.timed else last
+            self._before = saved.get("seconds", last)
+            self.timed = saved.get("timed", False)
         self._start = time.perf_counter()
         if state.global_step >= state.max_steps:
             self._end = self._start
@@ -98,7 +98,7 @@ class Heldout(TrainerCallback):
             self.stopped = control.should_training_stop = True
         # Checkpoints save what is here. A callback with a state of its own could not be resumed from a
         # checkpoint without one.
-        state.stateful_callbacks[_CLOCK] = {"seconds": self.seconds}
+        state.stateful_callbacks[_CLOCK] = {"seconds": self.seconds, "timed": self.timed}
         return control
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:

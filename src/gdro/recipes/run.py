@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -33,12 +33,14 @@ from gdro.recipes.checks import (
 )
 from gdro.recipes.evaluations import Heldout, Trained, begun, curves_of
 from gdro.recipes.heldout import by_slice, by_source, draw, metrics
-from gdro.recipes.origin import check_origin
+from gdro.recipes.origin import check_origin, origin_of
 from gdro.recipes.processes import computed_once, is_first
 from gdro.recipes.run_folder import BASE, EVAL, KEPT, ORIGIN, SUMMARY, differing, keep, other_paths
 from gdro.recipes.schema import Arm, Recipe, RecipeError
 from gdro.recipes.trainer_checks import check_trainer
 from gdro.recipes.trl_options import trl_config
+
+_OF = "of"  # key in `base.json`: digests of what was evaluated
 
 
 def load_task(recipe: Recipe) -> Any:
@@ -103,6 +105,16 @@ def _checked(load: Callable[[Recipe], Any], output: Path, fresh: bool, recipe: R
     return task
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What a run's folder holds."""
+
+    begun: list[str]
+    changed: list[str] | None  # how its recipe differs, and `paths`: only in paths (see `run_folder`)
+    paths: list[str]
+    base: dict[str, Any] | None  # what the base's evaluation was made of, if no arm has begun since
+
+
 def _begin(
     recipe: Recipe, output: Path, resume: bool, load: Callable[[Recipe], Any]
 ) -> Callable[[Recipe], Any]:
@@ -110,8 +122,47 @@ def _begin(
 
     Returns `load` with all checks of what it loads.
     """
-    begun = _begun(output, resume)
-    changed = differing(recipe, output, begun)
+    # In one process, and before it changes a file: others could read one that is being removed, and
+    # what they find on the disk of another machine could differ.
+    there = computed_once(partial(_contents, recipe, output, resume))
+    if isinstance(there, GdroError):
+        raise there
+    goes_on = there.changed == [] and bool(there.begun)
+    old = [] if goes_on else [KEPT, ORIGIN, BASE]  # no arm is bound to what others started from
+    if goes_on and there.paths:
+        # The folder's recipe stays as it is if what is found elsewhere is something else.
+        _checked(load, output, False, recipe)
+    if there.base is not None and there.base == _base_of(load(recipe)):
+        old.remove(BASE)
+    if is_first():
+        for name in old:
+            (output / name).unlink(missing_ok=True)
+        keep(recipe, output)
+    return partial(_checked, load, output, not goes_on)
+
+
+def _contents(recipe: Recipe, output: Path, resume: bool) -> _Contents | GdroError:
+    """What the folder holds, or why it is refused: every process then raises that."""
+    try:
+        begun = _begun(output, resume)
+        changed = differing(recipe, output, begun)
+        _check_same(output, resume, begun, changed)
+        base = None
+        if resume and changed == [] and not begun and (output / BASE).exists():
+            base = read_json(output / BASE, ("rate_N",)).get(_OF)
+        return _Contents(begun, changed, other_paths(recipe, output), base)
+    except GdroError as error:
+        return error
+
+
+def _base_of(task: Any) -> dict[str, Any]:
+    """Digests of what the evaluation of a base depends on: its weights and the held-out rows."""
+    origin = origin_of(task)
+    return {part: origin[part] for part in ("weights", "heldout")}
+
+
+def _check_same(output: Path, resume: bool, begun: list[str], changed: list[str] | None) -> None:
+    """Raise a RecipeError if the folder holds a run of another recipe, or of an unknown one."""
     if changed and (resume or begun):
         how = "" if begun else ", or leave out --resume"
         raise RecipeError(
@@ -123,15 +174,6 @@ def _begin(
             f"{output} holds arms ({', '.join(sorted(set(begun)))}) but no {KEPT}, so it is unknown "
             "which recipe they belong to; pass another --output for a new run"
         )
-    load, goes_on = partial(_checked, load, output, not begun), resume or bool(begun)
-    if goes_on and other_paths(recipe, output):
-        load(recipe)  # the folder's recipe stays as it is if what is found elsewhere is something else
-    if is_first():
-        if changed != [] or not goes_on:
-            for name in (BASE, KEPT, ORIGIN):
-                (output / name).unlink(missing_ok=True)
-        keep(recipe, output)
-    return load
 
 
 def _begun(output: Path, resume: bool) -> list[str]:
@@ -238,12 +280,13 @@ def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -
         config = trl_config(recipe, output)
 
         def evaluate() -> None:
+            of = _base_of(task)
             model = task.model.to(config.device)
             # In the trainer's precision, where gdro generates in place of TRL.
             cast = bool(config.bf16) and recipe.adapter.generation == "static"
             with torch.autocast(config.device.type, dtype=torch.bfloat16, enabled=cast):
                 result, successes_N = evaluate_model(recipe, task, model, None, samples)
-            write_json(path, {**result, "rate_N": (successes_N / samples).tolist()})
+            write_json(path, {**result, "rate_N": (successes_N / samples).tolist(), _OF: of})
 
         computed_once(evaluate)
     return np.array(computed_once(lambda: read_json(path, ("rate_N",))["rate_N"]))
@@ -338,7 +381,8 @@ def summarise(recipe: Recipe, output: Path, base_N: Any) -> dict[str, Any]:
     if base_N is None:
         return summary
     summary["base"] = read_json(output / BASE, ("rate_N",))
-    summary["base"].pop("rate_N")
+    for name in ("rate_N", _OF):
+        summary["base"].pop(name, None)
     low, high = float((base_N < 0.02).mean()), float((base_N > 0.9).mean())
     summary["heavy_tail"] = {"p_below_.02": low, "p_above_.9": high}
     if is_first():
