@@ -158,7 +158,7 @@ def run(steps: int, timed: Timed, real: bool) -> None:
         )
         step.weigh(controller.weigh(outcome))
         if late or not real:
-            memory.note(step, queue.version_of(batch))
+            memory.note(step, dict(zip(keys, batch.tags, strict=True)))
             memory.recall(batch, step)
         step.factors(list(batch.keys))
         total = time.process_time() - start

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from state import RECIPE
 
-from gdro.common.files import write_json
+from gdro.common.files import write_json, write_text
 from gdro.errors import GdroError
 from gdro.integrations.trl.checkpoints import last_checkpoint
 from gdro.recipes.evaluations import LINES, begun, lines_of
@@ -194,6 +193,4 @@ def gathered(folder: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
 
 def write_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Write them by renaming into place."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(partial, path)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

@@ -11,10 +11,10 @@ the others, as it replaces groups without a signal).
 
 A change is the mean of the pairs' relative changes with its 95% t interval, mean +- t s / sqrt(n), for
 n pairs with standard deviation s and t the 97.5% quantile of Student's t with n - 1 degrees of freedom;
-one pair has no interval. `s a step` is a run's time over its steps, with its start and the evaluation
-after its last step, without earlier ones (with --pairs the trainer's own time of the steps since the
-evaluation before); behind it stands how many trainings ran at once and whether they shared the GPU
-(MPS), where the sitting recorded it.
+one pair has no interval. `s a step` is a run's time of training over its steps, without evaluations; in
+sittings until 27 November 2026, whose lines name no `call`, with the one after the last step (with
+--pairs the trainer's own time of the steps since the evaluation before). Behind it stands how many
+trainings ran at once and whether they shared the GPU (MPS), where the sitting recorded it.
 
 `--pairs` prints each pair, and over the pairs s, the interval's half width, and the pairs for an effect
 of 3%: the smallest n with t s / sqrt(n) <= 3%, at which an effect of that size is found every second

@@ -219,6 +219,14 @@ def test_rows_that_are_not_the_set_s_are_refused(folder: Path, row: dict, words:
         gsm8k.read({"trian": str(folder / "train.jsonl")})
 
 
+def test_an_empty_file_and_a_text_for_the_files_are_told(folder: Path) -> None:
+    (folder / "empty.jsonl").touch()
+    with pytest.raises(DataError, match=r"empty\.jsonl has no rows"):
+        gsm8k.read(dict.fromkeys(("train", "test"), str(folder / "empty.jsonl")))
+    with pytest.raises(TaskError, match=r"files is 'train\.jsonl'; give files\.train=FILE"):
+        gsm8k.read("train.jsonl")  # type: ignore[arg-type]
+
+
 def test_mistakes_on_the_command_line_are_one_line(folder: Path, capsys) -> None:
     with pytest.raises(SystemExit, match=r"error: .*none.jsonl"):
         gsm8k.main(["--base", str(folder / "cli"), "--train", "none.jsonl"])

@@ -35,8 +35,12 @@ def origin_of(task: Any) -> dict[str, str | None]:
 
     That of the weights is None where a process holds only a part of them.
     """
-    rows = {"train": _rows(task.train), "heldout": _rows(task.heldout)}
-    return {"weights": _weights(task.model, task.tokenizer), **rows}
+    return {**base_of(task), "train": _rows(task.train)}
+
+
+def base_of(task: Any) -> dict[str, str | None]:
+    """Digests of what the evaluation of a base depends on: `weights`, and `heldout` rows."""
+    return {"weights": _weights(task.model, task.tokenizer), "heldout": _rows(task.heldout)}
 
 
 def check_origin(recipe: Recipe, folder: Path, task: Any, fresh: bool) -> None:

@@ -33,7 +33,7 @@ from gdro.recipes.checks import (
 )
 from gdro.recipes.evaluations import Heldout, Trained, begun, curves_of
 from gdro.recipes.heldout import by_slice, by_source, draw, metrics
-from gdro.recipes.origin import check_origin, origin_of
+from gdro.recipes.origin import base_of, check_origin
 from gdro.recipes.processes import computed_once, is_first
 from gdro.recipes.run_folder import BASE, EVAL, KEPT, ORIGIN, SUMMARY, differing, keep, other_paths
 from gdro.recipes.schema import Arm, Recipe, RecipeError
@@ -132,7 +132,7 @@ def _begin(
     if goes_on and there.paths:
         # The folder's recipe stays as it is if what is found elsewhere is something else.
         _checked(load, output, False, recipe)
-    if there.base is not None and there.base == _base_of(load(recipe)):
+    if there.base is not None and there.base == base_of(load(recipe)):
         old.remove(BASE)
     if is_first():
         for name in old:
@@ -153,12 +153,6 @@ def _contents(recipe: Recipe, output: Path, resume: bool) -> _Contents | GdroErr
         return _Contents(begun, changed, other_paths(recipe, output), base)
     except GdroError as error:
         return error
-
-
-def _base_of(task: Any) -> dict[str, Any]:
-    """Digests of what the evaluation of a base depends on: its weights and the held-out rows."""
-    origin = origin_of(task)
-    return {part: origin[part] for part in ("weights", "heldout")}
 
 
 def _check_same(output: Path, resume: bool, begun: list[str], changed: list[str] | None) -> None:
@@ -280,7 +274,7 @@ def evaluate_base(recipe: Recipe, output: Path, load: Callable[[Recipe], Any]) -
         config = trl_config(recipe, output)
 
         def evaluate() -> None:
-            of = _base_of(task)
+            of = base_of(task)
             model = task.model.to(config.device)
             # In the trainer's precision, where gdro generates in place of TRL.
             cast = bool(config.bf16) and recipe.adapter.generation == "static"

@@ -63,10 +63,9 @@ def load(
         TaskError: The model cannot be loaded, an option is wrong, or the folder holds other files, or a
             base that was made with other options or taught other problems.
     """
-    problems, folder = read(files), Path(base)
-    _make(model, folder, problems, _options(SplitSizes, sizes), _options(Lesson, lesson))
+    folder = Path(base)
+    parts = _problems(model, folder, files, sizes, lesson)
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    parts = split(problems, tokenizer, _options(SplitSizes, sizes))
     network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     return _task(parts, network, tokenizer)
 
@@ -82,29 +81,44 @@ def make_base(
 
     Arguments and errors are those of `load`; returns the folder, as `save_pretrained` writes it.
     """
-    _make(model, folder, read(files), _options(SplitSizes, sizes), _options(Lesson, lesson))
+    _problems(model, folder, files, sizes, lesson)
     return folder
 
 
-def _make(
-    model: str, folder: Path, problems: Mapping[str, list[Row]], size: SplitSizes, lesson: Lesson
-) -> None:
+def _problems(
+    model: str,
+    folder: Path,
+    files: Mapping[str, str] | None,
+    sizes: Mapping[str, int] | None,
+    lesson: Mapping[str, Any] | None,
+) -> Split:
+    """The problems, once the base is there."""
+    size, taught, problems = _options(SplitSizes, sizes), _options(Lesson, lesson), read(files)
     limits = ("reserved", "longest_solution", "longest_prompt", "longest_taught")
     wanted = {"model": model, **{name: getattr(size, name) for name in limits}}
-    wanted |= dataclasses.asdict(lesson)
+    wanted |= dataclasses.asdict(taught)
     if (folder / MADE).exists():
         record = read_json(folder / MADE, ("of",), TaskError)
         _check_made(folder, record, wanted)
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        _check_taught(folder, record, split(problems, tokenizer, size).taught)
-        return
+        parts = split(problems, tokenizer, size)
+        _check_taught(folder, record, parts.taught)
+        return parts
     check_folder(folder, "task_options.base")
     if folder.exists() and any(folder.iterdir()):
         raise TaskError(
             f"{folder} holds files, and no {MADE} of a base; give task_options.base=FOLDER for the base"
         )
     network, tokenizer = start(model)
-    rows = split(problems, tokenizer, size).taught
+    parts = split(problems, tokenizer, size)
+    _teach(network, tokenizer, folder, parts.taught, taught, wanted)
+    return parts
+
+
+def _teach(
+    network: Any, tokenizer: Any, folder: Path, rows: Sequence[Row], lesson: Lesson, wanted: Any
+) -> None:
+    """Fine-tune a model, and write it as the base that was `wanted`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     loss = teach_texts(network, tokenizer, [(r["prompt"], " " + r["solution"]) for r in rows], lesson)
@@ -131,7 +145,7 @@ def _check_made(folder: Path, record: Mapping[str, Any], wanted: Mapping[str, An
 
 def _check_taught(folder: Path, record: Mapping[str, Any], taught: Sequence[Row]) -> None:
     # Bases that were made before November 2026 ended do not say.
-    if record.get("problems", digest_of(taught)) != digest_of(taught):
+    if "problems" in record and record["problems"] != digest_of(taught):
         raise TaskError(
             f"{folder} holds a base that was taught problems of other data, so that it may know the "
             "pool's; give the data that it was made from, or task_options.base=FOLDER for another one"

@@ -87,8 +87,10 @@ def read(files: Mapping[str, str] | None) -> dict[str, list[Row]]:
 
     Raises:
         DataError: A set cannot be read, or has rows that are not GSM8K's.
-        TaskError: `files` names another set.
+        TaskError: `files` is no mapping, or names another set.
     """
+    if files is not None and not isinstance(files, Mapping):
+        raise TaskError(f"files is {files!r}; give files.train=FILE and files.test=FILE")
     strange = [name for name in files or {} if name not in SETS]
     if strange:
         raise TaskError(f"files has no {strange[0]!r}; there are: {', '.join(SETS)}")
@@ -100,18 +102,17 @@ def _set(name: str, given: str | None) -> list[Row]:
     try:
         raw = file_rows(Path(given)) if given else hub_rows(preset)
     except DataError as problem:
-        advice = (
-            ""
-            if given
-            else (
-                "; here: task_options.files.train=FILE task_options.files.test=FILE (of python -m "
-                "gdro.tasks.gsm8k: --train FILE --test FILE)"
-            )
-        )
-        raise DataError(f"{problem}{advice}") from problem
+        if given:
+            raise
+        raise DataError(
+            f"{problem}; here: task_options.files.train=FILE task_options.files.test=FILE (of python -m "
+            "gdro.tasks.gsm8k: --train FILE --test FILE)"
+        ) from problem
+    if not raw:
+        raise DataError(f"{given or preset.hub} has no rows; give GSM8K with its worked solutions")
     wrong = {place: fault for place, row in enumerate(raw) if (fault := _fault(row))}
-    if wrong or not raw:
-        place, fault = next(iter(wrong.items()), (0, "there is none"))
+    if wrong:
+        place, fault = next(iter(wrong.items()))
         raise DataError(
             f"in {given or preset.hub} {len(wrong)} of {len(raw)} rows are not GSM8K's; row {place}: "
             f"{fault}; give GSM8K with its worked solutions"

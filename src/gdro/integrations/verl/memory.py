@@ -64,13 +64,13 @@ class VerlMemory:
         """Scalars of the last step and of the store."""
         return memory_metrics(self._last, self.store, self._rows, [_REWARD])
 
-    def note(self, step: VerlStep, version_of: Mapping[str, int | None]) -> None:
+    def note(self, step: VerlStep, tags: Mapping[str, Mapping[str, Any]]) -> None:
         """Read the step's successes, of rows that may be deleted before `recall` stores them.
 
         Args:
             step: The step, weighed.
-            version_of: By key the version of the weights that began a rollout; without one it is taken
-                for a rollout of this step.
+            tags: verl's tags of rows by key, with the version of the weights that began a rollout;
+                one without is taken for a rollout of this step.
 
         Raises:
             UnsupportedError: A rollout has several outputs, or images, audio or video.
@@ -93,7 +93,7 @@ class VerlMemory:
         prompts, answers, masks = (queue.tensors(keys, name) for name in _TOKENS)
         rewards = step.outcome.reward_R[list(latest.values())].tolist()
         # verl numbers weights by the step after which they were sent.
-        versions = [version_of.get(key) for key in keys]
+        versions = [tags.get(key, {}).get("min_global_steps") for key in keys]
         steps = [self._trainer.global_steps if v is None else v + 1 for v in versions]
         rows = [stored(*row) for row in zip(prompts, answers, masks, rewards, steps, strict=True)]
         self._noted = [(p, row) for p, row in zip(latest, rows, strict=True) if row.own_tokens]

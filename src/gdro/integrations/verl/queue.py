@@ -76,12 +76,6 @@ def batch_of(tags: dict[str, Any]) -> tq.KVBatchMeta:
     return tq.KVBatchMeta(partition_id=TRAIN, keys=list(tags), tags=list(tags.values()))
 
 
-def version_of(batch: Any) -> dict[str, int | None]:
-    """Version of the weights that began each row's rollout, by key; None where verl says none."""
-    pairs = zip(batch.keys, batch.tags, strict=True)
-    return {key: tag.get("min_global_steps") for key, tag in pairs}
-
-
 def groups() -> list[str]:
     """Uids of the training prompts that no batch was made of yet."""
     tags = (tq.kv_list(TRAIN) or {}).get(TRAIN, {})

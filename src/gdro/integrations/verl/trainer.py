@@ -33,7 +33,6 @@ from gdro.integrations.verl.queue import (
     reward_extras,
     scores,
     tensors,
-    version_of,
 )
 from gdro.integrations.verl.rounds import BufferInRounds
 from gdro.integrations.verl.sampler import PlanSampler
@@ -126,7 +125,7 @@ class Controlled(PPOTrainer):
             if not step.weighed:
                 outcome = step.read(keys, self._judged(keys, scores(keys)))
                 step.weigh(self.controller.weigh(outcome))
-                self._memory.note(step, version_of(batch))
+                self._memory.note(step, dict(zip(keys, batch.tags, strict=True)))
             self._memory.recall(batch, step)
         return super()._balance_batch(batch, *args, **kwargs)
 
